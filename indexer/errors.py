@@ -1,0 +1,37 @@
+"""The errors of the engine: what went wrong, with which file, what to do next; each knows its exit code."""
+
+
+class FaceIdError(Exception):
+    """The root of every error that a user may see; its text is meant for the user."""
+
+    exit_code = 1
+
+
+class GalleryError(FaceIdError):
+    """Something about a gallery: missing, already there, an unknown identity."""
+
+
+class ModelMismatch(GalleryError):
+    """The gallery was embedded by another model than the one at hand; both digests are in the text."""
+
+    exit_code = 4
+
+
+class StoreDamaged(GalleryError):
+    """The database, the gallery's only truth, is damaged or is not one of ours."""
+
+    exit_code = 5
+
+
+class GalleryLocked(GalleryError):
+    """Another process is writing to the gallery."""
+
+    exit_code = 6
+
+
+class VectorError(FaceIdError, ValueError):
+    """A vector that no index may hold: not finite, of the wrong size, not of unit length, or its id is taken."""
+
+
+class CalibrationError(FaceIdError):
+    """No threshold can be given: no calibration, or too few trials for the rate that was asked for."""
