@@ -11,6 +11,12 @@ class GalleryError(FaceIdError):
     """Something about a gallery: missing, already there, an unknown identity."""
 
 
+class InvalidName(GalleryError):
+    """A name or external id that no gallery keeps: empty, too long, or with control characters."""
+
+    reason_code = "invalid_name"
+
+
 class ModelMismatch(GalleryError):
     """The gallery was embedded by another model than the one at hand; both digests are in the text."""
 

@@ -1,0 +1,30 @@
+# make demo and make test each set up everything they need on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint setup clean
+
+setup: $(READY)
+
+# The constraints pin what was tested; torch above all, whose newest build may bring gigabytes of CUDA.
+$(READY): setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,onnx,openvino,train,dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/faceid demo $(if $(PHOTOS),--photos $(PHOTOS))
+
+test: lint
+	$(BIN)/pytest --quiet
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) *.egg-info

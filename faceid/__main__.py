@@ -1,0 +1,5 @@
+"""`python -m faceid` is `faceid`."""
+
+from faceid.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""`faceid calibrate`: thresholds for this gallery and model.  In Python: `faceid.thresholds.calibrate_gallery`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from faceid.cli.options import engine_options, faces_option, gallery_option, output_option
+from faceid.cli.output import progress, say, write_records
+
+FPIRS = (0.1, 0.01, 0.003)
+FARS = (1e-2, 1e-3, 1e-4)
+
+
+@click.command()
+@gallery_option
+@engine_options
+@faces_option("largest")
+@click.option(
+    "--strangers",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="Photos of people who are not in the gallery; without them the enrolled people serve for each other.",
+)
+@click.option(
+    "--fpir",
+    "fpirs",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    multiple=True,
+    help="Rates to show (default 0.1, 0.01, 0.003); others follow from the same measurement.",
+)
+@output_option
+def calibrate(
+    gallery_path: Path,
+    strangers: tuple[Path, ...],
+    fpirs: tuple[float, ...],
+    faces: Any,
+    output: str | None,
+    **engine_settings: Any,
+) -> None:
+    """Measure at which similarity how many strangers are taken for somebody in this gallery, and keep it there."""
+    from faceid.cli.session import open_to_calibrate
+    from faceid.engine import explain
+    from faceid.photo_list import photos_in
+    from faceid.thresholds import calibrate_gallery, gallery_rows
+
+    with open_to_calibrate(gallery_path, **engine_settings) as (engine, gallery):
+        photos = progress(photos_in(strangers), "strangers") if strangers else None
+        outcome = calibrate_gallery(engine, gallery, photos, faces=faces)
+        for failure in outcome.failures:
+            say(explain(failure))
+        for pair in outcome.suspected_duplicates:
+            say(
+                f"Left out, perhaps one person: ids {pair.first_id} and {pair.second_id}, similarity "
+                f"{pair.similarity:.3f}; look with `faceid gallery show`, join with `faceid gallery merge`"
+            )
+        rows = gallery_rows(engine.model, gallery, fpirs or FPIRS, FARS)
+    write_records(rows, output, dict, table_row)
+
+
+def table_row(record: Mapping[str, Any]) -> dict[str, object]:
+    """Return a row of a threshold table for people."""
+    low, high = record["ci95"] or (None, None)
+    return {
+        "rate": f"{record['target'].upper()} {record['value']:g}",
+        "people": record["gallery_size"],
+        "threshold": record["threshold"],
+        "basis": f"{record['basis']} ({record['kind']})" if record["kind"] else record["basis"],
+        "trials": record["trials"],
+        "95 % interval of the rate": None if low is None else f"{low:g} to {high:g}",
+        "remark": record["reason"] or record["data"],
+    }

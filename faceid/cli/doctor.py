@@ -1,0 +1,117 @@
+"""`faceid doctor`: what is installed, what this machine can do, and whether model and gallery are sound."""
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from faceid.cli.options import gallery_option, model_option, output_option
+from faceid.cli.output import write_records
+from indexer.errors import FaceIdError
+
+PACKAGES = (
+    "faceid-engine", "torch", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "sqlalchemy", "alembic",
+    "opencv-python-headless", "pillow", "mtcnn", "safetensors", "onnxruntime", "openvino",
+)  # fmt: skip
+
+Finding = tuple[str, str, bool]  # what, how it is, whether that is sound
+
+
+@click.command()
+@gallery_option
+@model_option
+@output_option
+@click.pass_context
+def doctor(ctx: click.Context, gallery_path: Path, model_name: str | None, output: str | None) -> None:
+    """Show versions, devices, threads and precision; check the model and the gallery (exit 1 if one is unsound)."""
+    findings = [*_installed(), *_machine(), *_model(model_name), *_gallery(gallery_path)]
+    write_records(
+        findings,
+        output,
+        _record,
+        lambda finding: {"what": finding[0], "state": finding[1], "": "" if finding[2] else "PROBLEM"},
+    )
+    ctx.exit(0 if all(sound for _, _, sound in findings) else 1)
+
+
+def _record(finding: Finding) -> dict[str, object]:
+    what, state, sound = finding
+    return {"schema_version": 1, "what": what, "state": state, "sound": sound}
+
+
+def _installed() -> Iterator[Finding]:
+    yield "python", platform.python_version(), True
+    for package in PACKAGES:
+        try:
+            yield package, version(package), True
+        except PackageNotFoundError:
+            yield package, "not installed", True
+    faiss_builds = [name for name in ("faiss-cpu", "faiss-gpu") if _is_installed(name)]
+    yield (
+        "faiss builds",
+        ", ".join(faiss_builds) or "none: install faceid-engine[cpu] or [gpu]",
+        len(faiss_builds) == 1,
+    )
+
+
+def _machine() -> Iterator[Finding]:
+    import torch
+
+    from faceid.cpu_features import cpu_features, has_bfloat16
+    from indexer.vector_index import import_faiss
+
+    faiss = import_faiss()
+    cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    yield "CUDA device", cuda, True
+    yield "CPU features", ", ".join(sorted(cpu_features())) or "none of note", True
+    yield "precision of --precision auto", "bfloat16" if has_bfloat16() else "float32", True
+    yield "threads", f"torch {torch.get_num_threads()}, faiss {faiss.omp_get_max_threads()}", True
+    yield "faiss compiled for", faiss.get_compile_options().strip(), True
+
+
+def _model(name: str | None) -> Iterator[Finding]:
+    from faceid.model_zoo import verify_model
+
+    try:
+        model = verify_model(name)
+        yield "model", f"{model.spec.name}, digest {model.digest}", True
+    except FaceIdError as error:
+        yield "model", str(error), False
+
+
+def _gallery(path: Path) -> Iterator[Finding]:
+    from indexer.gallery import DATABASE, Gallery
+
+    if not (path / DATABASE).is_file():
+        yield "gallery", f"none at {path}", True
+        return
+    try:
+        with Gallery.open(path) as gallery:
+            problems = gallery.check()
+            stats = gallery.stats()
+            yield (
+                "gallery",
+                f"{path}: {stats.identities} people, {stats.templates} templates, model {stats.model.name}",
+                True,
+            )
+            yield (
+                "gallery's precisions",
+                ", ".join(f"{k}: {v}" for k, v in stats.precisions.items()),
+                len(stats.precisions) < 2,
+            )
+            yield (
+                "gallery check",
+                "; ".join(problem.text for problem in problems) or "no problem",
+                not problems,
+            )
+    except FaceIdError as error:
+        yield "gallery", str(error), False
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False

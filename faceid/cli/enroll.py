@@ -1,0 +1,96 @@
+"""`faceid enroll`: photos of known people into a gallery.  In Python: `FaceEngine.enroll`."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faceid.cli.options import engine_options, faces_option, gallery_option, output_option
+from faceid.cli.output import progress, say, write_records
+
+if TYPE_CHECKING:
+    from faceid.results import Enrollment
+    from indexer.gallery import Gallery
+
+
+@click.command()
+@click.argument("people_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV with columns path,name[,external_id] instead of a folder.",
+)
+@gallery_option
+@engine_options
+@faces_option("exactly-one")
+@click.option("--quality/--no-quality", default=True, show_default=True, help="Reject faces too poor to recognise.")
+@click.option("--fusion", type=click.Choice(["max", "mean"]), help="Score of a person: best template, or their mean.")
+@click.option("--restore", is_flag=True, help="Bring back removed people whose photos appear again.")
+@click.option("--sync", is_flag=True, help="Also report templates whose photo is gone from PEOPLE_DIR.")
+@click.option("--prune", is_flag=True, help="With --sync: remove those templates.")
+@output_option
+@click.pass_context
+def enroll(
+    ctx: click.Context,
+    /,
+    people_dir: Path | None,
+    manifest: Path | None,
+    gallery_path: Path,
+    faces: Any,
+    quality: bool,
+    fusion: Any,
+    restore: bool,
+    sync: bool,
+    prune: bool,
+    output: str | None,
+    **engine_settings: Any,
+) -> None:
+    """Enrol the people of PEOPLE_DIR: one folder per person, the folder's name is the person's name.
+
+    Running it again enrols only what is new. `--fusion` and `--model` are settled when the gallery is made.
+    """
+    if (people_dir is None) == (manifest is None):
+        raise click.UsageError("give either PEOPLE_DIR or --manifest FILE")
+    if (sync or prune) and people_dir is None:
+        raise click.UsageError("--sync compares the gallery with a folder: give PEOPLE_DIR")
+    if prune and not sync:
+        raise click.UsageError("--prune goes with --sync")
+
+    from faceid.cli.session import open_to_enroll
+    from faceid.enrolment import gone_photos
+    from faceid.photo_list import photos_of_manifest, photos_of_people
+    from faceid.quality import Limits
+
+    photos = photos_of_people(people_dir) if people_dir else photos_of_manifest(manifest or Path())
+    with open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery):
+        results = engine.enroll(gallery, photos, faces=faces, limits=Limits() if quality else None, restore=restore)
+        counts: Counter[str] = Counter()
+        followed = _counted(results, counts)
+        if people_dir and sync:
+            followed = gone_photos(gallery, people_dir, followed, prune=prune)
+        write_records(progress(followed, "photos"), output, lambda result: result.record(), _row)
+        say(_summary(gallery, counts, engine.pipeline.seconds))
+    ctx.exit(3 if counts["failed"] else 0)
+
+
+def _counted(results: Iterable["Enrollment"], counts: Counter[str]) -> Iterator["Enrollment"]:
+    for result in results:
+        counts[result.status] += 1
+        yield result
+
+
+def _row(result: "Enrollment") -> dict[str, object]:
+    return {
+        "status": result.status,
+        "name": result.name,
+        "photo": result.source,
+        "why": ", ".join(result.reason_codes),
+    }
+
+
+def _summary(gallery: "Gallery", counts: Counter[str], seconds: dict[str, float]) -> str:
+    photos = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items()) or "no photos"
+    spent = ", ".join(f"{step} {time:.1f}" for step, time in seconds.items())
+    return f"{photos}; {gallery.path} now holds {gallery.size} people. Seconds by step: {spent or 'none'}."

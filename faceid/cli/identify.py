@@ -1,0 +1,118 @@
+"""`faceid identify`: who is on these photos?  In Python: `FaceEngine.identify`."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faceid.cli.options import engine_options, faces_option, gallery_option, output_option
+from faceid.cli.output import progress, say, write_records
+
+if TYPE_CHECKING:
+    from faceid.results import Answer
+
+
+@click.command()
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@gallery_option
+@engine_options
+@faces_option("all")
+@click.option(
+    "--fpir",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of strangers that may be taken for somebody (default 0.01).",
+)
+@click.option("--threshold", type=click.FloatRange(-1, 1), help="Accept at this similarity instead.")
+@click.option("--top-k", type=click.IntRange(1, 1000), default=5, show_default=True, help="Candidates to list.")
+@click.option(
+    "--quality/--no-quality",
+    default=False,
+    show_default=True,
+    help="Refuse to judge faces too poor to recognise.",
+)
+@click.option(
+    "--annotate",
+    "annotate_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the photos with boxes and names here.",
+)
+@click.option("--fail-on-unknown", is_flag=True, help="Exit with 1 if a face is nobody in the gallery.")
+@output_option
+@click.pass_context
+def identify(
+    ctx: click.Context,
+    /,
+    photos: tuple[Path, ...],
+    gallery_path: Path,
+    faces: Any,
+    fpir: float | None,
+    threshold: float | None,
+    top_k: int,
+    quality: bool,
+    annotate_dir: Path | None,
+    fail_on_unknown: bool,
+    output: str | None,
+    **engine_settings: Any,
+) -> None:
+    """Say who is on each of PHOTOS (files, or folders searched to the bottom), or that it is nobody in the gallery."""
+    if fpir is not None and threshold is not None:
+        raise click.UsageError("give --fpir or --threshold, not both")
+
+    from faceid.annotate import annotated
+    from faceid.cli.session import open_to_search
+    from faceid.photo_list import photos_in
+    from faceid.quality import Limits
+    from faceid.thresholds import identification_threshold
+    from indexer.decision import user_threshold
+
+    with open_to_search(gallery_path, **engine_settings) as (engine, gallery):
+        accept_at = (
+            user_threshold(threshold)
+            if threshold is not None
+            else identification_threshold(engine.model, gallery, fpir or 0.01)
+        )
+        if threshold is None and not accept_at.measured:
+            say(_extrapolated(accept_at.gallery_size, accept_at.measured_at))
+        answers = engine.identify(
+            gallery,
+            photos_in(photos),
+            accept_at,
+            faces=faces,
+            limits=Limits() if quality else None,
+            top_k=top_k,
+        )
+        if annotate_dir:
+            answers = annotated(answers, annotate_dir)
+        seen: set[str] = set()
+        write_records(progress(_noted(answers, seen), "faces"), output, lambda answer: answer.record(), _row)
+    ctx.exit(3 if "error" in seen else 1 if fail_on_unknown and "unknown" in seen else 0)
+
+
+def _noted(answers: Iterable["Answer"], seen: set[str]) -> Iterator["Answer"]:
+    for answer in answers:
+        seen.add(answer.decision)
+        if answer.message:
+            say(answer.message)
+        yield answer
+
+
+def _row(answer: "Answer") -> dict[str, object]:
+    best = answer.candidates[0] if answer.candidates else None
+    below = best is not None and answer.decision == "unknown"
+    return {
+        "photo": answer.source,
+        "face": answer.face_index,
+        "decision": answer.decision,
+        "who": answer.identity.name if answer.identity else "",
+        "similarity": answer.similarity,
+        "threshold": answer.threshold.value,
+        "remark": f"nearest {best.name}, below the threshold" if below and best else ", ".join(answer.reason_codes),
+    }
+
+
+def _extrapolated(size: int | None, measured_at: int | None) -> str:
+    return (
+        f"Note: the threshold was measured with {measured_at} people and is extrapolated to the {size} enrolled; "
+        "`faceid calibrate` measures it for this gallery."
+    )

@@ -1,0 +1,171 @@
+"""`faceid models ...`: the networks at hand.  In Python: `faceid.model_zoo`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faceid.cli.calibrate import FARS, FPIRS, table_row
+from faceid.cli.options import engine_options, faces_option, output_option
+from faceid.cli.output import progress, say, write_records, write_table
+
+if TYPE_CHECKING:
+    from faceid.model_zoo import ListedModel
+
+
+class InputSize(click.ParamType[tuple[int, int]]):
+    """HEIGHTxWIDTH in pixels, as in 112x96."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse the size."""
+        if isinstance(value, tuple):
+            return value
+        height, _, width = str(value).lower().partition("x")
+        if not (height.isdigit() and width.isdigit()):
+            self.fail(f"{value!r} is not HEIGHTxWIDTH, as in 112x112", param, ctx)
+        return int(height), int(width)
+
+
+@click.group()
+def models() -> None:
+    """List, import, check and calibrate networks. NAME may also be the path of a model file."""
+
+
+@models.command(name="list")
+@output_option
+def list_(output: str | None) -> None:
+    """List the models, the shipped ones and those imported."""
+    from faceid.model_zoo import list_models
+
+    write_records(list_models(), output, _listed, _listed)
+
+
+@models.command()
+@click.argument("name")
+@output_option
+def info(name: str, output: str | None) -> None:
+    """Show all that is known of a model: architecture, input, training data, accuracies, licence, digest."""
+    from faceid.model_zoo import find_model, load_calibrations
+
+    model = find_model(name)
+    facts = model.spec.to_record() | {"digest": model.digest, "path": str(model.path)}
+    facts["calibrations"] = [
+        {
+            "target": c.target,
+            "gallery_size": c.gallery_size,
+            "trials": c.trials,
+            "data": c.data,
+            "date": c.date,
+        }
+        for c in load_calibrations(model)
+    ]
+    if output:
+        write_records([{"schema_version": 1, **facts}], output, dict, dict)
+    else:
+        write_table([{"fact": fact, "value": value} for fact, value in facts.items()])
+
+
+@models.command(name="import")
+@click.argument("onnx_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", help="What to call it (default: the file's stem).")
+@click.option(
+    "--input", "input_size", type=InputSize(), help="Height and width of its input (default: what it states)."
+)
+@click.option("--rgb", "colour", flag_value="rgb", default="rgb", help="Colour order of its input (default).")
+@click.option("--bgr", "colour", flag_value="bgr", help="Colour order of its input.")
+@click.option("--mean", type=float, default=127.5, show_default=True, help="Subtracted from the pixels (0..255).")
+@click.option("--std", type=float, default=128.0, show_default=True, help="Divides them afterwards.")
+@click.option(
+    "--flip",
+    type=click.Choice(["none", "sum", "concat"]),
+    default="none",
+    show_default=True,
+    help="What is done with the mirrored face.",
+)
+@click.option("--licence", default="unknown", show_default=True, help="Licence of the weights.")
+@click.option("--training-data", default="unknown", show_default=True, help="What it was trained on.")
+@click.option("--replace", is_flag=True, help="Replace a model of this name.")
+def import_(onnx_file: Path, **settings: Any) -> None:
+    """Take in somebody's ONNX network: NCHW faces in, one embedding each out."""
+    from faceid.model_zoo import import_onnx
+
+    model = import_onnx(onnx_file, **settings)
+    say(f"{model.spec.name}: {model.spec.dimension}-d, input {model.spec.input_size}, digest {model.digest}")
+    say(f"Next: faceid models calibrate {model.spec.name} --photos DIR, with DIR one folder of photos per person")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("destination", type=click.Path(dir_okay=False, path_type=Path))
+def export(name: str, destination: Path) -> None:
+    """Copy a model to DESTINATION: a model file (.safetensors) or an ONNX network (.onnx)."""
+    from faceid.model_zoo import export_model
+
+    export_model(name, destination)
+    say(f"{name} written to {destination}.")
+
+
+@models.command()
+@click.argument("name")
+def verify(name: str) -> None:
+    """Check a model's file and run it once."""
+    from faceid.model_zoo import verify_model
+
+    model = verify_model(name)
+    say(f"{model.spec.name} is sound: digest {model.digest}.")
+
+
+@models.command()
+@click.argument("name")
+@click.option(
+    "--photos",
+    "people_dir",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="One folder of photos per person.",
+)
+@engine_options
+@faces_option("largest")
+@output_option
+@click.pass_context
+def calibrate(
+    ctx: click.Context,
+    /,
+    name: str,
+    people_dir: Path,
+    faces: Any,
+    output: str | None,
+    model_name: str | None,
+    **settings: Any,
+) -> None:
+    """Make a model's threshold table from labelled photos: FPIR at several gallery sizes, and FAR."""
+    from faceid.cli.session import make_engine
+    from faceid.engine import explain
+    from faceid.photo_list import photos_of_people
+    from faceid.thresholds import calibrate_model_from_photos, model_rows
+
+    engine = make_engine(name, **settings)
+    failures = calibrate_model_from_photos(
+        engine, progress(photos_of_people(people_dir), "photos"), people_dir.name, faces=faces
+    )
+    for failure in failures:
+        say(explain(failure))
+    rows = model_rows(engine.model, FPIRS, FARS)
+    write_records(rows, output, dict, table_row)
+    ctx.exit(3 if any(failure.error for failure in failures) else 0)
+
+
+def _listed(listed: "ListedModel") -> dict[str, object]:
+    spec = listed.model.spec if listed.model else None
+    return {
+        "name": listed.name,
+        "architecture": spec and spec.architecture,
+        "dimension": spec and spec.dimension,
+        "input": spec and "x".join(map(str, spec.input_size)),
+        "shipped": listed.shipped,
+        "licence": spec and spec.licence,
+        "digest": listed.model and listed.model.digest[:12],
+        "error": listed.error,
+    }

@@ -1,0 +1,98 @@
+"""Options that several commands share, each written once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+AnyFunction = Callable[..., Any]
+
+FACE_POLICIES = ("exactly-one", "largest", "centre", "all")
+
+
+def gallery_option(function: AnyFunction) -> AnyFunction:
+    """Add `--gallery`: the gallery's folder."""
+    return click.option(
+        "--gallery",
+        "gallery_path",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="FACEID_GALLERY",
+        default=_default_gallery,
+        show_default="the user's data folder",
+        help="Folder of the gallery.",
+    )(function)
+
+
+def engine_options(function: AnyFunction) -> AnyFunction:
+    """Add the options of `FaceEngine`: model, device, backend, precision, smallest face."""
+    for option in (
+        click.option(
+            "--min-face-size",
+            type=click.IntRange(min=12),
+            default=20,
+            show_default=True,
+            help="Smallest face that is looked for, in pixels.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(["float32", "bfloat16", "auto"]),
+            envvar="FACEID_PRECISION",
+            default="float32",
+            show_default=True,
+            help="Arithmetic of the network; auto takes bfloat16 where the CPU is built for it.",
+        ),
+        click.option(
+            "--backend",
+            type=click.Choice(["auto", "torch", "onnxruntime", "openvino"]),
+            envvar="FACEID_BACKEND",
+            default="auto",
+            show_default=True,
+            help="What runs the network.",
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(["cpu", "cuda"]),
+            envvar="FACEID_DEVICE",
+            default="cpu",
+            show_default=True,
+            help="Where networks run; cuda fails where there is none.",
+        ),
+    ):
+        function = option(function)
+    return model_option(function)
+
+
+def model_option(function: AnyFunction) -> AnyFunction:
+    """Add `--model`."""
+    return click.option(
+        "--model",
+        "model_name",
+        envvar="FACEID_MODEL",
+        default=None,
+        help="Name or file of the network (see `faceid models list`); a gallery stays bound to its own.",
+    )(function)
+
+
+def faces_option(default: str) -> Callable[[AnyFunction], AnyFunction]:
+    """Add `--faces`: which faces of a photo count."""
+    return click.option(
+        "--faces",
+        type=click.Choice(FACE_POLICIES),
+        default=default,
+        show_default=True,
+        help="Which faces of a photo count.",
+    )
+
+
+def output_option(function: AnyFunction) -> AnyFunction:
+    """Add `--json` and `--csv`; without them a table for people."""
+    json_option = click.option("--json", "output", flag_value="json", help="JSON Lines, one object a record.")
+    csv_option = click.option("--csv", "output", flag_value="csv", help="CSV with the same columns.")
+    return json_option(csv_option(function))
+
+
+def _default_gallery() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("faceid", appauthor=False) / "gallery"

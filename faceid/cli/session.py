@@ -1,0 +1,80 @@
+"""What a command needs to begin: an engine and a gallery that fit together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from faceid.engine import FaceEngine
+from indexer.errors import GalleryError
+from indexer.gallery import DATABASE, Gallery
+from indexer.records import Fusion
+from indexer.transfer import read_export
+
+
+def make_engine(model_name: str | None = None, **settings: Any) -> FaceEngine:
+    """Make an engine from the options of a command."""
+    return FaceEngine(model_name, **settings)
+
+
+@contextmanager
+def open_to_search(
+    gallery_path: Path, *, model_name: str | None = None, **settings: Any
+) -> Iterator[tuple[FaceEngine, Gallery]]:
+    """Open a gallery to read, with the model it is bound to, or the one that was named."""
+    with Gallery.open(gallery_path) as gallery:
+        yield make_engine(model_name or gallery.model.name, **settings), gallery
+
+
+@contextmanager
+def open_to_enroll(
+    gallery_path: Path, *, fusion: Fusion | None, model_name: str | None = None, **settings: Any
+) -> Iterator[tuple[FaceEngine, Gallery]]:
+    """Open a gallery to write, or make one where there is none.
+
+    Raises GalleryError if another `fusion` is asked for than an existing gallery's.
+    """
+    if has_gallery(gallery_path):
+        with Gallery.open(gallery_path, writable=True) as gallery:
+            if fusion not in (None, gallery.fusion):
+                raise GalleryError(f"{gallery_path} was made with --fusion {gallery.fusion}, which stays")
+            yield make_engine(model_name or gallery.model.name, **settings), gallery
+    else:
+        engine = make_engine(model_name, **settings)
+        with Gallery.create(gallery_path, engine.binding, fusion=fusion or "max") as gallery:
+            yield engine, gallery
+
+
+@contextmanager
+def open_to_calibrate(
+    gallery_path: Path, *, model_name: str | None = None, **settings: Any
+) -> Iterator[tuple[FaceEngine, Gallery]]:
+    """Open a gallery to write, with the model it is bound to, or the one that was named."""
+    with Gallery.open(gallery_path, writable=True) as gallery:
+        yield make_engine(model_name or gallery.model.name, **settings), gallery
+
+
+@contextmanager
+def open_to_import(gallery_path: Path, file: Path) -> Iterator[Gallery]:
+    """Open a gallery to write, or make one bound to the model of an exported file."""
+    if has_gallery(gallery_path):
+        opened = Gallery.open(gallery_path, writable=True)
+    else:
+        opened = Gallery.create(gallery_path, read_export(file).model)
+    with opened as gallery:
+        yield gallery
+
+
+@contextmanager
+def gallery_of(engine: FaceEngine, gallery_path: Path) -> Iterator[Gallery | None]:
+    """Open the gallery to read if there is one and it is bound to the engine's model; None otherwise."""
+    if not has_gallery(gallery_path):
+        yield None
+        return
+    with Gallery.open(gallery_path) as gallery:
+        yield gallery if gallery.model.digest == engine.model.digest else None
+
+
+def has_gallery(path: Path) -> bool:
+    """Say whether there is a gallery in this folder."""
+    return (path / DATABASE).is_file()

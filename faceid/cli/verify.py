@@ -1,0 +1,71 @@
+"""`faceid verify`: do two photos show the same person?  In Python: `FaceEngine.verify`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faceid.cli.options import engine_options, faces_option, gallery_option, output_option
+from faceid.cli.output import say, write_records
+
+if TYPE_CHECKING:
+    from faceid.results import Verification
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@gallery_option
+@engine_options
+@faces_option("largest")
+@click.option(
+    "--far",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of pairs of different people that may pass (default 1e-3).",
+)
+@click.option("--threshold", type=click.FloatRange(-1, 1), help="Accept at this similarity instead.")
+@output_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    /,
+    first: Path,
+    second: Path,
+    gallery_path: Path,
+    faces: Any,
+    far: float | None,
+    threshold: float | None,
+    output: str | None,
+    **engine_settings: Any,
+) -> None:
+    """Say whether FIRST and SECOND show the same person.
+
+    The threshold is that of the gallery's calibration, if it is of the same model, or else the model's.
+    """
+    if far is not None and threshold is not None:
+        raise click.UsageError("give --far or --threshold, not both")
+
+    from faceid.cli.session import gallery_of, make_engine
+    from faceid.thresholds import verification_threshold
+    from indexer.decision import user_threshold
+
+    engine = make_engine(**engine_settings)
+    if threshold is None:
+        with gallery_of(engine, gallery_path) as gallery:
+            accept_at = verification_threshold(engine.model, gallery, far or 1e-3)
+    else:
+        accept_at = user_threshold(threshold)
+    result = engine.verify(first, second, accept_at, faces=faces)
+    if result.message:
+        say(result.message)
+    write_records([result], output, lambda result: result.record(), _row)
+    ctx.exit(3 if result.same is None else 0)
+
+
+def _row(result: "Verification") -> dict[str, object]:
+    return {
+        "same person": {True: "yes", False: "no", None: "cannot say"}[result.same],
+        "similarity": result.similarity,
+        "threshold": result.threshold.value,
+        "remark": ", ".join(result.reason_codes),
+    }

@@ -1,0 +1,139 @@
+"""What the engine answers, and the records that programs read (docs/records.md; the names are a contract)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from faceid.images import printable
+from indexer.decision import Threshold
+from indexer.records import Candidate
+
+SCHEMA_VERSION = 1
+
+Record = dict[str, Any]
+
+EnrollmentStatus = Literal["enrolled", "already_enrolled", "rejected", "failed", "photo_gone", "pruned"]
+Decision = Literal["identified", "unknown", "no_face", "rejected_quality", "error"]
+
+
+@dataclass(frozen=True)
+class Enrollment:
+    """What became of one photo offered for enrolment; `message` says it in words where it went wrong."""
+
+    source: str
+    name: str
+    status: EnrollmentStatus
+    reason_codes: tuple[str, ...] = ()
+    template_id: int | None = None
+    message: str | None = None
+
+    def record(self) -> Record:
+        """Return the record of `faceid enroll --json`."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "source": self.source,
+            "name": self.name,
+            "status": self.status,
+            "reason_codes": list(self.reason_codes),
+            "template_id": self.template_id,
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer for one face of one photo, or for a photo without a usable face.
+
+    `similarity` is the best candidate's, in [-1, 1], whatever the decision; `box` is x, y, w, h in pixels of the
+    upright photo; `quality` is in [0, 1].
+    """
+
+    path: Path
+    decision: Decision
+    model: str
+    gallery_revision: int
+    threshold: Threshold
+    face_index: int | None = None
+    box: tuple[float, float, float, float] | None = None
+    detection_score: float | None = None
+    quality: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    reason_codes: tuple[str, ...] = ()
+    message: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The photo's path as text."""
+        return printable(self.path)
+
+    @property
+    def identity(self) -> Candidate | None:
+        """The identity found; None unless the decision is `identified`."""
+        return self.candidates[0] if self.decision == "identified" else None
+
+    @property
+    def similarity(self) -> float | None:
+        """The best candidate's similarity; None without candidates."""
+        return self.candidates[0].similarity if self.candidates else None
+
+    def record(self) -> Record:
+        """Return the record of `faceid identify --json`."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "source": self.source,
+            "face_index": self.face_index,
+            "box": None if self.box is None else [round(side, 2) for side in self.box],
+            "detection_score": _rounded(self.detection_score),
+            "quality": _rounded(self.quality),
+            "decision": self.decision,
+            "identity": self.identity and {"id": self.identity.id, "name": self.identity.name},
+            "similarity": _rounded(self.similarity),
+            "threshold": _rounded(self.threshold.value),
+            "threshold_source": threshold_source(self.threshold),
+            "candidates": [
+                {"id": c.id, "name": c.name, "similarity": _rounded(c.similarity), "rank": c.rank}
+                for c in self.candidates
+            ],
+            "reason_codes": list(self.reason_codes),
+            "model": self.model,
+            "gallery_revision": self.gallery_revision,
+        }
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether two photos show one person; `same` and `similarity` are None when a photo has no usable face."""
+
+    similarity: float | None
+    same: bool | None
+    threshold: Threshold
+    reason_codes: tuple[str, ...] = ()
+    message: str | None = None
+
+    def record(self) -> Record:
+        """Return the record of `faceid verify --json`."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "similarity": _rounded(self.similarity),
+            "same": self.same,
+            "threshold": _rounded(self.threshold.value),
+            "threshold_source": threshold_source(self.threshold),
+            "reason_codes": list(self.reason_codes),
+        }
+
+
+def threshold_source(threshold: Threshold) -> Record:
+    """Return where a threshold comes from: who set it, for which rate, measured on how many trials, and when."""
+    return {
+        "kind": threshold.kind,
+        "target": threshold.target,
+        "value": threshold.target_value,
+        "measured": threshold.measured,
+        "trials": threshold.trials,
+        "ci95": None if threshold.ci95 is None else list(threshold.ci95),
+        "date": threshold.date,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Round to what a float32 holds, so that 0.1 is not printed as 0.10000000149."""
+    return None if value is None else float(f"{value:.7g}")

@@ -1,0 +1,193 @@
+"""Where a threshold comes from: the gallery's own calibration first, then the model's table; and how both are made."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from faceid import model_zoo
+from faceid.detection import FacePolicy
+from faceid.engine import FaceEngine
+from faceid.model_file import Model
+from faceid.photo_list import PersonPhoto
+from faceid.pipeline import PhotoFaces
+from faceid.results import SCHEMA_VERSION, Record
+from indexer.calibration import (
+    MIN_IDENTITIES,
+    SuspectedDuplicate,
+    calibrate_from_gallery,
+    calibrate_from_strangers,
+    calibrate_model,
+    calibrate_pairs,
+)
+from indexer.decision import Calibration, Kind, Target, Threshold, choose_threshold
+from indexer.errors import CalibrationError
+from indexer.gallery import Gallery
+
+# Gallery sizes at which a model's table is measured, as far as the photos reach; each leaves strangers to search with.
+MODEL_GALLERY_SIZES = (30, 100, 300, 1000, 3000, 10_000)
+
+
+@dataclass(frozen=True)
+class GalleryCalibration:
+    """What calibrating a gallery left out: photos without a face, and people who may be enrolled twice."""
+
+    failures: tuple[PhotoFaces, ...] = ()
+    suspected_duplicates: tuple[SuspectedDuplicate, ...] = ()
+
+
+def identification_threshold(model: Model, gallery: Gallery, fpir: float) -> Threshold:
+    """Return the threshold at which the share `fpir` of strangers is taken for somebody in this gallery.
+
+    Raises CalibrationError when neither gallery nor model has been calibrated, or their trials cannot support the rate.
+    """
+    advice = (
+        "type `faceid calibrate --strangers DIR`, with photos of people who are not in the gallery, or give --threshold"
+    )
+    return _supported(gallery.calibrations(), model_zoo.load_calibrations(model), "fpir", fpir, gallery.size, advice)
+
+
+def verification_threshold(model: Model, gallery: Gallery | None, far: float) -> Threshold:
+    """Return the threshold at which the share `far` of pairs of different people passes as one person.
+
+    Raises CalibrationError when neither gallery nor model has been calibrated, or on too few pairs.
+    """
+    advice = (
+        f"type `faceid models calibrate {model.spec.name} --photos DIR`, with one folder of photos per person, "
+        "or give --threshold"
+    )
+    own = gallery.calibrations() if gallery else []
+    return _supported(own, model_zoo.load_calibrations(model), "far", far, None, advice)
+
+
+def calibrate_gallery(
+    engine: FaceEngine, gallery: Gallery, strangers: Iterable[tuple[Path, str | None]] | None, *, faces: FacePolicy
+) -> GalleryCalibration:
+    """Measure the gallery's non-mated scores and keep them in it: for FPIR, and for FAR between its people.
+
+    `strangers` are photos of people who are not enrolled, as `photos_in` lists them; each face is one non-mated
+    search. Without them everybody is searched among all the others. Raises CalibrationError where that is too little.
+    """
+    precision = engine.pipeline.embedder.precision
+    if strangers is None:
+        fpir, duplicates = calibrate_from_gallery(gallery, precision=precision)
+        outcome = GalleryCalibration(suspected_duplicates=tuple(duplicates))
+    else:
+        features = engine.embed((PersonPhoto(path, "", reason_code=reason) for path, reason in strangers), faces=faces)
+        data = f"{len(features.paths)} faces of strangers"
+        fpir = calibrate_from_strangers(gallery, features.vectors, data=data, precision=precision)
+        outcome = GalleryCalibration(failures=features.failures)
+    gallery.save_calibrations([fpir, *_pairs_of_gallery(gallery, outcome.suspected_duplicates, precision)])
+    return outcome
+
+
+def calibrate_model_from_photos(
+    engine: FaceEngine, people: Iterable[PersonPhoto], data: str, *, faces: FacePolicy
+) -> tuple[PhotoFaces, ...]:
+    """Measure a model's own table from photos of labelled people and keep it beside the model.
+
+    Returns the photos that gave no face. Raises CalibrationError for fewer than two people.
+    """
+    features = engine.embed(people, faces=faces)
+    persons = len(set(features.labels))
+    calibrations = calibrate_model(
+        features.vectors,
+        features.labels,
+        [size for size in MODEL_GALLERY_SIZES if size <= persons / 2],
+        model_digest=engine.model.digest,
+        data=data,
+        precision=engine.pipeline.embedder.precision,
+    )
+    model_zoo.save_calibrations(engine.model, calibrations)
+    return features.failures
+
+
+def gallery_rows(model: Model, gallery: Gallery, fpirs: Sequence[float], fars: Sequence[float]) -> list[Record]:
+    """Return a gallery's threshold table as records: a rate a row, measured, extrapolated, or refused and why."""
+    searches = [_row("fpir", fpir, partial(identification_threshold, model, gallery, fpir)) for fpir in fpirs]
+    pairs = [_row("far", far, partial(verification_threshold, model, gallery, far)) for far in fars]
+    return searches + pairs
+
+
+def model_rows(model: Model, fpirs: Sequence[float], fars: Sequence[float]) -> list[Record]:
+    """Return a model's threshold table as records: each FPIR at each gallery size that was measured, then each FAR."""
+    table = model_zoo.load_calibrations(model)
+    sizes = sorted(calibration.gallery_size for calibration in table if calibration.gallery_size is not None)
+    searches = [
+        _row("fpir", fpir, partial(choose_threshold, table, "fpir", fpir, size, "model"), size)
+        for fpir in fpirs
+        for size in sizes
+    ]
+    pairs = [_row("far", far, partial(choose_threshold, table, "far", far, None, "model")) for far in fars]
+    return searches + pairs
+
+
+def _supported(
+    own: Sequence[Calibration],
+    models: Sequence[Calibration],
+    target: Target,
+    value: float,
+    gallery_size: int | None,
+    advice: str,
+) -> Threshold:
+    """Return the threshold from the gallery's calibrations, else the model's; the last refusal gets the advice."""
+    tables: list[tuple[Sequence[Calibration], Kind]] = [(own, "gallery"), (models, "model")]
+    refusal = f"neither this gallery nor its model has been calibrated for {target.upper()}"
+    for table, kind in tables:
+        fitting = [calibration for calibration in table if calibration.target == target]
+        if not fitting:
+            continue
+        try:
+            return choose_threshold(fitting, target, value, gallery_size, kind)
+        except CalibrationError as error:
+            refusal = str(error)
+    raise CalibrationError(f"{refusal}; {advice}")
+
+
+def _pairs_of_gallery(
+    gallery: Gallery, duplicates: Sequence[SuspectedDuplicate], precision: str
+) -> Iterator[Calibration]:
+    """Yield the FAR measured between the gallery's own people, if there are enough of them to say anything."""
+    embeddings = gallery.embeddings()
+    left_out = {identity for pair in duplicates for identity in (pair.first_id, pair.second_id)}
+    kept = [row for row, identity in enumerate(embeddings.identity_ids.tolist()) if identity not in left_out]
+    people = embeddings.identity_ids[kept]
+    if len(set(people.tolist())) >= MIN_IDENTITIES:
+        yield calibrate_pairs(
+            embeddings.vectors[kept],
+            [str(identity) for identity in people.tolist()],
+            model_digest=gallery.model.digest,
+            data="the gallery itself",
+            precision=precision,
+        )
+
+
+def _row(target: Target, value: float, choose: Callable[[], Threshold], gallery_size: int | None = None) -> Record:
+    record: Record = {
+        "schema_version": SCHEMA_VERSION,
+        "target": target,
+        "value": value,
+        "gallery_size": gallery_size,
+        "threshold": None,
+        "kind": None,
+        "basis": "refused",
+        "trials": None,
+        "ci95": None,
+        "data": None,
+        "date": None,
+        "reason": None,
+    }
+    try:
+        threshold = choose()
+    except CalibrationError as error:
+        return record | {"reason": str(error)}
+    return record | {
+        "gallery_size": threshold.gallery_size,
+        "threshold": round(threshold.value, 6),
+        "kind": threshold.kind,
+        "basis": "measured" if threshold.measured else "extrapolated",
+        "trials": threshold.trials,
+        "ci95": None if threshold.ci95 is None else [float(f"{bound:.3g}") for bound in threshold.ci95],
+        "data": threshold.data,
+        "date": threshold.date,
+    }

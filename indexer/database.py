@@ -1,0 +1,169 @@
+"""The SQLite file of a gallery: how it is created, opened, migrated, read, written, emptied of erased bytes."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy.pool import QueuePool
+
+from indexer.errors import GalleryError, GalleryLocked, StoreDamaged
+from indexer.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
+
+PAGE_SIZE = 16384  # seven 512-number templates a page instead of one and an overflow chain
+BUSY_TIMEOUT_MS = 5000  # readers never block a writer in WAL; this waits out a checkpoint
+
+_HEADER = b"SQLite format 3\0"
+
+
+class Database:
+    """One SQLite file: `read()` and `write()` are transactions; a failed one leaves nothing behind."""
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path = path
+        self.writable = writable
+        self.engine = _engine(path, writable=writable)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one revision from its first statement to its end."""
+        with _translated(self.path), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is on the disk when the block ends, or did not happen."""
+        if not self.writable:
+            raise GalleryError(f"{self.path.parent} was opened for reading; open it with writable=True")
+        writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        with _translated(self.path), writer.connect() as connection, connection.begin():
+            yield connection
+
+    def scrub(self) -> bool:
+        """Rewrite the file without its free space and empty the write-ahead log; False while a reader is in the way.
+
+        secure_delete zeroes deleted cells, but what SQLite left behind when it moved a cell to another page while
+        balancing its trees is not a deleted cell: only VACUUM gets rid of that.
+        """
+        with _translated(self.path), self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("PRAGMA busy_timeout=100")
+            try:
+                raw.execute("VACUUM")
+                busy: int = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) and "busy" not in str(error):
+                    raise
+                busy = 1
+            finally:
+                raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            return busy == 0
+
+    def close(self) -> None:
+        """Close every connection; the last writer's close folds the write-ahead log into the file."""
+        self.engine.dispose()
+
+
+def create_database(path: Path) -> None:
+    """Make an empty database of the newest schema by running every migration; `path` must not exist yet."""
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute(f"PRAGMA page_size={PAGE_SIZE}")
+        raw.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        raw.execute("PRAGMA journal_mode=WAL")
+    migrate(path)
+
+
+def migrate(path: Path) -> None:
+    """Bring the schema to HEAD, each step in a transaction of its own."""
+    from alembic import command
+    from alembic.config import Config
+
+    engine = _engine(path, writable=True)
+    try:
+        with _translated(path), engine.connect() as connection, connection.begin():
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def check_database(path: Path) -> str:
+    """The schema version of a database that is ours and whole in all but its vectors.
+
+    Vectors are checked where they are read, and all of them by `Gallery.check`. Raises GalleryError where there is
+    no gallery and StoreDamaged for a file that is not SQLite, not ours, of a newer schema, or malformed.
+    """
+    if not path.is_file():
+        raise GalleryError(f"there is no gallery in {path.parent}; enrol somebody to create one, or give another path")
+    with path.open("rb") as file:
+        if file.read(len(_HEADER)) != _HEADER:
+            raise StoreDamaged(f"{path} is not an SQLite database; restore it from a backup")
+    engine = _engine(path, writable=False)
+    try:
+        with _translated(path), engine.connect() as connection:
+            if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
+                raise StoreDamaged(f"{path} is an SQLite database, but not a gallery's; give another path")
+            tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
+            if "alembic_version" not in tables:
+                raise StoreDamaged(f"{path} has no schema version; restore it from a backup")
+            version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            if version not in SCHEMA_VERSIONS:
+                raise StoreDamaged(
+                    f"{path} has schema {version}, this program knows up to {HEAD};"
+                    " open it with the version that wrote it, or a newer one"
+                )
+            for table in sorted(set(metadata.tables) & tables - {"embedding"}):
+                found = connection.exec_driver_sql(f"PRAGMA quick_check('{table}')").scalar()
+                if found != "ok":
+                    raise StoreDamaged(f"{path} is damaged ({found}); restore it from a backup or an export")
+            return str(version)
+    finally:
+        engine.dispose()
+
+
+def _engine(path: Path, *, writable: bool) -> Engine:
+    name = quote(str(path.absolute()))
+    # Without write access SQLite cannot make the shared-memory file that WAL needs; nobody writes, so nothing is lost.
+    frozen = not writable and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    uri = f"file:{name}?" + ("mode=rw" if writable else "mode=ro" + ("&immutable=1" if frozen else ""))
+
+    def connect() -> sqlite3.Connection:
+        # isolation_level=None: SQLAlchemy's begin event says when a transaction starts, not the driver.
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if writable:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")
+        return connection
+
+    engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors in the user's words."""
+    try:
+        yield
+    except (exc.DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, exc.DBAPIError) else error
+        text = str(cause)
+        if isinstance(cause, sqlite3.IntegrityError):
+            raise
+        if "locked" in text or "busy" in text:
+            raise GalleryLocked(f"{path} is being written by another process; try again when it is done") from error
+        if "malformed" in text or "not a database" in text or "no such" in text:
+            raise StoreDamaged(f"{path} is damaged ({text}); restore it from a backup or an export") from error
+        raise GalleryError(f"{path} could not be used: {text}") from error

@@ -1,0 +1,163 @@
+"""What goes into a gallery and what comes out of it: small frozen records, and the rule for names."""
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.errors import InvalidName
+
+FloatVector = NDArray[np.float32]
+FloatMatrix = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Fusion = Literal["max", "mean"]
+
+MAX_NAME_BYTES = 255  # one path component on every common file system
+
+
+@dataclass(frozen=True)
+class ModelBinding:
+    """The model that a gallery is bound to: its name, the hex SHA-256 of its file, the length of its vectors."""
+
+    name: str
+    digest: str
+    dimension: int
+
+
+@dataclass(frozen=True, eq=False)
+class NewTemplate:
+    """One face to enrol: vector [D] float32 of unit length, and the photo it came from.
+
+    `source_digest` is the SHA-256 of the photo's bytes (32 bytes), `box` (x, y, width, height) in pixels of the
+    photo, `precision` what the network computed in ('float32' or 'bfloat16').
+    """
+
+    name: str
+    external_id: str | None
+    vector: FloatVector
+    source: str
+    source_digest: bytes
+    box: tuple[float, float, float, float] | None
+    detection_score: float | None
+    quality: float | None
+    precision: str
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of one NewTemplate.
+
+    Reason codes: `removed` (the person or the photo was removed and stays so without restore), `restored`,
+    `enrolled_as_someone_else` (this very photo is enrolled under another identity), `invalid_name`.
+    """
+
+    status: Literal["enrolled", "already_enrolled", "rejected"]
+    template_id: int | None
+    identity_id: int | None
+    reason_codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A template that a photo already has; `removed` if it, or its identity, is hidden from searches."""
+
+    template_id: int
+    identity_id: int
+    name: str
+    external_id: str | None
+    removed: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One identity in the answer to a search: `similarity` is the canonical score, `rank` counts from 1."""
+
+    id: int
+    name: str
+    similarity: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One person: `templates` counts the active ones, `created_at` is ISO 8601 in UTC."""
+
+    id: int
+    name: str
+    external_id: str | None
+    templates: int
+    removed: bool
+    created_at: str
+
+
+@dataclass(frozen=True)
+class TemplateRow:
+    """One template with its source, without its vector; `removed` if it, or its identity, is hidden."""
+
+    id: int
+    identity_id: int
+    name: str
+    external_id: str | None
+    source: str
+    source_digest: bytes
+    box: tuple[float, float, float, float] | None
+    detection_score: float | None
+    quality: float | None
+    precision: str
+    created_at: str
+    removed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """The active templates in order of id: template_ids int64 [n], identity_ids int64 [n], vectors float32 [n, D]."""
+
+    template_ids: Ids
+    identity_ids: Ids
+    vectors: FloatMatrix
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something `check` found: a snake_case kind, a sentence for the user, and whether `rebuild` mends it."""
+
+    kind: str
+    text: str
+    rebuild_mends: bool = False
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts of a gallery; sizes in bytes; `templates_per_identity` is the mean over the active identities."""
+
+    identities: int
+    removed_identities: int
+    templates: int
+    removed_templates: int
+    templates_per_identity: float
+    max_templates_per_identity: int
+    precisions: dict[str, int]
+    calibrations: int
+    database_bytes: int
+    cache_bytes: int
+    revision: int
+    fusion: Fusion
+    model: ModelBinding
+
+
+def clean_name(name: str) -> str:
+    """The name as the gallery keeps it: Unicode NFC, 1..255 bytes of UTF-8, no control characters.
+
+    Raises InvalidName. Also used for external ids.
+    """
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+        raise InvalidName(f"the name {name!r} holds a control character or a broken one; rename it")
+    normalised = unicodedata.normalize("NFC", name)
+    size = len(normalised.encode())
+    if not normalised.strip() or size > MAX_NAME_BYTES:
+        raise InvalidName(
+            f"the name {name[:80]!r} has {size} bytes of UTF-8; it must be 1 to {MAX_NAME_BYTES} and not blank"
+        )
+    return normalised

@@ -1,0 +1,147 @@
+"""`faceid identify`: a name above the threshold, nobody below it, one answer per face."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.faceid.cli.conftest import Run
+
+RECORD = {
+    "schema_version", "source", "face_index", "box", "detection_score", "quality", "decision", "identity", "similarity",
+    "threshold", "threshold_source", "candidates", "reason_codes", "model", "gallery_revision",
+}  # fmt: skip
+
+
+def second_photo(lfw_people: Path, index: int = 0) -> Path:
+    person = sorted(lfw_people.iterdir())[index]
+    return person / f"{person.name}_0002.jpg"
+
+
+def test_another_photo_of_an_enrolled_person_gets_the_name(run: Run, gallery: Path, lfw_people: Path) -> None:
+    photo = second_photo(lfw_people)
+    outcome = run("identify", photo, "--gallery", gallery, "--threshold", "0.3", "--faces", "centre", "--json")
+    assert outcome.code == 0
+    (record,) = outcome.records
+    assert set(record) == RECORD
+    assert record["decision"] == "identified"
+    assert record["identity"]["name"] == photo.parent.name
+    assert record["identity"]["id"] == record["candidates"][0]["id"]
+    assert record["similarity"] == record["candidates"][0]["similarity"] >= 0.3
+    assert [candidate["rank"] for candidate in record["candidates"]] == [1, 2, 3, 4, 5]
+    assert record["threshold_source"]["kind"] == "user"
+
+
+def test_below_the_threshold_the_best_candidate_is_not_an_identification(
+    run: Run, gallery: Path, lfw_people: Path
+) -> None:
+    arguments = (
+        "identify",
+        second_photo(lfw_people),
+        "--gallery",
+        gallery,
+        "--threshold",
+        "0.999",
+        "--faces",
+        "centre",
+    )
+    (record,) = run(*arguments, "--json").records
+    assert (record["decision"], record["identity"]) == ("unknown", None)
+    assert record["candidates"]
+    table = run(*arguments)
+    assert table.code == 0
+    assert "below the threshold" in table.stdout
+    assert run(*arguments, "--fail-on-unknown").code == 1
+
+
+def test_every_face_of_a_group_photo_is_answered(run: Run, gallery: Path, lfw_people: Path, tmp_path: Path) -> None:
+    group = np.hstack([np.asarray(Image.open(second_photo(lfw_people, index))) for index in (0, 1)])
+    Image.fromarray(group).save(tmp_path / "group.png")
+    arguments = ("identify", tmp_path / "group.png", "--gallery", gallery, "--threshold", "0.3")
+    outcome = run(*arguments, "--annotate", tmp_path / "drawn", "--json")
+    names = {record["identity"]["name"] for record in outcome.records if record["identity"]}
+    assert names >= {second_photo(lfw_people, index).parent.name for index in (0, 1)}
+    assert [record["face_index"] for record in outcome.records] == list(range(len(outcome.records)))
+    (drawn,) = (tmp_path / "drawn").iterdir()
+    assert drawn.name == "0001-group.jpg"
+    difference = np.abs(np.asarray(Image.open(drawn)).astype(int) - group).max(axis=2)
+    x, y, _, h = outcome.records[0]["box"]
+    assert difference[round(y + h / 2), round(x)] > 50, "the box is drawn where the face is"
+
+
+def test_photos_without_a_face_and_broken_ones_get_an_answer_too(run: Run, gallery: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (200, 200), "grey").save(tmp_path / "blank.png")
+    (tmp_path / "broken.jpg").write_text("no photo")
+    outcome = run("identify", tmp_path / "blank.png", tmp_path / "broken.jpg", tmp_path / "missing.jpg", "--gallery", gallery, "--threshold", "0.3", "--json")  # fmt: skip
+    assert outcome.code == 3
+    assert [record["decision"] for record in outcome.records] == ["no_face", "error", "error"]
+    assert [record["reason_codes"] for record in outcome.records] == [["no_face"], ["not_an_image"], ["unreadable"]]
+    assert "broken.jpg" in outcome.stderr
+
+
+def test_without_any_calibration_the_answer_is_what_to_type(run: Run, gallery: Path, lfw_people: Path) -> None:
+    outcome = run("identify", second_photo(lfw_people), "--gallery", gallery)
+    assert outcome.code == 1
+    assert "faceid calibrate --strangers" in outcome.stderr
+
+
+def test_poor_faces_are_only_judged_when_not_asked_otherwise(
+    run: Run, gallery: Path, lfw_people: Path, tmp_path: Path
+) -> None:
+    Image.open(second_photo(lfw_people)).resize((64, 64), Image.Resampling.BOX).save(tmp_path / "small.png")
+    arguments = ("identify", tmp_path / "small.png", "--gallery", gallery, "--threshold", "0.3", "--json")
+    assert run(*arguments).records[0]["decision"] in {"identified", "unknown"}
+    (rejected,) = run(*arguments, "--quality").records
+    assert rejected["decision"] == "rejected_quality"
+    assert "face_too_small" in rejected["reason_codes"]
+
+
+def test_csv_joins_the_candidates(run: Run, gallery: Path, lfw_people: Path) -> None:
+    outcome = run(
+        "identify", second_photo(lfw_people), "--gallery", gallery, "--threshold", "0.3", "--top-k", "2", "--csv"
+    )
+    header, row = outcome.stdout.splitlines()[:2]
+    assert header.split(",")[:3] == ["schema_version", "source", "face_index"]
+    assert row.count(";") >= 1
+    assert f"{second_photo(lfw_people).parent.name}:0." in row
+
+
+def test_a_gallery_of_another_model_is_exit_code_four(
+    run: Run, gallery: Path, lfw_people: Path, models_dir: Path, tmp_path: Path
+) -> None:
+    from faceid.model_file import read_model, write_model
+
+    model = read_model(models_dir / "mobilefacenet.safetensors")
+    from dataclasses import replace
+
+    other = write_model(tmp_path / "other.safetensors", replace(model.spec, name="other"), model.tensors())
+    outcome = run(
+        "identify", second_photo(lfw_people), "--gallery", gallery, "--model", other.path, "--threshold", "0.3"
+    )
+    assert outcome.code == 4
+    assert model.digest in outcome.stderr
+    assert other.digest in outcome.stderr
+
+
+def test_settings_come_from_flags_then_environment_then_file(
+    run: Run, gallery: Path, lfw_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faceid.toml").write_text(
+        f"gallery = {json.dumps(str(gallery))}\n[identify]\nthreshold = 0.999\ntop_k = 1\n"
+    )
+    photo = second_photo(lfw_people)
+    (from_file,) = run("identify", photo, "--faces", "centre", "--json").records
+    assert (from_file["threshold"], len(from_file["candidates"])) == (0.999, 1)
+    (from_flag,) = run("identify", photo, "--faces", "centre", "--threshold", "0.2", "--json").records
+    assert from_flag["threshold"] == 0.2
+    monkeypatch.setenv("FACEID_GALLERY", str(tmp_path / "nowhere"))
+    assert run("identify", photo).code == 1
+
+
+def test_a_broken_settings_file_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "faceid.toml").write_text("gallery = ")
+    outcome = run("gallery", "list")
+    assert outcome.code == 2
+    assert "faceid.toml" in outcome.stderr

@@ -1,0 +1,117 @@
+"""From packed faces to the network's input: one affine map a face, with or without chance in it."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+UInt8Images = npt.NDArray[np.uint8]
+Doubles = npt.NDArray[np.float64]
+
+CROP = 112  # side of the aligned crop inside a packed face; the rest is border
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far chance may go; lengths are in pixels of the 112x112 crop, every draw is uniform.
+
+    Attributes:
+        flip: probability of mirroring left and right.
+        shift: largest shift along x and along y.
+        rotation: largest rotation, in degrees.
+        scale: largest relative change of size.
+        contrast: largest relative change of contrast about mid-grey.
+        brightness: largest change of brightness, in grey levels of 255.
+        plain_sampling: probability that a smaller crop is sampled without low-pass filter, as by an aligner
+            that warps the photo straight to the input size.
+    """
+
+    flip: float = 0.5
+    shift: float = 4.0
+    rotation: float = 0.0
+    scale: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    plain_sampling: float = 0.0
+
+
+def augment(
+    faces: UInt8Images, size: tuple[int, int], augmentation: Augmentation, random: np.random.Generator
+) -> UInt8Images:
+    """Packed faces [B, side, side, 3] -> crops [B, h, w, 3], each moved and lit a little differently."""
+    count, side = len(faces), faces.shape[1]
+    mirrored = random.random(count) < augmentation.flip
+    angles = np.radians(augmentation.rotation) * random.uniform(-1, 1, count)
+    scales = 1 + augmentation.scale * random.uniform(-1, 1, count)
+    shifts = augmentation.shift * random.uniform(-1, 1, (count, 2))
+    gains = 1 + augmentation.contrast * random.uniform(-1, 1, count)
+    lifts = augmentation.brightness * random.uniform(-1, 1, count)
+    plain = random.random(count) < augmentation.plain_sampling
+    crops = np.empty((count, *size, 3), np.uint8)
+    for index, face in enumerate(faces):
+        jitter = _about_centre(side, angles[index], scales[index], mirrored[index], shifts[index])
+        crop = _sample(face, jitter @ _crop_to_face(side, size), size, plain=bool(plain[index]))
+        levels = (np.arange(256) - 127.5) * gains[index] + 127.5 + lifts[index]
+        crops[index] = cv2.LUT(crop, np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+    return crops
+
+
+def centre_crops(faces: UInt8Images, size: tuple[int, int]) -> UInt8Images:
+    """Packed faces [B, side, side, 3] -> crops [B, h, w, 3], as they are."""
+    matrix = _crop_to_face(faces.shape[1], size)
+    crops = np.empty((len(faces), *size, 3), np.uint8)
+    for index, face in enumerate(faces):
+        crops[index] = _sample(face, matrix, size, plain=False)
+    return crops
+
+
+def reference_points(points_112: Doubles, size: tuple[int, int]) -> Doubles:
+    """Move points [5, 2] (x, y) of the 112x112 crop to where they lie in a crop of this size.
+
+    Pixel centres are at integers in both. A crop of h x w shows the full height of the 112x112 crop and the middle
+    w / h of its width.
+    """
+    inverse = np.linalg.inv(_crop_to_face(CROP, size))
+    moved: Doubles = points_112 @ inverse[:2, :2].T + inverse[:2, 2]
+    return moved
+
+
+def _crop_to_face(side: int, size: tuple[int, int]) -> Doubles:
+    """Map pixels of the h x w crop to pixels of the packed face: [3, 3], pixel centres at integers."""
+    height, width = size
+    step = CROP / height
+    left = (side - width * step) / 2
+    top = (side - CROP) / 2
+    return np.array([[step, 0, left + step / 2 - 0.5], [0, step, top + step / 2 - 0.5], [0, 0, 1]])
+
+
+def _about_centre(side: int, angle: float, scale: float, mirrored: bool, shift: Doubles) -> Doubles:
+    """Turn, scale, mirror about the middle of the face, then shift: [3, 3], face pixels to face pixels."""
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    if mirrored:
+        linear[:, 0] *= -1
+    middle = np.full(2, (side - 1) / 2)
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = middle - linear @ middle + shift
+    return matrix
+
+
+def _sample(face: UInt8Images, matrix: Doubles, size: tuple[int, int], *, plain: bool) -> UInt8Images:
+    """Cut the crop whose pixel p shows the face at matrix @ p; averaged over 2x2 where it is smaller."""
+    height, width = size
+    fine = 1 if plain or height >= CROP else 2
+    finer = matrix @ np.array([[1 / fine, 0, 0.5 / fine - 0.5], [0, 1 / fine, 0.5 / fine - 0.5], [0, 0, 1]])
+    crop = cv2.warpAffine(
+        face,
+        finer[:2],
+        (width * fine, height * fine),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if fine > 1:
+        crop = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(crop, np.uint8)

@@ -1,0 +1,119 @@
+"""The state of a run in one safetensors file: weights, momentum, and the step in its JSON header."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from training.errors import CheckpointError
+
+FORMAT = "faceid-training-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after `step` steps.
+
+    There is no state of random generators in it: what a step draws is a function of the seed and the step.
+
+    Attributes:
+        step: steps done.
+        config: the run's config, as JSON.
+        identities: the K names behind the rows of the head.
+        network: state of the network.
+        head: state of the head.
+        momentum: by parameter, "network.NAME" or "head.NAME".
+    """
+
+    step: int
+    config: dict[str, Any]
+    identities: tuple[str, ...]
+    network: dict[str, Tensor]
+    head: dict[str, Tensor]
+    momentum: dict[str, Tensor]
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write under another name, then rename: a kill leaves the old file or the new one, never half of one."""
+    tensors = {f"network.{name}": tensor for name, tensor in checkpoint.network.items()}
+    tensors |= {f"head.{name}": tensor for name, tensor in checkpoint.head.items()}
+    tensors |= {f"momentum.{name}": tensor for name, tensor in checkpoint.momentum.items()}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    header = {
+        "format": FORMAT,
+        "step": str(checkpoint.step),
+        "config": json.dumps(checkpoint.config),
+        "identities": json.dumps(checkpoint.identities),
+        "digest": _digest(tensors),
+    }
+    unfinished = path.with_name(path.name + ".unfinished")
+    save_file(tensors, unfinished, header)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, torn, altered, or no checkpoint.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise CheckpointError(f"{path} is not a training checkpoint of this program ({FORMAT})")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the checkpoint {path} is torn or unreadable ({error}); "
+            "restore it from a copy, or delete it to start the run anew"
+        ) from error
+    if _digest(tensors) != header["digest"]:
+        raise CheckpointError(
+            f"the checkpoint {path} is damaged: its tensors are not those that were written; "
+            "restore it from a copy, or delete it to start the run anew"
+        )
+    return Checkpoint(
+        step=int(header["step"]),
+        config=json.loads(header["config"]),
+        identities=tuple(json.loads(header["identities"])),
+        network=_under("network.", tensors),
+        head=_under("head.", tensors),
+        momentum=_under("momentum.", tensors),
+    )
+
+
+def momentum_of(optimiser: torch.optim.SGD, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Find the momentum buffers by the names of their parameters; none before the first step."""
+    buffers = {name: optimiser.state[parameter].get("momentum_buffer") for name, parameter in parameters.items()}
+    return {name: buffer for name, buffer in buffers.items() if buffer is not None}
+
+
+def restore_momentum(
+    optimiser: torch.optim.SGD, parameters: dict[str, nn.Parameter], momentum: dict[str, Tensor]
+) -> None:
+    """Put the buffers back, in the memory layout of their parameters."""
+    for name, buffer in momentum.items():
+        parameter = parameters[name]
+        optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.numpy(force=True).tobytes())
+    return digest.hexdigest()
