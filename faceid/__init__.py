@@ -1,0 +1,57 @@
+"""Open-set face identification: the public API, each name loaded when it is first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faceid.engine import FaceEngine
+    from faceid.photo_list import PersonPhoto, photos_in, photos_of_manifest, photos_of_people
+    from faceid.quality import Limits
+    from faceid.results import Answer, Enrollment, Verification
+    from faceid.thresholds import identification_threshold, verification_threshold
+    from indexer.decision import Threshold, user_threshold
+    from indexer.errors import FaceIdError
+    from indexer.gallery import Gallery
+
+# Importing `faceid` must cost nothing: the command line imports it before it knows what is asked.
+_HOMES = {
+    "Answer": "faceid.results",
+    "Enrollment": "faceid.results",
+    "FaceEngine": "faceid.engine",
+    "FaceIdError": "indexer.errors",
+    "Gallery": "indexer.gallery",
+    "Limits": "faceid.quality",
+    "PersonPhoto": "faceid.photo_list",
+    "Threshold": "indexer.decision",
+    "Verification": "faceid.results",
+    "identification_threshold": "faceid.thresholds",
+    "photos_in": "faceid.photo_list",
+    "photos_of_manifest": "faceid.photo_list",
+    "photos_of_people": "faceid.photo_list",
+    "user_threshold": "indexer.decision",
+    "verification_threshold": "faceid.thresholds",
+}
+
+__all__ = [
+    "Answer",
+    "Enrollment",
+    "FaceEngine",
+    "FaceIdError",
+    "Gallery",
+    "Limits",
+    "PersonPhoto",
+    "Threshold",
+    "Verification",
+    "identification_threshold",
+    "photos_in",
+    "photos_of_manifest",
+    "photos_of_people",
+    "user_threshold",
+    "verification_threshold",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'faceid' has no attribute {name!r}")

@@ -26,16 +26,19 @@ class Database:
         self.path = path
         self.writable = writable
         self.engine = _engine(path, writable=writable)
+        self.closed = False
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one revision from its first statement to its end."""
+        self._check_open()
         with _translated(self.path), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that is on the disk when the block ends, or did not happen."""
+        self._check_open()
         if not self.writable:
             raise GalleryError(f"{self.path.parent} was opened for reading; open it with writable=True")
         writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
@@ -65,7 +68,12 @@ class Database:
 
     def close(self) -> None:
         """Close every connection; the last writer's close folds the write-ahead log into the file."""
+        self.closed = True
         self.engine.dispose()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise GalleryError(f"{self.path.parent} was closed; open it again")
 
 
 def create_database(path: Path) -> None:

@@ -6,6 +6,7 @@ A gallery is a directory: `gallery.db` (SQLite, the truth), `index.safetensors` 
 import secrets
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -104,11 +105,14 @@ class Gallery:
 
     def close(self) -> None:
         """Bring the cache up to date (after writing), and let go of the files and the lock."""
+        if self._database.closed:
+            return
         try:
             if self._lock is not None:
                 if self._row().erase_pending:
                     self._finish_erase()
-                self._save_cache()
+                with suppress(GalleryError):  # what was written is safe; without a cache the next search reads it
+                    self._save_cache()
         finally:
             self._database.close()
             if self._lock is not None:
@@ -348,8 +352,13 @@ class Gallery:
     def _save_cache(self) -> None:
         with self._database.read() as connection:
             row = store.gallery_row(connection)
-            if self._lock is not None and not index_cache.is_fresh(self.path / CACHE, row):
-                index_cache.save(self.path / CACHE, row, self._fresh_index(connection).entries)
+            if self._lock is None or index_cache.is_fresh(self.path / CACHE, row):
+                return
+            if self._index is None:
+                entries = fuse(store.embeddings(connection), row.fusion)
+            else:
+                entries = self._fresh_index(connection).entries
+            index_cache.save(self.path / CACHE, row, entries)
 
     def _finish_erase(self) -> bool:
         """Get erased bytes out of the files; False while a reader of an older revision is in the way."""
@@ -359,7 +368,8 @@ class Gallery:
             return False
         with self._database.write() as connection:
             connection.execute(update(gallery).values(erase_pending=0))
-        self._save_cache()
+        with suppress(GalleryError):
+            self._save_cache()
         return True
 
 

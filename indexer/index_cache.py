@@ -6,9 +6,12 @@ import os
 import struct
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from indexer.errors import GalleryError
 from indexer.identity_index import Entries
 from indexer.store import GalleryRow
 
@@ -62,28 +65,36 @@ def load(path: Path, row: GalleryRow) -> Entries | None:
 
 
 def save(path: Path, row: GalleryRow, entries: Entries) -> None:
-    """Replace the cache in one step; a crash leaves the old file or the new one. Raises OSError."""
-    from safetensors.numpy import save_file
-
-    tensors = {"ids": entries.ids, "identity_ids": entries.identity_ids, "vectors": entries.vectors}
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        save_file(
-            {key: np.ascontiguousarray(value) for key, value in tensors.items()},
-            name,
-            {**expected_metadata(row), "sha256": _digest(entries)},
-        )
-        replace_durably(Path(name), path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Replace the cache in one step; a crash leaves the old file or the new one. Raises GalleryError."""
+    tensors: dict[str, NDArray[Any]] = {
+        "ids": entries.ids,
+        "identity_ids": entries.identity_ids,
+        "vectors": entries.vectors,
+    }
+    write_durably(path, tensors, {**expected_metadata(row), "sha256": _digest(entries)})
 
 
 def remove_leftovers(path: Path) -> None:
     """Delete the temporary files of writers that died in `save`."""
     for leftover in path.parent.glob(f".{path.name}.*"):
         leftover.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write a safetensors file beside its place, then put it there. Raises GalleryError if the disk does not let it."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+        os.close(handle)
+        try:
+            save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, name, metadata)
+            replace_durably(Path(name), path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise GalleryError(f"{path} could not be written: {error}") from error
 
 
 def replace_durably(temporary: Path, path: Path) -> None:

@@ -10,8 +10,6 @@ identities, one after the other, are the rows of the two arrays.
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from indexer.enrolment import add_templates
 from indexer.errors import GalleryError, ModelMismatch
-from indexer.index_cache import replace_durably
+from indexer.index_cache import write_durably
 from indexer.records import Added, FloatMatrix, ModelBinding, NewTemplate, clean_name
 from indexer.schema import embedding, identity, template
 from indexer.store import chunks, gallery_row, now, template_rows, to_vector
@@ -42,8 +40,6 @@ class Export:
 
 def write_export(connection: Connection, path: Path) -> int:
     """Write every identity with its templates to `path`, replacing it in one step; the number of templates."""
-    from safetensors.numpy import save_file
-
     bound = gallery_row(connection)
     rows = template_rows(connection, True, 0, -1)
     rows.sort(key=lambda row: (row.identity_id, row.id))
@@ -91,16 +87,7 @@ def write_export(connection: Connection, path: Path) -> int:
         "dimension": str(bound.model.dimension),
         "sha256": _checksum(tensors),
     }
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-        os.close(handle)
-        try:
-            save_file(tensors, temporary, metadata)
-            replace_durably(Path(temporary), path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise GalleryError(f"{path} could not be written: {error.strerror or error}") from error
+    write_durably(path, tensors, metadata)
     return len(rows)
 
 

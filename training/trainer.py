@@ -12,9 +12,10 @@ import copy
 import csv
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -44,6 +45,7 @@ from training.validation import Validation, validate
 # v -> (v - 127.5) / 128, RGB, as the released SphereFace but for its channel order.
 MEAN = 127.5
 STD = 128.0
+WITHOUT_EFFECT = frozenset({"data", "checkpoint_steps", "validation_steps", "log_steps"})
 VALIDATION_BATCH = 256
 CHECKPOINT = "checkpoint.safetensors"
 TRAINING_LOG = "training.csv"
@@ -90,7 +92,7 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validati
     checkpoint_file = folder / CHECKPOINT
     if checkpoint_file.exists():
         checkpoint = read_checkpoint(checkpoint_file)
-        if checkpoint.config != to_record(config) or checkpoint.identities != faces.identities:
+        if not _same_run(checkpoint.config, to_record(config)) or checkpoint.identities != faces.identities:
             raise CheckpointError(
                 f"{checkpoint_file} belongs to a run with another config or other faces; "
                 "give this run a folder of its own, or delete the checkpoint"
@@ -100,6 +102,7 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validati
         restore_momentum(optimiser, parameters, checkpoint.momentum)
         done = checkpoint.step
     replicas = _replicas(network, config.threads)
+    network_parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     training_log = _CsvLog(folder / TRAINING_LOG, keep_until=done)
     validation_log = _CsvLog(folder / VALIDATION_LOG, keep_until=done)
     print(
@@ -124,12 +127,9 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validati
 
         chosen = _faces_of(step, len(faces.labels), steps_per_epoch, config)
         shares = np.array_split(chosen, config.threads)
-        embedded = list(
-            pool.map(
-                lambda number: _embed_share(replicas[number], faces, shares[number], (step, number), config),
-                range(config.threads),
-            )
-        )
+        draws = [(step, number) for number in range(config.threads)]
+        embed = partial(_embed_share, faces, config)
+        embedded = list(pool.map(embed, replicas, shares, draws))
         embeddings = torch.cat([share.detach() for share in embedded]).requires_grad_()
         head.train()
         optimiser.zero_grad()
@@ -139,11 +139,8 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validati
             raise DivergenceError(_diverged(step, losses, rate, schedules, checkpoint_file))
         loss.backward()
         assert embeddings.grad is not None
-        pulls = embeddings.grad.split([len(share) for share in shares])
-        network_parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        gradients = list(
-            pool.map(lambda share, pull: torch.autograd.grad(share, network_parameters, pull), embedded, pulls)
-        )
+        pulls = torch.tensor_split(embeddings.grad, config.threads)
+        gradients = list(pool.map(partial(_gradients, network_parameters), embedded, pulls))
         for parameter, *parts in zip(network_parameters, *gradients, strict=True):
             parameter.grad = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
         if config.optimiser.clip_norm > 0:
@@ -180,6 +177,11 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validati
                 ),
             )
     return result if result is not None else _validate(network, strangers, config)
+
+
+def _same_run(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two configs lead to the same weights: the same but for where the packs lie and what is written when."""
+    return all(one.get(key) == other.get(key) for key in {*one, *other} - WITHOUT_EFFECT)
 
 
 def to_input(crops: npt.NDArray[np.uint8]) -> Tensor:
@@ -233,7 +235,7 @@ def _faces_of(step: int, count: int, steps_per_epoch: int, config: Config) -> np
 
 
 def _embed_share(
-    network: nn.Module, faces: Pack, chosen: npt.NDArray[np.int64], draw: tuple[int, int], config: Config
+    faces: Pack, config: Config, network: nn.Module, chosen: npt.NDArray[np.int64], draw: tuple[int, int]
 ) -> Tensor:
     """Augment and embed one thread's share of a batch: [b, D] float32, with its graph."""
     random = np.random.default_rng([config.seed, 1, *draw])
@@ -243,6 +245,11 @@ def _embed_share(
     with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False):
         embeddings: Tensor = network(to_input(crops))
     return embeddings.float()
+
+
+def _gradients(parameters: Sequence[nn.Parameter], embeddings: Tensor, pull: Tensor) -> tuple[Tensor, ...]:
+    """Carry the loss's gradient at one share's embeddings [b, D] back to every parameter."""
+    return torch.autograd.grad(embeddings, parameters, pull)
 
 
 def _validate(network: nn.Module, strangers: Pack, config: Config) -> Validation:

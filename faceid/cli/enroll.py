@@ -1,5 +1,7 @@
 """`faceid enroll`: photos of known people into a gallery.  In Python: `FaceEngine.enroll`."""
 
+import resource
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -93,4 +95,9 @@ def _row(result: "Enrollment") -> dict[str, object]:
 def _summary(gallery: "Gallery", counts: Counter[str], seconds: dict[str, float]) -> str:
     photos = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items()) or "no photos"
     spent = ", ".join(f"{step} {time:.1f}" for step, time in seconds.items())
-    return f"{photos}; {gallery.path} now holds {gallery.size} people. Seconds by step: {spent or 'none'}."
+    # The peak is in KiB on Linux and in bytes on macOS.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return (
+        f"{photos}; {gallery.path} now holds {gallery.size} people. "
+        f"Seconds by step: {spent or 'none'}; peak memory {peak:.0f} MiB."
+    )

@@ -9,7 +9,7 @@ from faceid.networks import iresnet, mobilefacenet, sphereface
 ARCHITECTURES: tuple[str, ...] = (*sphereface.BLOCKS, "mobilefacenet", *iresnet.BLOCKS)
 
 
-def build_network(architecture: str, **arguments: Any) -> nn.Module:  # noqa: ANN401
+def build_network(architecture: str, **arguments: Any) -> nn.Module:
     """Build an untrained network: normalised [B, 3, H, W] float32 -> [B, dimension] float32 of any length.
 
     Args:

@@ -1,4 +1,4 @@
-"""A threshold keeps its promise on the sample it came from, says where it came from, and refuses what it cannot know."""
+"""A threshold keeps its promise on the sample it came from, says so, and refuses what the sample cannot know."""
 
 import json
 

@@ -154,8 +154,9 @@ def test_one_person_with_very_many_templates_does_not_push_the_others_out(galler
     near = unit_vectors(1)[0]
     gallery.add([photo("Many", f"m{i}", vector=near) for i in range(500)])
     gallery.add([photo("Few", "f", vector=unit_vectors(1, seed=5)[0]), photo("Other", "o")])
-    assert [one.name for one in gallery.search(near[None], 3)[0]][0] == "Many"
-    assert {one.name for one in gallery.search(near[None], 3)[0]} == {"Many", "Few", "Other"}
+    found = [one.name for one in gallery.search(near[None], 3)[0]]
+    assert found[0] == "Many"
+    assert set(found) == {"Many", "Few", "Other"}
 
 
 def test_an_empty_gallery_answers_with_nobody(gallery):
@@ -290,6 +291,8 @@ def test_after_closing_the_next_writer_gets_in(gallery):
     gallery.close()
     with Gallery.open(gallery.path, writable=True) as again:
         again.add([photo("Ann", "a")])
+        with pytest.raises(GalleryError, match="was closed"):
+            gallery.add([photo("Bob", "b")])
 
 
 def test_another_models_vectors_are_refused_with_both_digests(gallery):

@@ -77,9 +77,9 @@ class ASoftmax(Head):
     def _target_logit(self, embeddings: Tensor, weight: Tensor) -> Tensor:
         """Embeddings [B, D] and the weights of their own classes [B, D] -> logit_y [B]."""
         product = (embeddings * weight).sum(1)
-        norm = torch.linalg.vector_norm(embeddings, dim=1)
+        norm: Tensor = torch.linalg.vector_norm(embeddings, dim=1)
         cosine = (product / norm.clamp_min(SMALLEST_NORM)).clamp(-1, 1)
-        logit = (self.lambda_ * product + norm * psi(cosine, self.margin)) / (1 + self.lambda_)
+        logit: Tensor = (self.lambda_ * product + norm * psi(cosine, self.margin)) / (1 + self.lambda_)
         if self.gradient == "true":
             return logit
         with torch.no_grad():

@@ -90,7 +90,7 @@ def test_without_any_calibration_the_answer_is_what_to_type(run: Run, gallery: P
 def test_poor_faces_are_only_judged_when_not_asked_otherwise(
     run: Run, gallery: Path, lfw_people: Path, tmp_path: Path
 ) -> None:
-    Image.open(second_photo(lfw_people)).resize((64, 64), Image.Resampling.BOX).save(tmp_path / "small.png")
+    Image.open(second_photo(lfw_people)).resize((52, 52), Image.Resampling.BOX).save(tmp_path / "small.png")
     arguments = ("identify", tmp_path / "small.png", "--gallery", gallery, "--threshold", "0.3", "--json")
     assert run(*arguments).records[0]["decision"] in {"identified", "unknown"}
     (rejected,) = run(*arguments, "--quality").records

@@ -1,0 +1,1 @@
+"""Evaluation protocols: each takes scores or features and returns the protocol's figures."""

@@ -1,0 +1,76 @@
+"""The command line as a whole: quick help, clear ends."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from tests.faceid.cli.conftest import Run
+
+HEAVY = ("torch", "faiss", "sqlalchemy", "matplotlib", "cv2", "numpy", "scipy", "onnxruntime", "openvino")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom faceid.cli import cli\n"
+        "assert 'enroll' in CliRunner().invoke(cli, ['--help']).output\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
+
+
+def test_help_takes_a_blink() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "faceid", "--help"], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The promise is 0.3 s of CPU; a loaded machine is no reason to fail, an import of torch is.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+@pytest.mark.parametrize(
+    "command", ["enroll", "identify", "verify", "embed", "calibrate", "gallery", "models", "doctor"]
+)
+def test_every_command_explains_itself(run: Run, command: str) -> None:
+    outcome = run(command, "--help")
+    assert outcome.code == 0
+    assert "Usage: faceid" in outcome.stdout
+
+
+def test_an_unknown_command_is_a_usage_error(run: Run) -> None:
+    assert run("nonesuch").code == 2
+
+
+def test_a_defect_of_ours_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import faceid.cli
+
+    def break_down() -> None:
+        raise RuntimeError("a wheel came off")
+
+    monkeypatch.setattr(faceid.cli, "read_config", break_down)
+    monkeypatch.setattr(sys, "argv", ["faceid", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        faceid.cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "Error: unexpected RuntimeError: a wheel came off (FACEID_DEBUG=1 shows where)\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(run: Run, shell: str) -> None:
+    assert "_FACEID_COMPLETE" in run("completion", shell).stdout
+
+
+def test_doctor_reports_versions_model_and_gallery(run: Run, gallery: object) -> None:
+    outcome = run("doctor", "--gallery", str(gallery), "--model", "mobilefacenet", "--json")
+    found = {record["what"]: record for record in outcome.records}
+    assert outcome.code == 0
+    assert "12 people" in found["gallery"]["state"]
+    assert found["gallery's precisions"]["state"] == "float32: 12"
+    assert found["model"]["sound"]
+
+
+def test_doctor_fails_on_an_unsound_model(run: Run, tmp_path: object) -> None:
+    outcome = run("doctor", "--gallery", f"{tmp_path}/none", "--model", "nonesuch")
+    assert outcome.code == 1
+    assert "PROBLEM" in outcome.stdout

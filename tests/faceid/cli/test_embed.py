@@ -1,0 +1,34 @@
+"""`faceid embed`: photos to a feature file that benchmarks read."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.faceid.cli.conftest import Run
+
+
+def test_features_labels_and_paths_stand_side_by_side(run: Run, lfw_people: Path, tmp_path: Path) -> None:
+    target = tmp_path / "features.npz"
+    outcome = run("embed", lfw_people, "-o", target, "--labels", "--model", "mobilefacenet", "--faces", "centre")
+    assert outcome.code == 0
+    with np.load(target, allow_pickle=False) as features:
+        vectors, labels, paths = features["features"], features["labels"], features["paths"]
+    assert vectors.shape == (36, 128)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert all(Path(path).parent.name == label for path, label in zip(paths, labels, strict=True))
+    similarity = vectors @ vectors.T
+    same = labels[:, None] == labels
+    off_diagonal = ~np.eye(36, dtype=bool)
+    assert similarity[same & off_diagonal].mean() > similarity[~same].mean() + 0.3
+
+
+def test_a_broken_photo_does_not_stop_the_rest(run: Run, lfw_people: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no photo")
+    photo = next(lfw_people.glob("*/*.jpg"))
+    outcome = run("embed", tmp_path / "broken.jpg", photo, "-o", tmp_path / "f.npz", "--model", "mobilefacenet", "--faces", "centre")  # fmt: skip
+    assert outcome.code == 3
+    assert "broken.jpg" in outcome.stderr
+    with np.load(tmp_path / "f.npz", allow_pickle=False) as features:
+        assert features["paths"].tolist() == [str(photo)]
+        assert features["labels"].tolist() == [""]

@@ -1,0 +1,128 @@
+"""`faceid gallery ...`: looking after a gallery from the command line."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faceid.cli.conftest import Run
+
+
+@pytest.fixture
+def names(lfw_people: Path) -> list[str]:
+    return sorted(path.name for path in lfw_people.iterdir())
+
+
+def test_list_and_show_tell_who_is_there_and_from_which_photo(run: Run, gallery: Path, names: list[str]) -> None:
+    listed = run("gallery", "list", "--gallery", gallery, "--json").records
+    assert [record["name"] for record in listed] == names
+    (template,) = run("gallery", "show", names[0], "--gallery", gallery, "--json").records
+    assert template["source"].endswith(f"{names[0]}_0001.jpg")
+    assert len(template["source_digest"]) == 64
+
+
+def test_rename_merge_remove_and_restore(run: Run, gallery: Path, names: list[str]) -> None:
+    at = ("--gallery", gallery)
+    assert run("gallery", "rename", names[0], "Ann Lee", *at).code == 0
+    assert run("gallery", "merge", names[1], "Ann Lee", *at).code == 0
+    assert len(run("gallery", "show", "Ann Lee", *at, "--json").records) == 2
+    assert run("gallery", "remove", names[2], names[3], *at).code == 0
+    assert len(run("gallery", "list", *at, "--json").records) == len(names) - 3
+    assert len(run("gallery", "list", "--all", *at, "--json").records) >= len(names) - 1
+    assert run("gallery", "restore", names[2], *at).code == 0
+    assert len(run("gallery", "list", *at, "--json").records) == len(names) - 2
+    assert run("gallery", "check", *at).code == 0
+
+
+def test_erase_asks_first_and_leaves_no_byte(run: Run, gallery: Path, names: list[str]) -> None:
+    assert run("gallery", "erase", names[0], "--gallery", gallery).code == 1, "no answer means no"
+    assert run("gallery", "erase", names[0], "--yes", "--gallery", gallery).code == 0
+    for file in gallery.iterdir():
+        assert names[0].encode() not in file.read_bytes(), file.name
+    assert names[0] not in [record["name"] for record in run("gallery", "list", "--gallery", gallery, "--json").records]
+
+
+def test_an_export_is_imported_elsewhere(run: Run, gallery: Path, names: list[str], tmp_path: Path) -> None:
+    assert run("gallery", "export", tmp_path / "people.faceid", "--gallery", gallery).code == 0
+    imported = run("gallery", "import", tmp_path / "people.faceid", "--gallery", tmp_path / "other")
+    assert imported.code == 0
+    assert "12 enrolled" in imported.stderr
+    listed = run("gallery", "list", "--gallery", tmp_path / "other", "--json").records
+    assert [record["name"] for record in listed] == names
+    again = run("gallery", "import", tmp_path / "people.faceid", "--gallery", tmp_path / "other")
+    assert "12 already enrolled" in again.stderr
+
+
+def test_nobody_of_that_name_is_said_plainly(run: Run, gallery: Path) -> None:
+    outcome = run("gallery", "remove", "Nobody", "--gallery", gallery)
+    assert outcome.code == 1
+    assert "Nobody" in outcome.stderr
+
+
+def test_no_gallery_is_exit_code_one_and_a_damaged_one_five(run: Run, gallery: Path, tmp_path: Path) -> None:
+    assert run("gallery", "list", "--gallery", tmp_path / "nowhere").code == 1
+    (gallery / "gallery.db").write_bytes(b"this is not a database" * 100)
+    outcome = run("gallery", "list", "--gallery", gallery)
+    assert outcome.code == 5
+    assert str(gallery) in outcome.stderr
+
+
+def test_a_damaged_cache_is_found_and_rebuilt(run: Run, gallery: Path) -> None:
+    cache = gallery / "index.safetensors"
+    content = bytearray(cache.read_bytes())
+    content[-10] ^= 1
+    cache.write_bytes(content)
+    assert run("gallery", "check", "--gallery", gallery).code == 1
+    assert run("gallery", "rebuild", "--gallery", gallery).code == 0
+    assert run("gallery", "check", "--gallery", gallery).code == 0
+
+
+def test_reembed_binds_the_gallery_to_another_model(
+    run: Run, lfw_people: Path, models_dir: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from faceid.model_file import read_model, write_model
+
+    name = min(path.name for path in lfw_people.iterdir())
+    shutil.copytree(lfw_people / name, tmp_path / "people" / name)
+    at = ("--gallery", tmp_path / "g")
+    run("enroll", tmp_path / "people", *at, "--model", "mobilefacenet", "--faces", "centre")
+    model = read_model(models_dir / "mobilefacenet.safetensors")
+    other = write_model(
+        tmp_path / "mirrored.safetensors", replace(model.spec, name="mirrored", flip="sum"), model.tensors()
+    )
+
+    assert run("gallery", "reembed", *at, "--model", other.path).code == 0
+    (stats,) = run("gallery", "stats", *at, "--json").records
+    assert stats["model"]["digest"] == other.digest
+    photo = tmp_path / "people" / name / f"{name}_0001.jpg"
+    (record,) = run(
+        "identify", photo, *at, "--model", other.path, "--threshold", "0.9", "--faces", "centre", "--json"
+    ).records
+    assert record["similarity"] == pytest.approx(1, abs=1e-5)
+
+
+def test_reembed_keeps_the_old_model_while_a_photo_is_missing(
+    run: Run, lfw_people: Path, models_dir: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from faceid.model_file import read_model, write_model
+
+    name = min(path.name for path in lfw_people.iterdir())
+    shutil.copytree(lfw_people / name, tmp_path / "people" / name)
+    at = ("--gallery", tmp_path / "g")
+    run("enroll", tmp_path / "people", *at, "--model", "mobilefacenet", "--faces", "centre")
+    (tmp_path / "people" / name / f"{name}_0001.jpg").unlink()
+    model = read_model(models_dir / "mobilefacenet.safetensors")
+    other = write_model(
+        tmp_path / "mirrored.safetensors", replace(model.spec, name="mirrored", flip="sum"), model.tensors()
+    )
+
+    outcome = run("gallery", "reembed", *at, "--model", other.path)
+    assert outcome.code == 1
+    assert f"{name}_0001.jpg" in outcome.stderr
+    assert run("gallery", "stats", *at, "--json").records[0]["model"]["digest"] == model.digest
+    assert run("gallery", "reembed", *at, "--model", other.path, "--drop-missing").code == 3
+    assert run("gallery", "stats", *at, "--json").records[0]["templates"] == 2

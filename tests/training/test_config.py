@@ -1,0 +1,82 @@
+"""A training config is checked to the last key before anything runs."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from training.augment import Augmentation
+from training.config import read_config
+from training.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
+MINIMAL = {
+    "name": "tiny",
+    "data": {"training": ["a.tar"], "validation": ["b.tar"]},
+    "network": {"name": "sphereface4", "arguments": {"input_size": [64, 64]}},
+    "head": {"name": "asoftmax"},
+    "epochs": 1,
+    "batch_size": 8,
+}
+
+
+def written(folder: Path, record: object) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(record), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_configs_of_the_project_are_good(path: Path) -> None:
+    assert read_config(path).name
+
+
+def test_packs_are_sought_beside_the_config(tmp_path: Path) -> None:
+    assert read_config(written(tmp_path, MINIMAL)).data.training == (tmp_path / "a.tar",)
+
+
+def test_what_is_not_said_has_the_default(tmp_path: Path) -> None:
+    config = read_config(written(tmp_path, MINIMAL))
+    assert config.augmentation == Augmentation()
+    assert config.optimiser.momentum == 0.9
+    assert config.optimiser.weight_decay == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"learning_rate": 0.1}, "unknown key 'learning_rate'"),
+        ({"optimiser": {"rate": 0.1}}, "unknown key 'optimiser.rate'; known are peak_rate"),
+        ({"augmentation": {"blur": 1}}, "unknown key 'augmentation.blur'"),
+        ({"epochs": "many"}, "epochs must be of type int, not 'many'"),
+        ({"epochs": 2.5}, "epochs must be of type int"),
+        ({"epochs": True}, "epochs must be of type int"),
+        ({"epochs": 0}, "epochs must be 1 or more"),
+        ({"batch_size": -1}, "batch_size must be 1 or more"),
+        ({"precision": "float16"}, "precision is float32 or bfloat16"),
+        ({"data": {"training": ["a.tar"]}}, "missing key 'data.validation'"),
+        ({"data": {"training": "a.tar", "validation": []}}, "data.training must be a list"),
+        ({"network": {"name": "sphereface4"}}, "needs input_size"),
+        ({"network": "sphereface4"}, "network must be a mapping"),
+    ],
+)
+def test_a_mistake_is_refused_with_file_and_key(tmp_path: Path, change: dict[str, object], text: str) -> None:
+    path = written(tmp_path, MINIMAL | change)
+    with pytest.raises(ConfigError) as raised:
+        read_config(path)
+    assert text in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["epochs: [", "- a list", ""])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        read_config(path)
+
+
+def test_every_amount_of_chance_has_a_meaning_written_down() -> None:
+    assert Augmentation.__doc__ is not None
+    assert all(f"{each.name}: " in Augmentation.__doc__ for each in fields(Augmentation))

@@ -1,0 +1,212 @@
+"""A run: it learns, it goes on after a kill to the very same weights, and it says why it stopped."""
+
+import csv
+import io
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+
+from training.checkpoint import read_checkpoint
+from training.commands import train
+from training.config import Config, read_config
+from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
+from training.trainer import CHECKPOINT, TRAINING_LOG, VALIDATION_LOG, run
+
+SIDE = 120
+
+
+def write_pack(path: Path, people: range, photos: int = 6) -> Path:
+    """People who differ by the colours of four quarters, photos of them by noise."""
+    random = np.random.default_rng(people.start)
+    with tarfile.open(path, "w") as tar:
+        for person in people:
+            colours = random.integers(40, 215, (2, 2, 3)).repeat(SIDE // 2, 0).repeat(SIDE // 2, 1)
+            for photo in range(photos):
+                noisy = np.clip(colours + random.normal(0, 12, colours.shape), 0, 255).astype(np.uint8)
+                payload = cv2.imencode(".webp", noisy[:, :, ::-1])[1].tobytes()
+                member = tarfile.TarInfo(f"person_{person:03}/{photo:03}.webp")
+                member.size = len(payload)
+                tar.addfile(member, io.BytesIO(payload))
+    return path
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packs")
+    write_pack(folder / "training.tar", range(12))
+    write_pack(folder / "validation.tar", range(20, 26))
+    return folder
+
+
+def record(packs: Path) -> dict[str, object]:
+    return {
+        "name": "tiny",
+        "data": {"training": [str(packs / "training.tar")], "validation": [str(packs / "validation.tar")]},
+        "network": {
+            "name": "sphereface4",
+            "arguments": {"input_size": [16, 16], "dimension": 8, "width": 0.125, "batch_norm": True},
+        },
+        "head": {"name": "asoftmax", "arguments": {"margin": 4, "annealing": {"reach": 0.5}}},
+        "epochs": 3,
+        "batch_size": 8,
+        "optimiser": {"peak_rate": 0.05, "warmup_epochs": 0.5},
+        "threads": 2,
+        "checkpoint_steps": 5,
+        "validation_steps": 9,
+        "log_steps": 3,
+    }
+
+
+def config(packs: Path, folder: Path, **changes: object) -> Config:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(record(packs) | changes), encoding="utf-8")
+    return read_config(path)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+class Killed(Exception):
+    """Stands for the end of the process between two steps."""
+
+
+class KillingStream(io.StringIO):
+    """Dies at the progress line of a step, as a process that is killed there."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def write(self, text: str) -> int:
+        if text.startswith(f"step {self.step}/"):
+            raise Killed
+        return super().write(text)
+
+
+def test_a_run_learns_to_tell_its_people_apart(packs: Path, tmp_path: Path) -> None:
+    progress = io.StringIO()
+    result = run(config(packs, tmp_path, epochs=12), tmp_path / "run", progress)
+    losses = [float(row["loss"]) for row in rows(tmp_path / "run" / TRAINING_LOG)]
+    assert losses[-1] < losses[0]
+    assert 0.5 < result.accuracy <= 1
+    assert "images/s" in progress.getvalue()
+    assert "ETA" in progress.getvalue()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_killed_run_ends_with_the_very_weights_of_an_undisturbed_one(
+    packs: Path, tmp_path: Path, precision: str
+) -> None:
+    settings = config(packs, tmp_path, precision=precision)
+    whole = run(settings, tmp_path / "whole", io.StringIO())
+    # Killed at step 18, its last checkpoint is that of step 15: 3 steps are lost and done again.
+    with pytest.raises(Killed):
+        run(settings, tmp_path / "killed", KillingStream(18))
+    assert read_checkpoint(tmp_path / "killed" / CHECKPOINT).step == 15
+    resumed = run(settings, tmp_path / "killed", io.StringIO())
+    expected = read_checkpoint(tmp_path / "whole" / CHECKPOINT)
+    actual = read_checkpoint(tmp_path / "killed" / CHECKPOINT)
+    assert actual.step == expected.step == 27
+    for part in ("network", "head", "momentum"):
+        one, other = getattr(actual, part), getattr(expected, part)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one), part
+    assert resumed == whole
+    for log in (TRAINING_LOG, VALIDATION_LOG):
+        of_killed, of_whole = rows(tmp_path / "killed" / log), rows(tmp_path / "whole" / log)
+        assert [row["step"] for row in of_killed] == [row["step"] for row in of_whole]
+
+
+def test_a_finished_run_that_is_started_again_trains_no_further(packs: Path, tmp_path: Path) -> None:
+    settings = config(packs, tmp_path)
+    first = run(settings, tmp_path / "run", io.StringIO())
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    assert run(settings, tmp_path / "run", io.StringIO()) == first
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+
+
+def test_the_seed_makes_the_weights(packs: Path, tmp_path: Path) -> None:
+    weights = []
+    for number, seed in enumerate((1, 1, 2)):
+        run(config(packs, tmp_path, epochs=1, seed=seed), tmp_path / str(number), io.StringIO())
+        weights.append(read_checkpoint(tmp_path / str(number) / CHECKPOINT).network["embedding.weight"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_run_that_diverges_stops_at_once_and_says_where_and_what_to_change(packs: Path, tmp_path: Path) -> None:
+    settings = config(packs, tmp_path, optimiser={"peak_rate": 1e30, "warmup_epochs": 0}, epochs=20)
+    with pytest.raises(DivergenceError, match=r"the loss is (nan|inf) at step \d+ .*(?s:.)*Lower optimiser\.peak_rate"):
+        run(settings, tmp_path / "run", io.StringIO())
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.999])
+def test_a_torn_checkpoint_is_refused_by_name(packs: Path, tmp_path: Path, keep: float) -> None:
+    settings = config(packs, tmp_path, epochs=1)
+    run(settings, tmp_path / "run", io.StringIO())
+    file = tmp_path / "run" / CHECKPOINT
+    payload = file.read_bytes()
+    file.write_bytes(payload[: int(len(payload) * keep)])
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors is torn"):
+        run(settings, tmp_path / "run", io.StringIO())
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_refused(packs: Path, tmp_path: Path) -> None:
+    settings = config(packs, tmp_path, epochs=1)
+    run(settings, tmp_path / "run", io.StringIO())
+    file = tmp_path / "run" / CHECKPOINT
+    payload = bytearray(file.read_bytes())
+    payload[-100] ^= 1
+    file.write_bytes(bytes(payload))
+    with pytest.raises(CheckpointError, match="damaged"):
+        run(settings, tmp_path / "run", io.StringIO())
+
+
+def test_a_checkpoint_of_another_config_is_refused(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=1), tmp_path / "run", io.StringIO())
+    with pytest.raises(CheckpointError, match="another config"):
+        run(config(packs, tmp_path, epochs=2), tmp_path / "run", io.StringIO())
+
+
+def test_a_run_may_be_moved_and_report_more_often(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=1), tmp_path / "run", io.StringIO())
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for pack in ("training.tar", "validation.tar"):
+        (moved / pack).write_bytes((packs / pack).read_bytes())
+    run(config(moved, tmp_path, epochs=1, log_steps=1, checkpoint_steps=1), tmp_path / "run", io.StringIO())
+
+
+def test_people_in_both_packs_are_refused(packs: Path, tmp_path: Path) -> None:
+    pack = str(packs / "training.tar")
+    settings = config(packs, tmp_path, data={"training": [pack], "validation": [pack]})
+    with pytest.raises(DataError, match="12 people are in training and validation, e.g. person_000"):
+        run(settings, tmp_path / "run", io.StringIO())
+
+
+def test_a_batch_larger_than_the_pack_is_refused(packs: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="72 faces do not fill one batch of 100"):
+        run(config(packs, tmp_path, batch_size=100), tmp_path / "run", io.StringIO())
+
+
+def test_a_network_that_does_not_exist_is_refused_before_training(packs: Path, tmp_path: Path) -> None:
+    network = {"name": "sphereface5", "arguments": {"input_size": [16, 16]}}
+    with pytest.raises(ConfigError, match="unknown architecture 'sphereface5'"):
+        run(config(packs, tmp_path, network=network), tmp_path / "run", io.StringIO())
+
+
+def test_the_command_trains_as_the_config_says_and_prints_the_figures(packs: Path, tmp_path: Path) -> None:
+    config(packs, tmp_path, epochs=1)
+    output = tmp_path / "run"
+    result = CliRunner().invoke(train, ["run", str(tmp_path / "config.yaml"), "-o", str(output)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("accuracy 0.")
+    assert (output / CHECKPOINT).is_file()
