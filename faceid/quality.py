@@ -23,7 +23,7 @@ class Limits:
     face_size: float = 32.0  # pixels, the shorter side of the box: below it the network only sees interpolation
     detection_score: float = 0.9  # probability given by the detector, 0..1
     sharpness: float = 15.0  # variance of the Laplacian of the aligned 112-pixel-high crop
-    turn: float = 0.75  # see `turn`: about 50 degrees of yaw or pitch
+    turn: float = 1.0  # see `turn`: the nose tip stands over one eye, a profile
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def sharpness(crop: UInt8Image) -> float:
 
 
 def turn(landmarks: Points) -> float:
-    """Return how far the face is turned away from the camera, from its landmarks [5, 2]: 0 frontal, 1 full profile.
+    """Return how far the face is turned away from the camera, from its landmarks [5, 2]: 0 frontal, 1 near profile.
 
     The nose tip is expressed in the frame of the eyes and the mouth; it leaves the middle line with yaw and the
     middle height with pitch. The larger of the two shifts counts, each in units of half the frame.
@@ -88,7 +88,7 @@ def turn(landmarks: Points) -> float:
     down = mouth_middle - eye_middle
     frame = np.column_stack([across, down])
     if abs(np.linalg.det(frame)) < 1e-6:
-        return 1.0
+        return np.inf
     x, y = np.linalg.solve(frame, landmarks[2] - eye_middle)
     # A frontal nose tip lies on the middle line, 0.495 of the way from the eyes to the mouth (the reference points).
-    return float(min(max(abs(x) / 0.5, abs(y - 0.495) / 0.5), 1.0))
+    return float(max(abs(x), abs(y - 0.495)) / 0.5)

@@ -46,20 +46,28 @@ def load(model: Model, precision: Literal["float32", "bfloat16"]) -> Network:
     def run(crops: NDArray[np.float32]) -> NDArray[np.float32]:
         chunk = CHUNK if batch is None else batch
         starts = range(0, len(crops), chunk)
-        rows: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(starts)
-
-        def keep(request: Untyped, position: int) -> None:
-            rows[position] = np.array(request.get_output_tensor(0).data, dtype=np.float32)
-
-        queue = openvino.AsyncInferQueue(compiled)
-        queue.set_callback(keep)
+        # In turns, and without Python callbacks (as AsyncInferQueue has): their threads may still wait for the
+        # interpreter when a network is thrown away, and that is a deadlock.
+        at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        requests = [compiled.create_infer_request() for _ in starts[:at_once]]
+        rows: list[NDArray[np.float32]] = []
         for position, start in enumerate(starts):
+            request = requests[position % at_once]
+            if position >= at_once:
+                rows.append(_finished(request))
             part = crops[start : start + chunk]
-            queue.start_async([part if batch is None else filled(part, batch)], position)
-        queue.wait_all()
+            request.start_async([part if batch is None else filled(part, batch)])
+        for position in range(len(rows), len(starts)):
+            rows.append(_finished(requests[position % at_once]))
         return np.concatenate(rows)[: len(crops)]
 
     return run
+
+
+def _finished(request: Untyped) -> NDArray[np.float32]:
+    """Wait for a request and copy what it gave."""
+    request.wait()
+    return np.array(request.get_output_tensor(0).data, dtype=np.float32)
 
 
 def _import_openvino(model: Model) -> Untyped:

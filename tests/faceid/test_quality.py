@@ -25,7 +25,7 @@ def test_a_good_face_has_no_reason() -> None:
         ({"face_size": 31.9}, "face_too_small"),
         ({"detection_score": 0.5}, "low_detection_score"),
         ({"sharpness": 1.0}, "blurred"),
-        ({"turn": 0.9}, "extreme_pose"),
+        ({"turn": 1.1}, "extreme_pose"),
     ],
 )
 def test_each_defect_has_its_reason_code(defect: dict[str, float], code: str) -> None:
@@ -56,7 +56,7 @@ def test_the_nose_over_one_eye_is_a_profile() -> None:
 
 
 def test_collapsed_landmarks_count_as_fully_turned() -> None:
-    assert turn(np.ones((5, 2), np.float32)) == 1.0
+    assert turn(np.ones((5, 2), np.float32)) > Limits().turn
 
 
 def test_blur_lowers_sharpness_below_its_limit() -> None:

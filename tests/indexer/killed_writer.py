@@ -1,5 +1,6 @@
-"""Kills a writer at each of its write steps in turn and looks at what it left: `python -m tests.indexer.killed_writer DIR`.
+"""Kills a writer at each of its write steps in turn and looks at what it left.
 
+Run as `python -m tests.indexer.killed_writer DIR`.
 The steps are the statements that write, each commit (before and after), the scrubbing of an erase, and the writing,
 syncing and renaming of files. Prints JSON: {"steps": n, "failures": [...]}.
 """
@@ -71,11 +72,11 @@ def main(folder):
 
     created = kill_at_every_step(folder, None, create, [None, states[0]])
     worked = kill_at_every_step(folder, folder / "empty", work, states)
-    print(json.dumps({"steps": created[0] + worked[0], "failures": created[1] + worked[1]}))
+    sys.stdout.write(json.dumps({"steps": created[0] + worked[0], "failures": created[1] + worked[1]}))
 
 
 def kill_at_every_step(folder, start, act, states):
-    """Let `act` run on a copy of `start` until its first write, its second, ...: the number of steps, and what broke."""
+    """Let `act` run on a copy of `start` until its first write, its second, ...: how many there are, what broke."""
     failures, step = [], 0
     while True:
         step += 1
@@ -100,7 +101,7 @@ def run_until(step, path, act, acknowledged):
                 act(path, lambda: log.write(b"."))
             os._exit(0)
         except BaseException as error:  # the parent must see it, not run on as a second parent
-            print(f"step {step}: {error!r}", file=sys.stderr)
+            sys.stderr.write(f"step {step}: {error!r}\n")
             os._exit(1)
     _, status = os.waitpid(child, 0)
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
