@@ -1,4 +1,4 @@
-"""Compares our MTCNN with the `mtcnn` package's own on TensorFlow: the same faces, and how much faster?
+"""Compares our MTCNN with the `mtcnn` package on TensorFlow: does it find the same faces, and how fast is each.
 
     python -m benchmarks.detection_parity PHOTO_OR_FOLDER... [--limit 300] [--canvases 40]
 

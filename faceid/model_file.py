@@ -232,7 +232,8 @@ def read_model(path: Path | str) -> Model:
     try:
         record = json.loads(metadata[HEADER_KEY], parse_constant=_no_constant)
         weights_digest = record.pop(WEIGHTS_KEY, None) if isinstance(record, dict) else None
-        _demand(isinstance(weights_digest, str), f"missing entry: {WEIGHTS_KEY}")
+        if not isinstance(weights_digest, str):
+            raise ModelError(f"missing entry: {WEIGHTS_KEY}")
         spec = ModelSpec.from_record(record)
     except (ValueError, RecursionError) as error:
         _refuse(path, f"the description in its header is no JSON ({error})")

@@ -186,7 +186,9 @@ def load_calibrations(model: Model) -> list[Calibration]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return [Calibration.from_record(record) for record in model.spec.calibrations]
+        # The digest covers the header, so no record in it can state the digest: it is filled in here.
+        records = [record | {"model_digest": model.digest} for record in model.spec.calibrations]
+        return [Calibration.from_record(record) for record in records]
     try:
         record = json.loads(text)
         if record["model_digest"] != model.digest:

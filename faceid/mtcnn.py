@@ -253,8 +253,8 @@ class MtcnnDetector:
         logits = logit_maps[position, row, column].cpu().numpy()
         offsets = offset_maps[position, :, row, column].cpu().numpy()
         to_photo = np.tile(np.divide(photos[0].shape[1::-1], size[::-1], dtype=np.float32), 2)
-        # The authors count pixels from 1 and measure a window from its first pixel to its last; so were the
-        # offsets trained.
+        # The authors' code counts pixels from 1 and measures a window from its first pixel to its last; kept, as
+        # the package keeps it, because the two detectors agree better so.
         first = torch.stack([column, row], dim=1).cpu().numpy().astype(np.float32) * STRIDE + 1
         boxes = moved(np.concatenate([first, first + WINDOW - 1], axis=1), offsets) * to_photo
         boxes[:, 2:] += 1  # from the last pixel to its far edge

@@ -98,7 +98,7 @@ def calibrate_model(
     precision: str = "float32",
     seed: int = 0,
 ) -> list[Calibration]:
-    """A model's own table from vectors [n, D] of labelled people: FPIR at several gallery sizes, then FAR.
+    """Return a model's own table from vectors [n, D] of labelled people: FPIR at several gallery sizes, then FAR.
 
     For each size N, N people drawn with `seed` are enrolled with one template each, and one photo of everybody else
     is searched. Raises CalibrationError for a size that leaves nobody to search.
@@ -151,7 +151,7 @@ def _suspected_duplicates(people: Ids, other: Ids, score: FloatVector) -> list[S
 
 
 def _best_pairs(people: FloatMatrix) -> FloatVector:
-    """The MAX_STORED best canonical scores of all pairs i < j, largest first, block by block."""
+    """Return the MAX_STORED best canonical scores of all pairs i < j, largest first, block by block."""
     kept_scores = np.empty(0, np.float64)
     kept_pairs = np.empty((0, 2), np.int64)
     cut = -np.inf
@@ -179,7 +179,7 @@ def _upper_tail(scores: FloatVector) -> FloatVector:
 
 
 def _first_of_each(labels: Sequence[str]) -> NDArray[np.intp]:
-    """The places of everybody's first vector, in order of appearance."""
+    """Return the places of everybody's first vector, in order of appearance."""
     first: dict[str, int] = {}
     for place, label in enumerate(labels):
         first.setdefault(label, place)

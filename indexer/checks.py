@@ -28,7 +28,7 @@ def find_problems(connection: Connection, cache: Path) -> list[Problem]:
 
 
 def collect_stats(connection: Connection, database: Path, cache: Path) -> Stats:
-    """Counts of one revision and the sizes of the files, the write-ahead log included."""
+    """Return counts of one revision and the sizes of the files, the write-ahead log included."""
     row = gallery_row(connection)
     _, owners = active_templates(connection)
     counts = np.unique(owners, return_counts=True)[1]

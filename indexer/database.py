@@ -30,14 +30,14 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one revision from its first statement to its end."""
+        """Open a transaction that sees one revision from its first statement to its end."""
         self._check_open()
         with _translated(self.path), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that is on the disk when the block ends, or did not happen."""
+        """Open a transaction that is on the disk when the block ends, or did not happen."""
         self._check_open()
         if not self.writable:
             raise GalleryError(f"{self.path.parent} was opened for reading; open it with writable=True")
@@ -46,7 +46,9 @@ class Database:
             yield connection
 
     def scrub(self) -> bool:
-        """Rewrite the file without its free space and empty the write-ahead log; False while a reader is in the way.
+        """Rewrite the file without its free space and empty the write-ahead log.
+
+        False while a reader of an older revision, or a full disk, is in the way.
 
         secure_delete zeroes deleted cells, but what SQLite left behind when it moved a cell to another page while
         balancing its trees is not a deleted cell: only VACUUM gets rid of that.
@@ -59,7 +61,7 @@ class Database:
                 raw.execute("VACUUM")
                 busy: int = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) and "busy" not in str(error):
+                if not any(word in str(error) for word in ("locked", "busy", "full")):
                     raise
                 busy = 1
             finally:
@@ -102,7 +104,7 @@ def migrate(path: Path) -> None:
 
 
 def check_database(path: Path) -> str:
-    """The schema version of a database that is ours and whole in all but its vectors.
+    """Return the schema version of a database that is ours and whole in all but its vectors.
 
     Vectors are checked where they are read, and all of them by `Gallery.check`. Raises GalleryError where there is
     no gallery and StoreDamaged for a file that is not SQLite, not ours, of a newer schema, or malformed.

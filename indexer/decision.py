@@ -53,14 +53,14 @@ class Calibration:
             raise CalibrationError("an FPIR needs the size of the gallery that was searched, a FAR has none")
 
     def to_record(self) -> dict[str, Any]:
-        """The calibration as JSON-able values; scores as base64 of little-endian float32, so that none is rounded."""
+        """Return JSON-able values; scores as base64 of little-endian float32, so that none is rounded."""
         record = asdict(self)
         record["scores"] = base64.b64encode(self.scores.astype("<f4").tobytes()).decode("ascii")
         return record
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "Calibration":
-        """The inverse of to_record; raises CalibrationError for anything else."""
+        """Return the inverse of to_record; raises CalibrationError for anything else."""
         try:
             scores = np.frombuffer(base64.b64decode(record["scores"], validate=True), "<f4").astype(np.float32)
             return cls(**{**record, "scores": scores})
@@ -90,17 +90,17 @@ class Threshold:
 
 
 def user_threshold(value: float) -> Threshold:
-    """A threshold that somebody typed: nothing was measured."""
+    """Return a threshold that somebody typed: nothing was measured."""
     return Threshold(value, "user", None, None, False, None, None, None, None)
 
 
 def decide(similarity: float | None, threshold: Threshold) -> Literal["identified", "unknown"]:
-    """`identified` at or above the threshold; `unknown` below it, and where no candidate was found (None)."""
+    """Say `identified` at or above the threshold; `unknown` below it, and where no candidate was found (None)."""
     return "identified" if similarity is not None and similarity >= threshold.value else "unknown"
 
 
 def threshold_at(scores: FloatVector, trials: int, target: float) -> float:
-    """The smallest threshold whose rate of alarms, at >=, is at most target.
+    """Return the smallest threshold whose rate of alarms, at >=, is at most target.
 
     T = nextafter((k + 1)-th largest score, +inf) with k = floor(target * trials): conservative, the same under ties.
     `scores` float32 [m] is the upper tail of `trials` scores, largest first. Raises CalibrationError if the tail
@@ -120,7 +120,7 @@ def threshold_at(scores: FloatVector, trials: int, target: float) -> float:
 def choose_threshold(
     calibrations: Sequence[Calibration], target: Target, value: float, gallery_size: int | None, kind: Kind
 ) -> Threshold:
-    """The threshold for a rate of `value`, from the calibration that was measured nearest to `gallery_size`.
+    """Return the threshold for a rate of `value`, from the calibration that was measured nearest to `gallery_size`.
 
     An FPIR f at N follows from a sample at N0 with f0 = 1 - (1 - f)^(N0/N), as if identities alarmed independently;
     it counts as measured within 10 % of N0. Raises CalibrationError where there is no calibration, where the trials

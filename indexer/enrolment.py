@@ -121,7 +121,7 @@ def _key(name: str, external_id: str | None) -> Key | None:
 
 
 def _load_people(connection: Connection, keys: Sequence[Key]) -> dict[Key, Person]:
-    """The people the keys mean; a merged one's key means the person it was merged into."""
+    """Return the people the keys mean; a merged one's key means the person it was merged into."""
     rows: list[Row[Any]] = []
     for piece in chunks(list(dict.fromkeys(keys))):
         external_ids = [key[0] for key in piece if key[0] is not None]

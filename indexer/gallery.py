@@ -166,7 +166,7 @@ class Gallery:
             return add_templates(connection, templates, restore)
 
     def search(self, vectors: FloatMatrix, k: int) -> list[list[Candidate]]:
-        """The min(k, N) best identities of each vector [Q, D] float32 of unit length, best first, ties by id.
+        """Return the min(k, N) best identities of each vector [Q, D] float32 of unit length, best first, ties by id.
 
         Similarities are canonical: float64 inner products of the stored float32 vectors, rounded to float32.
         Raises VectorError.
@@ -250,7 +250,7 @@ class Gallery:
     # Thresholds
 
     def calibrations(self) -> list[Calibration]:
-        """What was measured on this gallery with its present model, oldest first."""
+        """List what was measured on this gallery with its present model, oldest first."""
         with self._database.read() as connection:
             return store.calibrations(connection)
 
@@ -264,7 +264,7 @@ class Gallery:
     # Another model
 
     def reembedding_left(self, new_model: ModelBinding) -> Iterator[TemplateRow]:
-        """The templates, removed ones included, that have no vector of `new_model` yet, in order of id."""
+        """Return the templates, removed ones included, that have no vector of `new_model` yet, in order of id."""
         after = 0
         while True:
             with self._database.read() as connection:
@@ -309,7 +309,7 @@ class Gallery:
             return checks.find_problems(connection, self.path / CACHE)
 
     def stats(self) -> Stats:
-        """Counts and sizes."""
+        """Return counts and sizes."""
         with self._database.read() as connection:
             return checks.collect_stats(connection, self.path / DATABASE, self.path / CACHE)
 

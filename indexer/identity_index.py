@@ -24,7 +24,7 @@ class Entries:
 
 
 def fuse(embeddings: Embeddings, fusion: Fusion) -> Entries:
-    """The entries of a gallery's active templates."""
+    """Return the entries of a gallery's active templates."""
     if fusion == "max":
         return Entries(embeddings.template_ids, embeddings.identity_ids, embeddings.vectors)
     people, first = np.unique(embeddings.identity_ids, return_index=True)

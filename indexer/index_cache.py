@@ -20,7 +20,7 @@ _MAX_HEADER = 1 << 20
 
 
 def expected_metadata(row: GalleryRow) -> dict[str, str]:
-    """What a cache must say to belong to this gallery at this revision."""
+    """Say what a cache must say to belong to this gallery at this revision."""
     return {
         "format": _FORMAT,
         "gallery": row.uuid,
@@ -42,7 +42,7 @@ def is_fresh(path: Path, row: GalleryRow) -> bool:
 
 
 def load(path: Path, row: GalleryRow) -> Entries | None:
-    """The entries of this very revision; None where the file is missing, stale, torn, altered or another gallery's."""
+    """Return the entries of this very revision; None if the file is missing, stale, torn, altered or another's."""
     from safetensors import SafetensorError, safe_open
 
     if not is_fresh(path, row):

@@ -148,7 +148,7 @@ class Stats:
 
 
 def clean_name(name: str) -> str:
-    """The name as the gallery keeps it: Unicode NFC, 1..255 bytes of UTF-8, no control characters.
+    """Return the name as the gallery keeps it: Unicode NFC, 1..255 bytes of UTF-8, no control characters.
 
     Raises InvalidName. Also used for external ids.
     """

@@ -12,7 +12,7 @@ from indexer.vector_index import check_vectors
 
 
 def left(connection: Connection, new_model: ModelBinding, after: int, limit: int) -> list[TemplateRow]:
-    """The next templates without a vector of `new_model`, removed ones included."""
+    """Return the next templates without a vector of `new_model`, removed ones included."""
     found: list[TemplateRow] = []
     model_id = _model_id(connection, new_model)
     while len(found) < limit:

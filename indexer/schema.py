@@ -53,7 +53,7 @@ gallery = Table(
     Column("fusion", String(4), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("model_id", ForeignKey("model.id"), nullable=False),
-    # Secret of this gallery that salts the audit trail's digests. Whoever holds the database can confirm a guessed name.
+    # Salts the audit trail's digests: outsiders cannot confirm a guessed name, who holds this database can.
     Column("audit_salt", LargeBinary, nullable=False),
     Column("erase_pending", Integer, nullable=False),
     CheckConstraint("id = 1", name="one_row"),

@@ -44,7 +44,7 @@ class GalleryRow:
 
 
 def gallery_row(connection: Connection) -> GalleryRow:
-    """The gallery's row with its model; raises StoreDamaged if it is missing."""
+    """Return the gallery's row with its model; raises StoreDamaged if it is missing."""
     row = connection.execute(select(gallery, model).join(model, gallery.c.model_id == model.c.id)).mappings().first()
     if row is None:
         raise StoreDamaged("the database says nothing about its gallery or model; restore it from a backup")
@@ -60,7 +60,7 @@ def gallery_row(connection: Connection) -> GalleryRow:
 
 
 def revision(connection: Connection) -> int:
-    """The gallery's revision: it grows with every change that a search or a listing could show."""
+    """Return the gallery's revision: it grows with every change that a search or a listing could show."""
     return int(connection.execute(select(gallery.c.revision)).scalar_one())
 
 
@@ -87,12 +87,12 @@ def record_audit(connection: Connection, action: str, people: Iterable[tuple[int
 
 
 def now() -> str:
-    """The time as the database keeps it: ISO 8601, UTC, whole seconds."""
+    """Return the time as the database keeps it: ISO 8601, UTC, whole seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def chunks(values: Sequence[_T], size: int = _CHUNK) -> Iterator[Sequence[_T]]:
-    """The values in pieces that fit into one statement's parameters."""
+    """Return the values in pieces that fit into one statement's parameters."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
 
@@ -116,7 +116,7 @@ def active_templates(connection: Connection) -> tuple[Ids, Ids]:
 
 
 def embeddings(connection: Connection, template_ids: Ids | None = None) -> Embeddings:
-    """The active templates' vectors in order of template id; only those of `template_ids` (ascending) if given.
+    """Return the active templates' vectors in order of template id; only those of `template_ids` (ascending) if given.
 
     Raises StoreDamaged for a vector that is missing or of the wrong length.
     """
@@ -146,14 +146,14 @@ def embeddings(connection: Connection, template_ids: Ids | None = None) -> Embed
 
 
 def to_vector(blob: bytes, dimension: int, template_id: int) -> FloatVector:
-    """A stored vector as float32 [dimension]; raises StoreDamaged for the wrong length."""
+    """Return a stored vector as float32 [dimension]; raises StoreDamaged for the wrong length."""
     if len(blob) != 4 * dimension:
         raise StoreDamaged(f"the vector of template {template_id} has {len(blob)} bytes, not {4 * dimension}")
     return np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
 
 
 def names(connection: Connection, identity_ids: Iterable[int]) -> dict[int, str]:
-    """The names of identities by id."""
+    """Return the names of identities by id."""
     found: dict[int, str] = {}
     for piece in chunks(sorted(set(identity_ids))):
         rows = connection.execute(select(identity.c.id, identity.c.name).where(identity.c.id.in_(piece)))
@@ -170,7 +170,7 @@ def identities(connection: Connection, include_removed: bool) -> list[Identity]:
 
 
 def find(connection: Connection, ref: str | int) -> list[Identity]:
-    """The identities, removed ones included, that `ref` means: an id, an external id or a name; merged ones resolved."""
+    """Return whom `ref` means, removed people included: an id, an external id or a name; merged ones resolved."""
     text = str(ref)
     meanings = []
     if text.isascii() and text.isdigit() and int(text) < 2**63:
@@ -184,7 +184,7 @@ def find(connection: Connection, ref: str | int) -> list[Identity]:
 
 
 def enrolled(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, list[Enrolled]]:
-    """The templates that photos (by SHA-256) already have, in order of id; a digest with none is left out."""
+    """Return the templates that photos (by SHA-256) already have, in order of id; a digest with none is left out."""
     found: dict[bytes, list[Enrolled]] = {}
     for piece in chunks(list(dict.fromkeys(digests))):
         query = select(
@@ -203,7 +203,7 @@ def enrolled(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, li
 
 
 def template_rows(connection: Connection, include_removed: bool, after: int, limit: int) -> list[TemplateRow]:
-    """The next `limit` templates with an id above `after`."""
+    """Return the next `limit` templates with an id above `after`."""
     query = select(template, identity.c.name, identity.c.external_id, (~_active).label("removed")).join(identity)
     query = query.where(template.c.id > after).order_by(template.c.id).limit(limit)
     if not include_removed:
@@ -228,7 +228,7 @@ def template_rows(connection: Connection, include_removed: bool, after: int, lim
 
 
 def calibrations(connection: Connection) -> list[Calibration]:
-    """The calibrations of the gallery's present model, oldest first."""
+    """Return the calibrations of the gallery's present model, oldest first."""
     digest = gallery_row(connection).model.digest
     query = select(calibration).where(calibration.c.model_digest == digest).order_by(calibration.c.id)
     return [

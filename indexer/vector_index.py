@@ -74,7 +74,7 @@ class VectorIndex:
         self._ids = self._ids[~doomed]
 
     def search(self, queries: FloatMatrix, k: int) -> tuple[Ids, FloatMatrix]:
-        """The k best ids of each query: ids [Q, min(k, n)] int64 and canonical scores float32, best first.
+        """Return the k best ids of each query: ids [Q, min(k, n)] int64 and canonical scores float32, best first.
 
         Equal scores are ordered by the smaller id. `queries` is [Q, dimension] float32, unit length (VectorError
         otherwise); k >= 1.

@@ -67,19 +67,12 @@ def centre_crops(faces: UInt8Images, size: tuple[int, int]) -> UInt8Images:
     return crops
 
 
-def reference_points(points_112: Doubles, size: tuple[int, int]) -> Doubles:
-    """Move points [5, 2] (x, y) of the 112x112 crop to where they lie in a crop of this size.
-
-    Pixel centres are at integers in both. A crop of h x w shows the full height of the 112x112 crop and the middle
-    w / h of its width.
-    """
-    inverse = np.linalg.inv(_crop_to_face(CROP, size))
-    moved: Doubles = points_112 @ inverse[:2, :2].T + inverse[:2, 2]
-    return moved
-
-
 def _crop_to_face(side: int, size: tuple[int, int]) -> Doubles:
-    """Map pixels of the h x w crop to pixels of the packed face: [3, 3], pixel centres at integers."""
+    """Map pixels of the h x w crop to pixels of the packed face: [3, 3], pixel centres at integers.
+
+    A crop shows the full height of the 112x112 crop and the middle w / h of its width, so that a landmark that lies on
+    a reference point of 112x112 lies on that of the crop (`faceid.alignment.reference_points`).
+    """
     height, width = size
     step = CROP / height
     left = (side - width * step) / 2

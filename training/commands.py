@@ -1,6 +1,7 @@
 """The `train` commands, which `faceid` takes in through the entry-point group `faceid.commands`."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -28,6 +29,24 @@ def run_command(config: Path, output: Path) -> None:
 
     result = run(read_config(config), output)
     click.echo(f"accuracy {result.accuracy:.4f}  tar {result.tar:.4f}  rank1 {result.rank1:.4f}")
+
+
+@train.command("export")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Model file to write."
+)
+@click.option("--training-data", required=True, help="What the network has seen, in words.")
+@click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
+@click.option("--flip", type=click.Choice(["none", "sum", "concat"]), default="sum", show_default=True)
+def export_command(
+    run: Path, output: Path, training_data: str, licence: str, flip: Literal["none", "sum", "concat"]
+) -> None:
+    """Write the network of the run in folder RUN as a model file."""
+    from training.export import export_model
+
+    model = export_model(run, output, training_data=training_data, licence=licence, flip=flip)
+    click.echo(f"{model.path}  sha256 {model.digest}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ BLOCKS: dict[str, tuple[int, int, int, int]] = {
 }
 CHANNELS = (64, 128, 256, 512)
 REDUCTION = 16  # four stages of stride 2
+NORM_SCALE = 0.3  # of the embedding, with BatchNorm
 RESIDUAL_STD = 0.01  # released prototxt: convolutions inside blocks start so small that a block starts as identity
 
 
@@ -60,7 +61,13 @@ class SphereFace(nn.Module):
         # A BatchNorm right after the linear layer takes its bias away.
         features = inputs * (height // REDUCTION) * (columns // REDUCTION)
         self.embedding = nn.Linear(features, dimension, bias=not batch_norm)
-        self.embedding_norm = nn.BatchNorm1d(dimension) if batch_norm else nn.Identity()
+        self.embedding_norm: nn.Module = nn.Identity()
+        if batch_norm:
+            self.embedding_norm = nn.BatchNorm1d(dimension)
+            # Embeddings of length sqrt(D) give a head without scale logits that it cannot yet know: the first
+            # steps then only shrink them, along one direction. A common offset helps no cosine, so there is none.
+            nn.init.constant_(self.embedding_norm.weight, NORM_SCALE)
+            self.embedding_norm.bias.requires_grad_(False)
         nn.init.xavier_uniform_(self.embedding.weight)
         if self.embedding.bias is not None:
             nn.init.zeros_(self.embedding.bias)

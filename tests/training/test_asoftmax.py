@@ -1,6 +1,7 @@
 """A-Softmax is the published loss: psi in closed form, lambda, and the gradient of both."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -10,20 +11,21 @@ from training.heads import build_head
 from training.heads.asoftmax import ASoftmax, psi, psi_slope
 from training.schedules import Annealing
 
+Gradient = Literal["true", "released"]
 MARGINS = (1, 2, 3, 4)
 
 
 def psi_by_angle(theta: float, margin: int) -> float:
     """Equation 7 of the paper, word by word."""
     k = min(int(theta * margin / math.pi), margin - 1)
-    return (-1) ** k * math.cos(margin * theta) - 2 * k
+    sign = -1 if k % 2 else 1
+    return sign * math.cos(margin * theta) - 2 * k
 
 
-def head(margin: int = 4, *, lambda_: float = 5.0, gradient: str = "true") -> ASoftmax:
+def head(margin: int = 4, *, lambda_: float = 5.0, gradient: Gradient = "true") -> ASoftmax:
     torch.manual_seed(0)
-    built = ASoftmax(
-        8, 6, margin=margin, annealing=Annealing(base=lambda_, gamma=0, minimum=lambda_), gradient=gradient
-    )  # type: ignore[arg-type]
+    annealing = Annealing(base=lambda_, gamma=0, minimum=lambda_)
+    built = ASoftmax(8, 6, margin=margin, annealing=annealing, gradient=gradient)
     built.at_step(1)
     return built
 
@@ -35,7 +37,7 @@ def batch(count: int = 5) -> tuple[Tensor, Tensor]:
 
 def slow_loss(embeddings: Tensor, weight: Tensor, labels: Tensor, margin: int, lambda_: float) -> float:
     """Equations 6 and 8, one sample and one class at a time."""
-    losses = []
+    losses: list[float] = []
     for x, label in zip(embeddings.double(), labels.tolist(), strict=True):
         length = math.sqrt(float(x @ x))
         logits = []
@@ -133,7 +135,7 @@ def test_the_gradient_is_that_of_the_loss_for_embeddings_and_weights(margin: int
         assert (losses[0] - losses[1]) / 2e-2 == pytest.approx(expected, rel=0.02, abs=2e-3)
 
 
-@pytest.mark.parametrize("margin", (2, 3, 4))
+@pytest.mark.parametrize("margin", [2, 3, 4])
 def test_the_released_gradient_follows_the_authors_formula(margin: int) -> None:
     """d logit_y / dx = (lambda w + (a w + b x) / |(a, b)|) / (1 + lambda), d logit_y / dw = x."""
     built = head(margin, gradient="released").eval()
@@ -163,7 +165,7 @@ def test_the_released_gradient_follows_the_authors_formula(margin: int) -> None:
 @pytest.mark.parametrize("gradient", ["true", "released"])
 @pytest.mark.parametrize("scale", [0.0, 1e-4, 1.0, 1000.0])
 def test_loss_and_gradient_stay_finite_on_opposite_to_and_without_a_direction(
-    dtype: torch.dtype, gradient: str, scale: float
+    dtype: torch.dtype, gradient: Gradient, scale: float
 ) -> None:
     built = head(gradient=gradient)
     own = torch.nn.functional.normalize(built.weight.detach())[:2]

@@ -1,5 +1,7 @@
 """The learning rate rises, then falls to nothing at the last step."""
 
+from itertools import pairwise
+
 import pytest
 
 from training.schedules import learning_rate
@@ -9,7 +11,7 @@ def test_the_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:
     rates = [learning_rate(step, steps=100, peak=0.1, warmup=10) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([0.01 * step for step in range(1, 11)])
     assert max(rates) == rates[9]
-    assert all(later < earlier for earlier, later in zip(rates[9:], rates[10:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(rates[9:]))
     assert rates[54] == pytest.approx(0.05, rel=0.02)
     assert 0 < rates[-1] < 1e-4
 

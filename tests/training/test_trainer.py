@@ -12,11 +12,17 @@ import torch
 import yaml
 from click.testing import CliRunner
 
+from faceid.embedding import Embedder
+from faceid.model_file import read_model
+from faceid.networks import build_network
+from training.augment import centre_crops
 from training.checkpoint import read_checkpoint
 from training.commands import train
 from training.config import Config, read_config
+from training.data.pack import read_packs
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
-from training.trainer import CHECKPOINT, TRAINING_LOG, VALIDATION_LOG, run
+from training.export import export_model
+from training.trainer import CHECKPOINT, TRAINING_LOG, VALIDATION_LOG, run, to_input
 
 SIDE = 120
 
@@ -74,7 +80,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of the process between two steps."""
 
 
@@ -87,7 +93,7 @@ class KillingStream(io.StringIO):
 
     def write(self, text: str) -> int:
         if text.startswith(f"step {self.step}/"):
-            raise Killed
+            raise KilledError
         return super().write(text)
 
 
@@ -108,7 +114,7 @@ def test_a_killed_run_ends_with_the_very_weights_of_an_undisturbed_one(
     settings = config(packs, tmp_path, precision=precision)
     whole = run(settings, tmp_path / "whole", io.StringIO())
     # Killed at step 18, its last checkpoint is that of step 15: 3 steps are lost and done again.
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(settings, tmp_path / "killed", KillingStream(18))
     assert read_checkpoint(tmp_path / "killed" / CHECKPOINT).step == 15
     resumed = run(settings, tmp_path / "killed", io.StringIO())
@@ -188,7 +194,7 @@ def test_a_run_may_be_moved_and_report_more_often(packs: Path, tmp_path: Path) -
 def test_people_in_both_packs_are_refused(packs: Path, tmp_path: Path) -> None:
     pack = str(packs / "training.tar")
     settings = config(packs, tmp_path, data={"training": [pack], "validation": [pack]})
-    with pytest.raises(DataError, match="12 people are in training and validation, e.g. person_000"):
+    with pytest.raises(DataError, match=r"12 people are in training and validation, e\.g\. person_000"):
         run(settings, tmp_path / "run", io.StringIO())
 
 
@@ -210,3 +216,31 @@ def test_the_command_trains_as_the_config_says_and_prints_the_figures(packs: Pat
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("accuracy 0.")
     assert (output / CHECKPOINT).is_file()
+
+
+def test_an_exported_run_embeds_as_the_network_that_was_trained(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=6), tmp_path / "run", io.StringIO())
+    model = export_model(tmp_path / "run", tmp_path / "tiny.safetensors", training_data="made up", licence="none")
+    checkpoint = read_checkpoint(tmp_path / "run" / CHECKPOINT)
+    network = build_network("sphereface4", **checkpoint.config["network"]["arguments"])
+    network.load_state_dict(checkpoint.network)
+    crops = centre_crops(read_packs([packs / "validation.tar"], side=SIDE).images, (16, 16))
+    with torch.inference_mode():
+        both = network.eval()(to_input(crops)) + network(to_input(crops[:, :, ::-1].copy()))
+        expected = torch.nn.functional.normalize(both).numpy()
+    embedded = Embedder(read_model(model.path)).embed(crops)
+    assert (embedded * expected).sum(1).min() > 0.9999
+    assert model.spec.dimension == 8
+    assert [accuracy.measure.split(",")[0] for accuracy in model.spec.accuracies] == [
+        "verification accuracy",
+        "TAR at FAR 1e-3",
+        "rank-1",
+    ]
+    stored = model.stored_tensors()
+    assert stored["embedding.weight"].dtype == np.float16
+    assert stored["embedding_norm.running_var"].dtype == np.float32
+
+
+def test_a_run_without_checkpoint_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors"):
+        export_model(tmp_path, tmp_path / "model.safetensors", training_data="none", licence="none")

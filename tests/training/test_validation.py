@@ -16,16 +16,17 @@ def people(count: int, photos: int, noise: float, dimension: int = 64) -> tuple[
 
 def test_people_far_apart_are_never_confused() -> None:
     figures = validate(*people(50, 8, noise=0.1))
-    assert (figures.accuracy, figures.tar, figures.rank1) == (1, 1, 1)
+    # A threshold of nine folds lies at their lowest mated pair, under which one of the tenth may fall.
+    assert figures.accuracy > 0.999
+    assert (figures.tar, figures.rank1) == (1, 1)
 
 
 def test_embeddings_that_say_nothing_do_as_well_as_chance() -> None:
-    embeddings, labels = people(50, 8, noise=0.1)
-    shuffled = np.random.default_rng(1).permutation(labels)
-    figures = validate(embeddings, shuffled)
-    assert figures.accuracy == pytest.approx(0.5, abs=0.05)
-    assert figures.tar < 0.05  # not 1e-3: embeddings come in tight groups
-    assert figures.rank1 == pytest.approx(1 / 50, abs=0.04)
+    embeddings, labels = people(1200, 4, noise=1000)
+    figures = validate(embeddings, labels)
+    assert figures.accuracy == pytest.approx(0.5, abs=0.03)
+    assert figures.tar == pytest.approx(1e-3, abs=1e-3)
+    assert figures.rank1 == pytest.approx(1 / 1200, abs=2e-3)
 
 
 def test_more_noise_lowers_every_figure() -> None:

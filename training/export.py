@@ -1,0 +1,94 @@
+"""From a checkpoint to a model file: the network without its head, in float16, with all that an embedder must know."""
+
+import csv
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faceid.alignment import reference_points
+from faceid.model_file import Accuracy, Flip, Model, ModelSpec, write_model
+from faceid.networks import build_network
+from training.checkpoint import Checkpoint, read_checkpoint
+from training.errors import CheckpointError
+from training.trainer import CHECKPOINT, MEAN, STD, VALIDATION_LOG
+
+MEASURES = {
+    "accuracy": "verification accuracy, ten folds of pairs, no flip",
+    "tar": "TAR at FAR 1e-3, all pairs, no flip",
+    "rank1": "rank-1, one enrolled photo a person, no flip",
+}
+
+
+def export_model(folder: Path, output: Path, *, training_data: str, licence: str, flip: Flip = "sum") -> Model:
+    """Write the network of a run's checkpoint as a model file.
+
+    Matrices and filters are stored as float16; what is small or spans many orders of magnitude (biases, slopes,
+    BatchNorm) stays float32. Crops must be aligned as the packs are: to the 112x112 reference points, scaled.
+
+    Args:
+        folder: of the run.
+        output: the model file to write.
+        training_data: what the network has seen, in words.
+        licence: of the weights.
+        flip: what becomes of the mirrored crop's features.
+
+    Raises:
+        CheckpointError: no checkpoint, or a torn one, or its weights do not fit its config.
+        ModelError: the file cannot be written.
+    """
+    checkpoint = read_checkpoint(folder / CHECKPOINT)
+    network = checkpoint.config["network"]
+    height, width = network["arguments"]["input_size"]
+    try:
+        dimension = _dimension(checkpoint, (height, width))
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder / CHECKPOINT}: its weights do not fit its config ({error})") from error
+    spec = ModelSpec(
+        name=checkpoint.config["name"],
+        architecture=network["name"],
+        arguments=network["arguments"],
+        input_size=(height, width),
+        colour="rgb",
+        mean=MEAN,
+        std=STD,
+        reference_points=reference_points(height, width),
+        flip=flip,
+        dimension=2 * dimension if flip == "concat" else dimension,
+        head=f"{checkpoint.config['head']['name']} {checkpoint.config['head']['arguments']}",
+        training_data=training_data,
+        accuracies=_accuracies(folder / VALIDATION_LOG, checkpoint.step),
+        licence=licence,
+    )
+    return write_model(output, spec, {name: _stored(tensor) for name, tensor in checkpoint.network.items()})
+
+
+def _dimension(checkpoint: Checkpoint, size: tuple[int, int]) -> int:
+    """Build the network to see that the weights fit; length of its embeddings."""
+    network = build_network(checkpoint.config["network"]["name"], **checkpoint.config["network"]["arguments"])
+    network.load_state_dict(checkpoint.network)
+    network.eval()
+    with torch.inference_mode():
+        return int(network(torch.zeros(1, 3, *size)).shape[1])
+
+
+def _stored(tensor: torch.Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.numpy()
+    return array.astype(np.float16) if tensor.is_floating_point() and tensor.ndim > 1 else array
+
+
+def _accuracies(log: Path, step: int) -> tuple[Accuracy, ...]:
+    """Read the validation figures of the checkpoint's step, where the run has measured them."""
+    if not log.exists():
+        return ()
+    with log.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) == step]
+    date = datetime.now(UTC).date().isoformat()
+    return tuple(
+        Accuracy(measure, float(row[name]), "the run's validation packs, people not trained on", date)
+        for row in rows
+        for name, measure in MEASURES.items()
+    )
