@@ -21,7 +21,7 @@ class DetectorError(FaceIdError):
     """The detector cannot run: no weights, damaged weights, no such device, or an image that is not one."""
 
 
-class NotExactlyOneFace(FaceIdError):  # noqa: N818  (it says what is the case, as the tree's others do)
+class NotExactlyOneFace(FaceIdError):
     """The policy asks for exactly one face, and the photo has none or several; `reason_code` says which."""
 
     def __init__(self, count: int) -> None:

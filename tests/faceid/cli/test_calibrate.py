@@ -14,7 +14,8 @@ def test_strangers_set_the_threshold_and_identify_uses_it(run: Run, lfw_people: 
     at = ("--gallery", tmp_path / "g")
     run("enroll", tmp_path / "people", *at, "--model", "mobilefacenet", "--faces", "centre")
 
-    outcome = run("calibrate", *at, "--strangers", tmp_path / "strangers", "--fpir", "0.2", "--fpir", "0.01", "--faces", "centre", "--json")  # fmt: skip
+    rates = ("--fpir", "0.2", "--fpir", "0.01")
+    outcome = run("calibrate", *at, "--strangers", tmp_path / "strangers", *rates, "--faces", "centre", "--json")
     assert outcome.code == 0
     measured, refused = outcome.records[:2]
     assert (measured["basis"], measured["kind"], measured["trials"], measured["gallery_size"]) == (

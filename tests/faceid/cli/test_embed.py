@@ -26,7 +26,8 @@ def test_features_labels_and_paths_stand_side_by_side(run: Run, lfw_people: Path
 def test_a_broken_photo_does_not_stop_the_rest(run: Run, lfw_people: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_text("no photo")
     photo = next(lfw_people.glob("*/*.jpg"))
-    outcome = run("embed", tmp_path / "broken.jpg", photo, "-o", tmp_path / "f.npz", "--model", "mobilefacenet", "--faces", "centre")  # fmt: skip
+    settings = ("--model", "mobilefacenet", "--faces", "centre")
+    outcome = run("embed", tmp_path / "broken.jpg", photo, "-o", tmp_path / "f.npz", *settings)
     assert outcome.code == 3
     assert "broken.jpg" in outcome.stderr
     with np.load(tmp_path / "f.npz", allow_pickle=False) as features:

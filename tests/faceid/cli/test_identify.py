@@ -74,7 +74,8 @@ def test_every_face_of_a_group_photo_is_answered(run: Run, gallery: Path, lfw_pe
 def test_photos_without_a_face_and_broken_ones_get_an_answer_too(run: Run, gallery: Path, tmp_path: Path) -> None:
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "blank.png")
     (tmp_path / "broken.jpg").write_text("no photo")
-    outcome = run("identify", tmp_path / "blank.png", tmp_path / "broken.jpg", tmp_path / "missing.jpg", "--gallery", gallery, "--threshold", "0.3", "--json")  # fmt: skip
+    photos = [tmp_path / name for name in ("blank.png", "broken.jpg", "missing.jpg")]
+    outcome = run("identify", *photos, "--gallery", gallery, "--threshold", "0.3", "--json")
     assert outcome.code == 3
     assert [record["decision"] for record in outcome.records] == ["no_face", "error", "error"]
     assert [record["reason_codes"] for record in outcome.records] == [["no_face"], ["not_an_image"], ["unreadable"]]
