@@ -1,4 +1,7 @@
-"""What the engine answers, and the records that programs read (docs/records.md; the names are a contract)."""
+"""What the engine answers, and the records that programs read (docs/records.md; the names are a contract).
+
+The command line puts the schema's version before each record.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +10,6 @@ from typing import Any, Literal
 from faceid.images import printable
 from indexer.decision import Threshold
 from indexer.records import Candidate
-
-SCHEMA_VERSION = 1
 
 Record = dict[str, Any]
 
@@ -30,7 +31,6 @@ class Enrollment:
     def record(self) -> Record:
         """Return the record of `faceid enroll --json`."""
         return {
-            "schema_version": SCHEMA_VERSION,
             "source": self.source,
             "name": self.name,
             "status": self.status,
@@ -78,7 +78,6 @@ class Answer:
     def record(self) -> Record:
         """Return the record of `faceid identify --json`."""
         return {
-            "schema_version": SCHEMA_VERSION,
             "source": self.source,
             "face_index": self.face_index,
             "box": None if self.box is None else [round(side, 2) for side in self.box],
@@ -112,7 +111,6 @@ class Verification:
     def record(self) -> Record:
         """Return the record of `faceid verify --json`."""
         return {
-            "schema_version": SCHEMA_VERSION,
             "similarity": _rounded(self.similarity),
             "same": self.same,
             "threshold": _rounded(self.threshold.value),

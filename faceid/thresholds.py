@@ -11,7 +11,7 @@ from faceid.engine import FaceEngine
 from faceid.model_file import Model
 from faceid.photo_list import PersonPhoto
 from faceid.pipeline import PhotoFaces
-from faceid.results import SCHEMA_VERSION, Record
+from faceid.results import Record
 from indexer.calibration import (
     MIN_IDENTITIES,
     SuspectedDuplicate,
@@ -164,7 +164,6 @@ def _pairs_of_gallery(
 
 def _row(target: Target, value: float, choose: Callable[[], Threshold], gallery_size: int | None = None) -> Record:
     record: Record = {
-        "schema_version": SCHEMA_VERSION,
         "target": target,
         "value": value,
         "gallery_size": gallery_size,

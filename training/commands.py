@@ -5,8 +5,6 @@ from typing import Literal
 
 import click
 
-from indexer.errors import FaceIdError
-
 
 @click.group()
 def train() -> None:
@@ -47,10 +45,3 @@ def export_command(
 
     model = export_model(run, output, training_data=training_data, licence=licence, flip=flip)
     click.echo(f"{model.path}  sha256 {model.digest}")
-
-
-if __name__ == "__main__":
-    try:
-        train()
-    except FaceIdError as error:
-        raise SystemExit(f"Error: {error}") from error

@@ -38,7 +38,7 @@ def doctor(ctx: click.Context, gallery_path: Path, model_name: str | None, outpu
 
 def _record(finding: Finding) -> dict[str, object]:
     what, state, sound = finding
-    return {"schema_version": 1, "what": what, "state": state, "sound": sound}
+    return {"what": what, "state": state, "sound": sound}
 
 
 def _installed() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.options import engine_options, gallery_option, output_option
-from faceid.cli.output import say, write_records
+from faceid.cli.output import say, write_records, write_table
 from indexer.errors import GalleryError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def list_(gallery_path: Path, include_removed: bool, output: str | None) -> None
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path) as opened:
-        write_records(opened.identities(include_removed=include_removed), output, _identity_record, asdict)
+        write_records(opened.identities(include_removed=include_removed), output, asdict, asdict)
 
 
 @gallery.command()
@@ -190,7 +190,11 @@ def stats(gallery_path: Path, output: str | None) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path) as opened:
-        write_records([opened.stats()], output, asdict, lambda counts: asdict(counts) | {"model": counts.model.name})
+        counts = opened.stats()
+        if output:
+            write_records([counts], output, asdict, asdict)
+        else:
+            write_table([{"what": name, "count": value} for name, value in asdict(counts).items()])
 
 
 @gallery.command()
@@ -228,12 +232,8 @@ def _one(opened: "Gallery", person: str) -> "Identity":
     return found[0]
 
 
-def _identity_record(identity: "Identity") -> dict[str, object]:
-    return {"schema_version": 1, **asdict(identity)}
-
-
 def _template_record(template: "TemplateRow") -> dict[str, object]:
-    return {"schema_version": 1, **asdict(template), "source_digest": template.source_digest.hex()}
+    return {**asdict(template), "source_digest": template.source_digest.hex()}
 
 
 def _template_row(template: "TemplateRow") -> dict[str, object]:

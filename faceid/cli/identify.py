@@ -59,7 +59,6 @@ def identify(
     if fpir is not None and threshold is not None:
         raise click.UsageError("give --fpir or --threshold, not both")
 
-    from faceid.annotate import annotated
     from faceid.cli.session import open_to_search
     from faceid.photo_list import photos_in
     from faceid.quality import Limits
@@ -83,6 +82,8 @@ def identify(
             top_k=top_k,
         )
         if annotate_dir:
+            from faceid.annotate import annotated
+
             answers = annotated(answers, annotate_dir)
         seen: set[str] = set()
         write_records(progress(_noted(answers, seen), "faces"), output, lambda answer: answer.record(), _row)

@@ -62,7 +62,7 @@ def info(name: str, output: str | None) -> None:
         for c in load_calibrations(model)
     ]
     if output:
-        write_records([{"schema_version": 1, **facts}], output, dict, dict)
+        write_records([facts], output, dict, dict)
     else:
         write_table([{"fact": fact, "value": value} for fact, value in facts.items()])
 

@@ -11,6 +11,9 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+# Raised whenever a name in docs/records.md changes its meaning.
+SCHEMA_VERSION = 1
+
 Record = Mapping[str, Any]
 Row = Mapping[str, object]
 
@@ -21,9 +24,9 @@ def write_records(
     """Write items as they come (`json`, `csv`), or as one table at the end (None)."""
     if output == "json":
         for item in items:
-            click.echo(json.dumps(record(item), ensure_ascii=False))
+            click.echo(json.dumps(_versioned(record(item)), ensure_ascii=False))
     elif output == "csv":
-        _write_csv(map(record, items))
+        _write_csv(_versioned(record(item)) for item in items)
     else:
         write_table([row(item) for item in items])
 
@@ -43,6 +46,10 @@ def progress(items: Iterable[Item], unit: str) -> Iterator[Item]:
 def say(message: str) -> None:
     """Tell the person at the terminal something that is not data (stderr)."""
     click.echo(message, err=True)
+
+
+def _versioned(record: Record) -> Record:
+    return {"schema_version": SCHEMA_VERSION, **record}
 
 
 def _write_csv(records: Iterable[Record]) -> None:

@@ -19,7 +19,7 @@ BLOCKS: dict[str, tuple[int, int, int, int]] = {
 }
 CHANNELS = (64, 128, 256, 512)
 REDUCTION = 16  # four stages of stride 2
-NORM_SCALE = 0.3  # of the embedding, with BatchNorm
+PRELU_SLOPE = 0.25  # where nn.PReLU starts
 RESIDUAL_STD = 0.01  # released prototxt: convolutions inside blocks start so small that a block starts as identity
 
 
@@ -64,9 +64,7 @@ class SphereFace(nn.Module):
         self.embedding_norm: nn.Module = nn.Identity()
         if batch_norm:
             self.embedding_norm = nn.BatchNorm1d(dimension)
-            # Embeddings of length sqrt(D) give a head without scale logits that it cannot yet know: the first
-            # steps then only shrink them, along one direction. A common offset helps no cosine, so there is none.
-            nn.init.constant_(self.embedding_norm.weight, NORM_SCALE)
+            # A common offset helps no cosine, so there is none.
             self.embedding_norm.bias.requires_grad_(False)
         nn.init.xavier_uniform_(self.embedding.weight)
         if self.embedding.bias is not None:
@@ -80,14 +78,17 @@ class SphereFace(nn.Module):
 
 
 class _Convolution(nn.Module):
-    """A 3x3 convolution and its PReLU, Xavier weights; stride 2 opens a stage."""
+    """A 3x3 convolution and its PReLU, Xavier weights (Kaiming with BatchNorm); stride 2 opens a stage."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, batch_norm: bool) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=not batch_norm)
-        self.norm = nn.BatchNorm2d(outputs) if batch_norm else nn.Identity()
+        self.norm: nn.Module = nn.BatchNorm2d(outputs) if batch_norm else nn.Identity()
         self.activation = nn.PReLU(outputs)
-        nn.init.xavier_uniform_(self.convolution.weight)
+        if batch_norm:
+            nn.init.kaiming_normal_(self.convolution.weight, a=PRELU_SLOPE)
+        else:
+            nn.init.xavier_uniform_(self.convolution.weight)
         if self.convolution.bias is not None:
             nn.init.zeros_(self.convolution.bias)
 
@@ -103,6 +104,11 @@ class _Residual(nn.Module):
         super().__init__()
         self.first = _Convolution(channels, channels, stride=1, batch_norm=batch_norm)
         self.second = _Convolution(channels, channels, stride=1, batch_norm=batch_norm)
+        if isinstance(self.second.norm, nn.BatchNorm2d):
+            # BatchNorm undoes small weights, and makes their gradients huge: here its scale makes the block start
+            # as identity.
+            nn.init.zeros_(self.second.norm.weight)
+            return
         for half in (self.first, self.second):
             nn.init.normal_(half.convolution.weight, std=RESIDUAL_STD)
             if half.convolution.bias is not None:

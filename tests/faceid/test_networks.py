@@ -105,6 +105,23 @@ def test_a_network_maps_photos_of_its_input_size_to_embeddings(architecture: str
     assert not torch.equal(embeddings[0], embeddings[1])
 
 
+def test_with_batch_norm_a_block_starts_as_identity_and_its_filters_keep_their_size() -> None:
+    """Filters of standard deviation 0.01 under a BatchNorm have gradients that wreck the first steps of training."""
+    torch.manual_seed(0)
+    network = build_network("sphereface20", width=0.25, input_size=(64, 64), batch_norm=True)
+    features = torch.randn(2, 16, 8, 8)
+    torch.testing.assert_close(network.get_submodule("stages.1")(features), features)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    assert min(float(convolution.weight.detach().std()) for convolution in convolutions) > 0.02
+
+
+def test_with_batch_norm_the_embedding_has_no_offset() -> None:
+    network = build_network("sphereface4", width=0.25, input_size=(32, 32), batch_norm=True)
+    offset = network.get_parameter("embedding_norm.bias")
+    assert not offset.requires_grad
+    assert not offset.any()
+
+
 def test_the_width_scales_every_stage() -> None:
     with torch.device("meta"):
         half = build_network("sphereface20", width=0.5, dimension=256)
