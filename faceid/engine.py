@@ -44,6 +44,7 @@ EXPLANATIONS = {
     "extreme_pose": "the face is turned too far away",
     "invalid_name": "not a usable name: 1 to 255 bytes of UTF-8 without control characters",
     "removed": "this person or photo was removed; --restore brings it back",
+    "restored": "it was removed, and is back",
     "enrolled_as_someone_else": "this very photo is enrolled under another identity",
     "linked_folder": "a link to a folder; links to folders are not followed",
     "not_in_a_persons_folder": "not in a person's folder",
@@ -101,8 +102,11 @@ class FaceEngine:
 
         Photos whose bytes are in the gallery already are not looked at again, so that a run that was interrupted goes
         on where it stopped. `limits` None takes faces of any quality; `restore` brings back removed people and
-        templates whose photos appear again. Raises ModelMismatch for a gallery of another model.
+        templates whose photos appear again. Raises ModelMismatch for a gallery of another model, ValueError for the
+        policy `all`: which of a photo's faces is the named person?
         """
+        if faces == "all":
+            raise ValueError("enrolment takes one face a photo: exactly-one, largest or centre")
         self._require_same_model(gallery)
         for batch in _batches(photos):
             yield from self._enroll_batch(gallery, batch, faces, limits, restore)
@@ -128,7 +132,7 @@ class FaceEngine:
                 yield from self._answers(gallery, found, threshold, limits, top_k)
 
     def verify(self, first: Path, second: Path, threshold: Threshold, *, faces: FacePolicy = "largest") -> Verification:
-        """Say whether two photos show the same person."""
+        """Say whether two photos show the same person; of several faces kept by the policy the first counts."""
         found = self._find_faces([(first, None), (second, None)], faces)
         reasons = tuple(photo.reason_code for photo in found if photo.reason_code)
         if reasons:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from faceid.cli.options import engine_options, faces_option, gallery_option, output_option
+from faceid.cli.options import ANY_FACES, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
 
 FPIRS = (0.1, 0.01, 0.003)
@@ -16,7 +16,7 @@ FARS = (1e-2, 1e-3, 1e-4)
 @click.command()
 @gallery_option
 @engine_options
-@faces_option("largest")
+@faces_option(ANY_FACES, default="largest")
 @click.option(
     "--strangers",
     type=click.Path(exists=True, path_type=Path),

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from faceid.cli.options import engine_options, faces_option
+from faceid.cli.options import ANY_FACES, engine_options, faces_option
 from faceid.cli.output import progress, say
 
 
@@ -21,7 +21,7 @@ from faceid.cli.output import progress, say
 )
 @click.option("--labels/--no-labels", default=False, help="The folder below each of PHOTOS is the person's name.")
 @engine_options
-@faces_option("largest")
+@faces_option(ANY_FACES, default="largest")
 @click.pass_context
 def embed(
     ctx: click.Context,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.options import engine_options, faces_option, gallery_option, output_option
+from faceid.cli.options import ONE_FACE, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @gallery_option
 @engine_options
-@faces_option("exactly-one")
+@faces_option(ONE_FACE, default="exactly-one")
 @click.option("--quality/--no-quality", default=True, show_default=True, help="Reject faces too poor to recognise.")
 @click.option("--fusion", type=click.Choice(["max", "mean"]), help="Score of a person: best template, or their mean.")
 @click.option("--restore", is_flag=True, help="Bring back removed people whose photos appear again.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.options import engine_options, faces_option, gallery_option, output_option
+from faceid.cli.options import ANY_FACES, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @gallery_option
 @engine_options
-@faces_option("all")
+@faces_option(ANY_FACES, default="all")
 @click.option(
     "--fpir",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.calibrate import FARS, FPIRS, table_row
-from faceid.cli.options import engine_options, faces_option, output_option
+from faceid.cli.options import ONE_FACE, engine_options, faces_option, output_option
 from faceid.cli.output import progress, say, write_records, write_table
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def verify(name: str) -> None:
     help="One folder of photos per person.",
 )
 @engine_options
-@faces_option("largest")
+@faces_option(ONE_FACE, default="largest")
 @output_option
 @click.pass_context
 def calibrate(

@@ -1,6 +1,6 @@
 """Options that several commands share, each written once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,9 @@ import click
 
 AnyFunction = Callable[..., Any]
 
-FACE_POLICIES = ("exactly-one", "largest", "centre", "all")
+# Policies that leave one face a photo, for commands that can use only one.
+ONE_FACE = ("exactly-one", "largest", "centre")
+ANY_FACES = (*ONE_FACE, "all")
 
 
 def gallery_option(function: AnyFunction) -> AnyFunction:
@@ -74,11 +76,11 @@ def model_option(function: AnyFunction) -> AnyFunction:
     )(function)
 
 
-def faces_option(default: str) -> Callable[[AnyFunction], AnyFunction]:
+def faces_option(policies: Sequence[str], default: str) -> Callable[[AnyFunction], AnyFunction]:
     """Add `--faces`: which faces of a photo count."""
     return click.option(
         "--faces",
-        type=click.Choice(FACE_POLICIES),
+        type=click.Choice(policies),
         default=default,
         show_default=True,
         help="Which faces of a photo count.",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.options import engine_options, faces_option, gallery_option, output_option
+from faceid.cli.options import ONE_FACE, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import say, write_records
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("second", type=click.Path(path_type=Path))
 @gallery_option
 @engine_options
-@faces_option("largest")
+@faces_option(ONE_FACE, default="largest")
 @click.option(
     "--far",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
