@@ -98,7 +98,7 @@ def report_ten_folds(model: str, pairs_file: Path, photos: Path, work: Path) -> 
 
 def calibrate_model(model: str, half_a: Half, work: Path) -> None:
     """Make the model's table from the labelled photos of half A."""
-    folder = link((photo for person in half_a.several + half_a.single for photo in first_photos(person, 1)), work / "A")
+    folder = link((photo for person in half_a.several + half_a.single for photo in first_photos(person, 1)), work / "LFW-half-A")
     print(faceid("models", "calibrate", model, "--photos", folder, "--faces", "centre"))
 
 

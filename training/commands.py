@@ -36,12 +36,32 @@ def run_command(config: Path, output: Path) -> None:
 )
 @click.option("--training-data", required=True, help="What the network has seen, in words.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
-@click.option("--flip", type=click.Choice(["none", "sum", "concat"]), default="sum", show_default=True)
+@click.option(
+    "--flip",
+    type=click.Choice(["none", "sum", "concat"]),
+    default="sum",
+    show_default=True,
+    help="What is done with the mirrored face.",
+)
+@click.option("--table-of", help="Model whose threshold table goes along: an earlier export, calibrated since.")
 def export_command(
-    run: Path, output: Path, training_data: str, licence: str, flip: Literal["none", "sum", "concat"]
+    run: Path,
+    output: Path,
+    training_data: str,
+    licence: str,
+    flip: Literal["none", "sum", "concat"],
+    table_of: str | None,
 ) -> None:
     """Write the network of the run in folder RUN as a model file."""
+    from faceid.model_zoo import find_model, load_calibrations
     from training.export import export_model
 
-    model = export_model(run, output, training_data=training_data, licence=licence, flip=flip)
+    model = export_model(
+        run,
+        output,
+        training_data=training_data,
+        licence=licence,
+        flip=flip,
+        calibrations=load_calibrations(find_model(table_of)) if table_of else (),
+    )
     click.echo(f"{model.path}  sha256 {model.digest}")

@@ -1,6 +1,7 @@
 """From a checkpoint to a model file: the network without its head, in float16, with all that an embedder must know."""
 
 import csv
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from faceid.alignment import reference_points
 from faceid.model_file import Accuracy, Flip, Model, ModelSpec, write_model
 from faceid.networks import build_network
+from indexer.decision import Calibration
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.errors import CheckpointError
 from training.trainer import CHECKPOINT, MEAN, STD, VALIDATION_LOG
@@ -23,8 +25,16 @@ MEASURES = {
 }
 
 
-def export_model(folder: Path, output: Path, *, training_data: str, licence: str, flip: Flip = "sum") -> Model:
-    """Write the network of a run's checkpoint as a model file.
+def export_model(
+    folder: Path,
+    output: Path,
+    *,
+    training_data: str,
+    licence: str,
+    flip: Flip = "sum",
+    calibrations: Sequence[Calibration] = (),
+) -> Model:
+    """Write the network of a run's checkpoint as a model file; the model is called as the file is.
 
     Matrices and filters are stored as float16; what is small or spans many orders of magnitude (biases, slopes,
     BatchNorm) stays float32. Crops must be aligned as the packs are: to the 112x112 reference points, scaled.
@@ -35,6 +45,7 @@ def export_model(folder: Path, output: Path, *, training_data: str, licence: str
         training_data: what the network has seen, in words.
         licence: of the weights.
         flip: what becomes of the mirrored crop's features.
+        calibrations: the threshold table, as `model_zoo.load_calibrations` gives it for an earlier export.
 
     Raises:
         CheckpointError: no checkpoint, or a torn one, or its weights do not fit its config.
@@ -48,7 +59,7 @@ def export_model(folder: Path, output: Path, *, training_data: str, licence: str
     except RuntimeError as error:
         raise CheckpointError(f"{folder / CHECKPOINT}: its weights do not fit its config ({error})") from error
     spec = ModelSpec(
-        name=checkpoint.config["name"],
+        name=output.stem,
         architecture=network["name"],
         arguments=network["arguments"],
         input_size=(height, width),
@@ -61,6 +72,7 @@ def export_model(folder: Path, output: Path, *, training_data: str, licence: str
         head=f"{checkpoint.config['head']['name']} {checkpoint.config['head']['arguments']}",
         training_data=training_data,
         accuracies=_accuracies(folder / VALIDATION_LOG, checkpoint.step),
+        calibrations=tuple(calibration.to_record() for calibration in calibrations),
         licence=licence,
     )
     return write_model(output, spec, {name: _stored(tensor) for name, tensor in checkpoint.network.items()})

@@ -5,7 +5,7 @@ the engine, and all that are not shown are distractors.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from faceid.detection import FacePolicy
 from faceid.images import printable
 from faceid.photo_list import PersonPhoto, photos_of_people
 from indexer.errors import FaceIdError
+from indexer.records import clean_name
 
 SEED = 2017  # of everything that is drawn; the year of SphereFace
 
@@ -87,7 +88,8 @@ def cast_of_folder(folder: Path, sizes: Sizes | None = None) -> Cast:
     photos: dict[str, list[PersonPhoto]] = defaultdict(list)
     for photo in photos_of_people(folder):
         if photo.reason_code is None:
-            photos[photo.name].append(photo)
+            name = clean_name(photo.name)  # as the gallery will call them
+            photos[name].append(replace(photo, name=name))
     names = [sorted(photos)[i] for i in np.random.default_rng(SEED).permutation(len(photos))]
     several = [name for name in names if len(photos[name]) > 1]
     single = [name for name in names if len(photos[name]) == 1]

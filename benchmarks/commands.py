@@ -1,0 +1,51 @@
+"""The commands of the benchmarks, which `faceid` takes in through the entry-point group `faceid.commands`."""
+
+from pathlib import Path
+
+import click
+
+from faceid.cli.options import model_option
+from faceid.cli.output import say
+
+
+@click.command()
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Show it on your own people instead: one folder per person.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("faceid-demo"),
+    show_default=True,
+    help="Folder for the page, the photos and the gallery; a later run replaces it.",
+)
+@model_option
+def demo(photos: Path | None, output: Path, model_name: str | None) -> None:
+    """Show the whole story offline: enrol people, know them again, leave strangers unknown; ends in one HTML page."""
+    from benchmarks.demo.cast import cast_of_folder, generated_cast
+    from benchmarks.demo.output_folder import fresh_folder
+    from benchmarks.demo.page import interval, percent, write_page
+    from benchmarks.demo.story import tell
+    from faceid.engine import FaceEngine
+
+    engine = FaceEngine(model_name, precision="auto")
+    cast = cast_of_folder(photos) if photos else None
+    folder = fresh_folder(output, photos)
+    if cast is None:
+        say("drawing people who do not exist")
+        cast = generated_cast(folder)
+    story = tell(engine, cast, folder, say)
+    page = write_page(story, folder)
+    click.echo(f"shown: {'generated faces' if cast.generated else 'your photos'}, {cast.origin}")
+    click.echo(f"enrolled: {story.people} people, {story.templates} photos, with {story.model}")
+    for label, rate in (
+        ("rank-1", story.rank1),
+        (f"missed at FPIR {story.threshold.target_value:g} (FNIR)", story.fnir),
+        ("strangers taken for somebody (FPIR)", story.fpir),
+        *((f"rank-1 among {size} distractors", rate) for size, rate in story.distractors),
+    ):
+        click.echo(f"{label}: {percent(rate.rate)} ({rate.hits} of {rate.trials}; 95 %: {interval(rate)})")
+    click.echo(f"page: {page.absolute()}")

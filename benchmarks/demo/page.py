@@ -1,0 +1,148 @@
+"""The demo's page: one HTML file that holds its pictures and charts, and a JSON file with the same figures."""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+
+from benchmarks.demo.story import Rate, Shown, Story
+from faceid.images import ImageError, read_photo
+
+TEMPLATE = "page.html.jinja"
+PICTURES = 16  # of known people and of strangers each, the mistakes first
+PEOPLE = 10  # in the row of enrolled people
+PICTURE_SIDE = 320  # pixels, at most
+INK, MATED, NON_MATED = "#1f2933", "#2a9d5c", "#c8452f"
+
+
+def write_page(story: Story, folder: Path) -> Path:
+    """Write index.html and figures.json to the folder; returns the page's path."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = percent
+    environment.filters["interval"] = interval
+    template = environment.from_string((resources.files("benchmarks.demo") / TEMPLATE).read_text(encoding="utf-8"))
+    page = folder / "index.html"
+    page.write_text(
+        template.render(
+            story=story,
+            people=_enrolled_people(story),
+            known=_pictures(story.known),
+            strangers=_pictures(story.strangers),
+            histogram=_histogram(story),
+            curve=_distractor_chart(story) if story.distractors else None,
+        ),
+        encoding="utf-8",
+    )
+    (folder / "figures.json").write_text(json.dumps(figures(story), indent=2) + "\n", encoding="utf-8")
+    return page
+
+
+def figures(story: Story) -> dict[str, Any]:
+    """Return the page's figures as JSON-able values; rates are shares, 0..1."""
+    return {
+        "generated_faces": story.cast.generated,
+        "model": story.model,
+        "people_enrolled": story.people,
+        "templates": story.templates,
+        "threshold": story.threshold.value,
+        "threshold_target_fpir": story.threshold.target_value,
+        "threshold_trials": story.threshold.trials,
+        "rank1": _record(story.rank1),
+        "fnir": _record(story.fnir),
+        "fpir": _record(story.fpir),
+        "distractors": [{"distractors": size, "rank1": _record(rate)} for size, rate in story.distractors],
+        "similarity_same_person": [float(story.genuine.mean()), float(story.genuine.std())],
+        "similarity_two_people": [float(story.impostor.mean()), float(story.impostor.std())],
+        "seconds": round(story.seconds, 1),
+    }
+
+
+def percent(share: float) -> str:
+    """Return a share as text: 0.9875 is 98.8 %."""
+    return f"{100 * share:.1f} %"
+
+
+def interval(rate: Rate) -> str:
+    """Return a rate's interval as text: 91.3 to 98.6 %."""
+    low, high = rate.ci95
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _record(rate: Rate) -> dict[str, Any]:
+    return {"hits": rate.hits, "trials": rate.trials, "rate": rate.rate, "ci95": list(rate.ci95)}
+
+
+def _enrolled_people(story: Story) -> list[tuple[str, list[str]]]:
+    """Return the first people with their enrolled photos as data URLs."""
+    photos: dict[str, list[Path]] = {}
+    for photo in story.cast.enrolled:
+        photos.setdefault(photo.name, []).append(photo.path)
+    return [(name, [url for path in photos[name] if (url := _data_url(path))]) for name in list(photos)[:PEOPLE]]
+
+
+def _pictures(shown: Sequence[Shown]) -> list[tuple[Shown, str | None]]:
+    chosen = sorted(shown, key=lambda one: one.right)[:PICTURES]
+    return [(one, _data_url(one.picture) if one.picture else None) for one in chosen]
+
+
+def _data_url(path: Path) -> str | None:
+    try:
+        picture = Image.fromarray(read_photo(path).pixels)
+    except ImageError:
+        return None
+    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _histogram(story: Story) -> Markup:
+    figure = Figure(figsize=(7.6, 3.1))
+    axes = figure.subplots()
+    edges = np.linspace(min(-0.2, float(story.impostor.min())), 1, 61).tolist()
+    for scores, colour, label in (
+        (story.impostor, NON_MATED, f"two people ({len(story.impostor):,} pairs)"),
+        (story.genuine, MATED, f"one person ({len(story.genuine):,} pairs)"),
+    ):
+        axes.hist(scores, bins=edges, weights=np.full(len(scores), 100 / max(len(scores), 1)), color=colour, alpha=0.65)
+        axes.hist([], color=colour, alpha=0.65, label=label)
+    axes.axvline(story.threshold.value, color=INK, linestyle="--", linewidth=1.2, label="threshold of the search")
+    axes.set_xlabel("similarity (cosine) of two photos")
+    axes.set_ylabel("% of the pairs")
+    return _svg(figure)
+
+
+def _distractor_chart(story: Story) -> Markup:
+    figure = Figure(figsize=(7.6, 2.6))
+    axes = figure.subplots()
+    sizes = [size for size, _ in story.distractors]
+    rates = np.array([rate.rate for _, rate in story.distractors]) * 100
+    bounds = np.array([rate.ci95 for _, rate in story.distractors]).T * 100
+    axes.errorbar(sizes, rates, yerr=np.abs(bounds - rates), color=MATED, marker="o", capsize=4, label="rank-1, 95 % interval")
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("distractors")
+    axes.set_ylabel("rank-1, %")
+    axes.set_ylim(max(0, bounds.min() - 5), 101)
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> Markup:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
+    figure.tight_layout()
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return Markup(text[text.index("<svg") :])  # noqa: S704  (ours, with numbers and no name of a user's in it)
