@@ -98,7 +98,8 @@ def report_ten_folds(model: str, pairs_file: Path, photos: Path, work: Path) -> 
 
 def calibrate_model(model: str, half_a: Half, work: Path) -> None:
     """Make the model's table from the labelled photos of half A."""
-    folder = link((photo for person in half_a.several + half_a.single for photo in first_photos(person, 1)), work / "LFW-half-A")
+    people = half_a.several + half_a.single
+    folder = link((photo for person in people for photo in first_photos(person, 1)), work / "LFW-half-A")
     print(faceid("models", "calibrate", model, "--photos", folder, "--faces", "centre"))
 
 
@@ -123,20 +124,20 @@ def report_open_set(model: str, half_a: Half, half_b: Half, work: Path, people: 
         threshold = threshold_at(scores, len(others), fpir)
         print(f"FNIR at FPIR {fpir:g} on these strangers (threshold {threshold:.4f}): {fnir(mated, threshold)}")
 
-    # The product's own thresholds: first the model's table, then the gallery calibrated with half A's strangers.
+    # The product's own thresholds: first the model's table, then the gallery calibrated with half A's strangers. The
+    # similarities are those above, so one photo is enough to learn the threshold that each rate gets.
     for basis in ("model's table", "gallery calibrated with half A's strangers"):
         if basis != "model's table":
             print(faceid("calibrate", *at, "--strangers", strangers_a))
         for fpir in FPIRS:
-            ask = (*at, "--fpir", str(fpir), "--json")
-            mated_now, others_now = (records(faceid("identify", photos, *ask)) for photos in (probes, strangers))
-            alarms = sum(row["decision"] == "identified" for row in others_now)
-            misses = len(enrolled) - sum(is_hit(row) and row["decision"] == "identified" for row in mated_now)
-            source = others_now[0]["threshold_source"]
+            one = others[0]["source"]
+            answer = records(faceid("identify", one, *at, "--fpir", str(fpir), "--json"))[0]
+            threshold, source = answer["threshold"], answer["threshold_source"]
+            alarms = sum(row["similarity"] is not None and row["similarity"] >= threshold for row in others)
             print(
-                f"--fpir {fpir:g}, {basis} (threshold {others_now[0]['threshold']:.4f}, "
+                f"--fpir {fpir:g}, {basis} (threshold {threshold:.4f}, "
                 f"{'measured' if source['measured'] else 'extrapolated'} on {source['trials']} trials): "
-                f"FPIR {share(alarms, len(others_now))}, FNIR {share(misses, len(enrolled))}"
+                f"FPIR {share(alarms, len(others))}, FNIR {fnir(mated, threshold)}"
             )
 
 

@@ -30,7 +30,7 @@ FACE_SIDE = 120  # pixels of the faces that come out
 # Where the five landmarks of a face of FACE_SIDE pixels lie: the usual points, 4 pixels further in.
 FACE_LANDMARKS: Points = REFERENCE_112X112 + np.float32(4)
 # Beyond that a linear model draws caricatures.
-LONGEST_DRAW = 2.2
+LONGEST_DRAW = 2.0
 
 FILE = "faces.safetensors"
 FORMAT = "faceid-demo-faces-1"
@@ -53,13 +53,15 @@ class FaceModel:
     photo: FloatMatrix
     photo_odd: FloatMatrix
 
-    def sample_person(self, rng: np.random.Generator) -> FloatVector:
-        """Draw somebody: the even half vector [P] of the face all their photos vary."""
-        return self.mean + _draw(rng, self.person)
+    def sample_people(self, count: int, rng: np.random.Generator) -> FloatMatrix:
+        """Draw people: the even half vectors [count, P] of the faces that all their photos vary."""
+        return self.mean + _draw(count, rng, self.person)
 
-    def sample_face(self, person: FloatVector, rng: np.random.Generator) -> UInt8Image:
-        """Draw one face of this person: uint8 RGB [FACE_SIDE, FACE_SIDE, 3], aligned to FACE_LANDMARKS."""
-        return render(person + _draw(rng, self.photo), _draw(rng, self.photo_odd))
+    def sample_faces(self, people: FloatMatrix, rng: np.random.Generator) -> list[UInt8Image]:
+        """Draw one face of each of these people [n, P]: n of uint8 RGB [FACE_SIDE, FACE_SIDE, 3], at FACE_LANDMARKS."""
+        even = people + _draw(len(people), rng, self.photo)
+        odd = _draw(len(people), rng, self.photo_odd)
+        return [render(*halves) for halves in zip(even, odd, strict=True)]
 
     def to_bytes(self, description: str) -> bytes:
         """Return the model as a safetensors file: components as int8 with one scale each, the mean as float32."""
@@ -113,9 +115,9 @@ def half_vectors(face: UInt8Image) -> tuple[FloatVector, FloatVector]:
     return np.concatenate(even), np.concatenate(odd)
 
 
-def _draw(rng: np.random.Generator, components: FloatMatrix) -> FloatVector:
-    weights = np.clip(rng.standard_normal(len(components)), -LONGEST_DRAW, LONGEST_DRAW)
-    drawn: FloatVector = weights.astype(np.float32) @ components
+def _draw(count: int, rng: np.random.Generator, components: FloatMatrix) -> FloatMatrix:
+    weights = rng.standard_normal((count, len(components)), np.float32)
+    drawn: FloatMatrix = np.clip(weights, -LONGEST_DRAW, LONGEST_DRAW) @ components
     return drawn
 
 

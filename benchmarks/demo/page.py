@@ -18,8 +18,8 @@ from benchmarks.demo.story import Rate, Shown, Story
 from faceid.images import ImageError, read_photo
 
 TEMPLATE = "page.html.jinja"
-PICTURES = 16  # of known people and of strangers each, the mistakes first
-PEOPLE = 10  # in the row of enrolled people
+PICTURES = 15  # of known people and of strangers each, the mistakes first
+PEOPLE = 9  # in the row of enrolled people
 PICTURE_SIDE = 320  # pixels, at most
 INK, MATED, NON_MATED = "#1f2933", "#2a9d5c", "#c8452f"
 

@@ -22,6 +22,7 @@ MARGIN = 60  # pixels of the drawn face: room for neck and shoulders on the canv
 SHARPENING = 0.6  # unsharp mask, as cameras do it
 GRAIN = 2.0  # grey levels, standard deviation: a sensor's noise
 JPEG_QUALITY = 92
+BLOCK = 64  # people drawn together, in one product of matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,10 @@ def draw_people(people: int, photos_each: int, seed: int) -> Iterator[list[Drawn
     """Draw people one after the other, each with `photos_each` photos."""
     model = load_face_model()
     rng = np.random.default_rng(seed)
-    for _ in range(people):
-        person = model.sample_person(rng)
-        yield [take_photo(model.sample_face(person, rng), rng) for _ in range(photos_each)]
+    for start in range(0, people, BLOCK):
+        drawn = model.sample_people(min(BLOCK, people - start), rng)
+        photos = [[take_photo(face, rng) for face in model.sample_faces(drawn, rng)] for _ in range(photos_each)]
+        yield from (list(of_one) for of_one in zip(*photos, strict=True))
 
 
 def take_photo(face: UInt8Image, rng: np.random.Generator) -> DrawnPhoto:
