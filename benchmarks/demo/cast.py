@@ -63,9 +63,7 @@ def generated_cast(folder: Path, sizes: Sizes | None = None) -> Cast:
     each = sizes.photos_each + sizes.probes_each
     known = _named(write_people(folder / "people", sizes.enrolled, each, SEED))
     strangers = write_people(folder / "strangers", sizes.strangers, 1, SEED + 1, prefix="stranger")
-    others = write_people(
-        folder / "others", max(sizes.calibration, sizes.distractors), 1, SEED + 2, prefix="other"
-    )
+    others = write_people(folder / "others", max(sizes.calibration, sizes.distractors), 1, SEED + 2, prefix="other")
     return Cast(
         generated=True,
         origin="people drawn from the face model that comes with the demo",

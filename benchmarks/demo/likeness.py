@@ -1,4 +1,6 @@
-"""How like real people the drawn ones are to a network: python -m benchmarks.demo.likeness MODEL --held-out TAR --fitted TAR...
+"""How like real people the drawn ones are to a network.
+
+python -m benchmarks.demo.likeness MODEL --held-out TAR --fitted TAR...
 
 Prints the similarities of photos of one person and of two, for drawn people through the whole line and for the held-out
 people's aligned faces, and how near the drawn people come to the people that the model was fitted on.
@@ -36,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos = len(write_people(Path(folder), DRAWN_PEOPLE, PHOTOS_EACH, SEED))
         drawn = engine.embed(photos_of_people(Path(folder)), faces="exactly-one")
-    print(f"drawn photos without exactly one face: {len(drawn.failures)} of {photos}")  # noqa: T201
+    print(f"drawn photos without exactly one face: {len(drawn.failures)} of {photos}")
     _print_pairs("drawn", drawn.vectors, np.array(drawn.labels))
     held_out, people = _embed_faces(engine, chosen_faces([options.held_out]))
     _print_pairs("held-out", held_out, people)
@@ -44,14 +46,16 @@ def main() -> None:
     for name, vectors in (("drawn", drawn.vectors), ("held-out", held_out)):
         nearest = (vectors @ fitted.T).max(axis=1)
         quantiles = ", ".join(f"{value:.3f}" for value in np.quantile(nearest, (0.5, 0.95, 0.99, 1)))
-        print(f"{name}: similarity to the nearest fitted photo: median, 95 %, 99 %, largest {quantiles}")  # noqa: T201
+        print(f"{name}: similarity to the nearest fitted photo: median, 95 %, 99 %, largest {quantiles}")
 
 
 def _embed_faces(engine: FaceEngine, people: list[list[UInt8Image]]) -> tuple[FloatMatrix, NDArray[np.str_]]:
     """Embed aligned faces as the engine would see them; returns vectors [n, D] and the persons' numbers [n]."""
     spec = engine.model.spec
     crops = [
-        align(face, FACE_LANDMARKS[None], spec.reference_points, spec.input_size)[0] for faces in people for face in faces
+        align(face, FACE_LANDMARKS[None], spec.reference_points, spec.input_size)[0]
+        for faces in people
+        for face in faces
     ]
     labels = np.repeat(np.arange(len(people)), PHOTOS_EACH).astype(np.str_)
     return engine.pipeline.embedder.embed(np.stack(crops)), labels
@@ -60,7 +64,7 @@ def _embed_faces(engine: FaceEngine, people: list[list[UInt8Image]]) -> tuple[Fl
 def _print_pairs(name: str, vectors: FloatMatrix, labels: NDArray[np.str_]) -> None:
     same, different = pair_similarities(vectors, labels)
     rates = ", ".join(f"{(same >= np.quantile(different, 1 - far)).mean():.3f} at FAR {far:g}" for far in (1e-2, 1e-3))
-    print(  # noqa: T201
+    print(
         f"{name}: {len(set(labels.tolist()))} people; one person {same.mean():.3f} +- {same.std():.3f}, "
         f"two people {different.mean():.3f} +- {different.std():.3f}; TAR {rates}"
     )

@@ -127,7 +127,9 @@ def _distractor_chart(story: Story) -> Markup:
     sizes = [size for size, _ in story.distractors]
     rates = np.array([rate.rate for _, rate in story.distractors]) * 100
     bounds = np.array([rate.ci95 for _, rate in story.distractors]).T * 100
-    axes.errorbar(sizes, rates, yerr=np.abs(bounds - rates), color=MATED, marker="o", capsize=4, label="rank-1, 95 % interval")
+    axes.errorbar(
+        sizes, rates, yerr=np.abs(bounds - rates), color=MATED, marker="o", capsize=4, label="rank-1, 95 % interval"
+    )
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
@@ -145,4 +147,4 @@ def _svg(figure: Figure) -> Markup:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704  (ours, with numbers and no name of a user's in it)
+    return Markup(text[text.index("<svg") :])  # ours, and no name of a user's is in it

@@ -59,7 +59,7 @@ def draw_people(people: int, photos_each: int, seed: int) -> Iterator[list[Drawn
 
 
 def take_photo(face: UInt8Image, rng: np.random.Generator) -> DrawnPhoto:
-    """Put an aligned face [FACE_SIDE, FACE_SIDE, 3] on shoulders, and these into a photo at a random place and angle."""
+    """Put an aligned face [FACE_SIDE, FACE_SIDE, 3] on shoulders, these into a photo at a random place and angle."""
     matrix = _placement(rng)
     on_canvas = matrix.copy()
     on_canvas[:, 2] -= matrix[:, :2] @ np.array([MARGIN, MARGIN])
@@ -80,7 +80,7 @@ def _placement(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _figure(face: UInt8Image, rng: np.random.Generator) -> FloatMatrix:
-    """Return head and shoulders on a canvas MARGIN wider on all sides: [side, side, 4], colour times cover, and cover."""
+    """Return head and shoulders on a canvas MARGIN wider on all sides: [side, side, 4], colour x cover, and cover."""
     sharp = face.astype(np.float32)
     sharp += SHARPENING * (sharp - cv2.GaussianBlur(sharp, (0, 0), 1.2))
     skin = np.median(face[78:100, 45:75].reshape(-1, 3), axis=0)  # between nose and chin

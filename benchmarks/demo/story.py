@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.demo.cast import Cast
 from faceid.annotate import annotated
-from faceid.engine import Features, FaceEngine
+from faceid.engine import FaceEngine, Features
 from faceid.photo_list import PersonPhoto
 from faceid.results import Answer
 from faceid.thresholds import identification_threshold
@@ -84,7 +84,9 @@ class Story:
     fpir: Rate
     genuine: FloatVector  # similarities of all pairs of photos of one person
     impostor: FloatVector  # and of two
-    distractors: tuple[tuple[int, Rate], ...]  # (N, rank-1 of each mated probe among one photo of its person and N others)
+    distractors: tuple[
+        tuple[int, Rate], ...
+    ]  # (N, rank-1 of each mated probe among one photo of its person and N others)
     seconds: float
 
 
@@ -103,7 +105,9 @@ def tell(engine: FaceEngine, cast: Cast, folder: Path, say: Say = lambda _: None
         threshold = _calibrate(engine, gallery, others.vectors[: cast.calibration])
         say(f"identifying {len(cast.probes)} photos of enrolled people and {len(cast.strangers)} of strangers")
         known = _identify(engine, gallery, cast.probes, threshold, cast, folder / "known", strangers=False)
-        strangers = _identify(engine, gallery, cast.strangers, threshold, cast, folder / "strangers-seen", strangers=True)
+        strangers = _identify(
+            engine, gallery, cast.strangers, threshold, cast, folder / "strangers-seen", strangers=True
+        )
         probes = _embed(engine, cast.probes, cast)
         enrolled, labels = _enrolled(gallery)
         stats = gallery.stats()
@@ -139,9 +143,7 @@ def pair_similarities(vectors: FloatMatrix, labels: NDArray[np.str_]) -> tuple[F
     return similarity[same], similarity[~same]
 
 
-def rank1_among(
-    probes: FloatMatrix, mates: FloatMatrix, distractors: FloatMatrix
-) -> Rate:
+def rank1_among(probes: FloatMatrix, mates: FloatMatrix, distractors: FloatMatrix) -> Rate:
     """Rank-1 of MegaFace: each probe [n, D] against its mate [n, D] and all distractors [N, D]; a tie is a miss."""
     mated = np.einsum("nd,nd->n", probes, mates)
     best = (probes @ distractors.T).max(axis=1)

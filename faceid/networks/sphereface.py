@@ -63,9 +63,9 @@ class SphereFace(nn.Module):
         self.embedding = nn.Linear(features, dimension, bias=not batch_norm)
         self.embedding_norm: nn.Module = nn.Identity()
         if batch_norm:
-            self.embedding_norm = nn.BatchNorm1d(dimension)
-            # A common offset helps no cosine, so there is none.
-            self.embedding_norm.bias.requires_grad_(False)
+            # Embeddings of length sqrt(D) on average. A learned scale shrinks under a head that brings in a margin
+            # (that is cheaper than to turn the embeddings), and the head's logits with it; an offset helps no cosine.
+            self.embedding_norm = nn.BatchNorm1d(dimension, affine=False)
         nn.init.xavier_uniform_(self.embedding.weight)
         if self.embedding.bias is not None:
             nn.init.zeros_(self.embedding.bias)

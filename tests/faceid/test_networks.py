@@ -115,11 +115,11 @@ def test_with_batch_norm_a_block_starts_as_identity_and_its_filters_keep_their_s
     assert min(float(convolution.weight.detach().std()) for convolution in convolutions) > 0.02
 
 
-def test_with_batch_norm_the_embedding_has_no_offset() -> None:
-    network = build_network("sphereface4", width=0.25, input_size=(32, 32), batch_norm=True)
-    offset = network.get_parameter("embedding_norm.bias")
-    assert not offset.requires_grad
-    assert not offset.any()
+def test_with_batch_norm_no_head_can_shrink_the_embeddings() -> None:
+    network = build_network("sphereface4", width=0.25, input_size=(32, 32), dimension=64, batch_norm=True)
+    embeddings = network(torch.randn(256, 3, 32, 32))
+    torch.testing.assert_close(embeddings.square().sum(1).mean(), torch.tensor(64.0), rtol=1e-2, atol=0)
+    assert not [name for name, _ in network.named_parameters() if name.startswith("embedding_norm")]
 
 
 def test_the_width_scales_every_stage() -> None:
