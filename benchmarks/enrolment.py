@@ -20,7 +20,7 @@ from benchmarks.lfw_engine import first_photos, link, unpack
 from indexer.errors import GalleryError
 from indexer.gallery import Gallery
 
-PHOTOS_OF_EACH_SIZE = {"192x192": 2000, "640x480": 500}
+PHOTOS_OF_EACH_SIZE = {"192x192": 1000, "640x480": 250}
 
 
 def main() -> None:

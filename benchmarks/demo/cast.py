@@ -18,6 +18,7 @@ from indexer.errors import FaceIdError
 from indexer.records import clean_name
 
 SEED = 2017  # of everything that is drawn; the year of SphereFace
+SPARE = 50  # one distractor in 50 more than needed: in a few drawn photos, as in real ones, no face is found
 
 
 class DemoError(FaceIdError):
@@ -63,7 +64,13 @@ def generated_cast(folder: Path, sizes: Sizes | None = None) -> Cast:
     each = sizes.photos_each + sizes.probes_each
     known = _named(write_people(folder / "people", sizes.enrolled, each, SEED))
     strangers = write_people(folder / "strangers", sizes.strangers, 1, SEED + 1, prefix="stranger")
-    others = write_people(folder / "others", max(sizes.calibration, sizes.distractors), 1, SEED + 2, prefix="other")
+    others = write_people(
+        folder / "others",
+        max(sizes.calibration, sizes.distractors + sizes.distractors // SPARE),
+        1,
+        SEED + 2,
+        prefix="other",
+    )
     return Cast(
         generated=True,
         origin="people drawn from the face model that comes with the demo",

@@ -142,7 +142,7 @@ def _distractor_chart(story: Story) -> Markup:
 def _svg(figure: Figure) -> Markup:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     figure.tight_layout()
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
