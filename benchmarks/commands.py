@@ -31,7 +31,7 @@ def demo(photos: Path | None, output: Path, model_name: str | None) -> None:
     from benchmarks.demo.story import tell
     from faceid.engine import FaceEngine
 
-    engine = FaceEngine(model_name, precision="auto")
+    engine = FaceEngine(model_name)
     cast = cast_of_folder(photos) if photos else None
     folder = fresh_folder(output, photos)
     if cast is None:

@@ -1,5 +1,6 @@
 """The `train` commands, which `faceid` takes in through the entry-point group `faceid.commands`."""
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +45,12 @@ def run_command(config: Path, output: Path) -> None:
     help="What is done with the mirrored face.",
 )
 @click.option("--table-of", help="Model whose threshold table goes along: an earlier export, calibrated since.")
+@click.option(
+    "--accuracies",
+    "accuracies_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON list of measured accuracies to go along: measure, value, data, date, trials, ci95.",
+)
 def export_command(
     run: Path,
     output: Path,
@@ -51,10 +58,14 @@ def export_command(
     licence: str,
     flip: Literal["none", "sum", "concat"],
     table_of: str | None,
+    accuracies_file: Path | None,
 ) -> None:
     """Write the network of the run in folder RUN as a model file."""
+    from faceid.model_file import Accuracy
     from faceid.model_zoo import find_model, load_calibrations
     from training.export import export_model
+
+    measured = json.loads(accuracies_file.read_text(encoding="utf-8")) if accuracies_file else []
 
     model = export_model(
         run,
@@ -63,5 +74,6 @@ def export_command(
         licence=licence,
         flip=flip,
         calibrations=load_calibrations(find_model(table_of)) if table_of else (),
+        accuracies=[Accuracy(**record | {"ci95": tuple(record["ci95"])}) for record in measured],
     )
     click.echo(f"{model.path}  sha256 {model.digest}")

@@ -33,6 +33,7 @@ def export_model(
     licence: str,
     flip: Flip = "sum",
     calibrations: Sequence[Calibration] = (),
+    accuracies: Sequence[Accuracy] = (),
 ) -> Model:
     """Write the network of a run's checkpoint as a model file; the model is called as the file is.
 
@@ -46,6 +47,7 @@ def export_model(
         licence: of the weights.
         flip: what becomes of the mirrored crop's features.
         calibrations: the threshold table, as `model_zoo.load_calibrations` gives it for an earlier export.
+        accuracies: what has been measured since; the run's own validation stands before them.
 
     Raises:
         CheckpointError: no checkpoint, or a torn one, or its weights do not fit its config.
@@ -71,7 +73,7 @@ def export_model(
         dimension=2 * dimension if flip == "concat" else dimension,
         head=f"{checkpoint.config['head']['name']} {checkpoint.config['head']['arguments']}",
         training_data=training_data,
-        accuracies=_accuracies(folder / VALIDATION_LOG, checkpoint.step),
+        accuracies=(*_accuracies(folder / VALIDATION_LOG, checkpoint.step), *accuracies),
         calibrations=tuple(calibration.to_record() for calibration in calibrations),
         licence=licence,
     )
