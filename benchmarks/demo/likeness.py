@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True, metavar="TAR")
     parser.add_argument("--fitted", type=Path, nargs="+", required=True, metavar="TAR")
     options = parser.parse_args()
-    engine = FaceEngine(options.model, precision="auto")
+    engine = FaceEngine(options.model)
     with tempfile.TemporaryDirectory() as folder:
         photos = len(write_people(Path(folder), DRAWN_PEOPLE, PHOTOS_EACH, SEED))
         drawn = engine.embed(photos_of_people(Path(folder)), faces="exactly-one")

@@ -1,11 +1,31 @@
 """`faceid gallery ...`: looking after a gallery from the command line."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from faceid.model_file import Model, read_model, write_model
 from tests.faceid.cli.conftest import Run
+
+
+@pytest.fixture
+def other_model(models_dir: Path, tmp_path: Path) -> Model:
+    """The same network with another flip rule: another model."""
+    model = read_model(models_dir / "mobilefacenet.safetensors")
+    return write_model(
+        tmp_path / "mirrored.safetensors", replace(model.spec, name="mirrored", flip="sum"), model.tensors()
+    )
+
+
+@pytest.fixture
+def one_person(run: Run, lfw_people: Path, tmp_path: Path) -> Path:
+    """A person's folder of three photos, enrolled in the gallery `g`."""
+    person = min(lfw_people.iterdir())
+    shutil.copytree(person, tmp_path / "people" / person.name)
+    run("enroll", tmp_path / "people", "--gallery", tmp_path / "g", "--model", "mobilefacenet", "--faces", "centre")
+    return tmp_path / "people" / person.name
 
 
 @pytest.fixture
@@ -78,51 +98,27 @@ def test_a_damaged_cache_is_found_and_rebuilt(run: Run, gallery: Path) -> None:
 
 
 def test_reembed_binds_the_gallery_to_another_model(
-    run: Run, lfw_people: Path, models_dir: Path, tmp_path: Path
+    run: Run, one_person: Path, other_model: Model, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    from faceid.model_file import read_model, write_model
-
-    name = min(path.name for path in lfw_people.iterdir())
-    shutil.copytree(lfw_people / name, tmp_path / "people" / name)
     at = ("--gallery", tmp_path / "g")
-    run("enroll", tmp_path / "people", *at, "--model", "mobilefacenet", "--faces", "centre")
-    model = read_model(models_dir / "mobilefacenet.safetensors")
-    other = write_model(
-        tmp_path / "mirrored.safetensors", replace(model.spec, name="mirrored", flip="sum"), model.tensors()
-    )
-
-    assert run("gallery", "reembed", *at, "--model", other.path).code == 0
+    model = ("--model", other_model.path)
+    assert run("gallery", "reembed", *at, *model).code == 0
     (stats,) = run("gallery", "stats", *at, "--json").records
-    assert stats["model"]["digest"] == other.digest
-    photo = tmp_path / "people" / name / f"{name}_0001.jpg"
-    (record,) = run(
-        "identify", photo, *at, "--model", other.path, "--threshold", "0.9", "--faces", "centre", "--json"
-    ).records
+    assert stats["model"]["digest"] == other_model.digest
+    photo = min(one_person.iterdir())
+    (record,) = run("identify", photo, *at, *model, "--threshold", "0.9", "--faces", "centre", "--json").records
     assert record["similarity"] == pytest.approx(1, abs=1e-5)
 
 
 def test_reembed_keeps_the_old_model_while_a_photo_is_missing(
-    run: Run, lfw_people: Path, models_dir: Path, tmp_path: Path
+    run: Run, one_person: Path, other_model: Model, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    from faceid.model_file import read_model, write_model
-
-    name = min(path.name for path in lfw_people.iterdir())
-    shutil.copytree(lfw_people / name, tmp_path / "people" / name)
     at = ("--gallery", tmp_path / "g")
-    run("enroll", tmp_path / "people", *at, "--model", "mobilefacenet", "--faces", "centre")
-    (tmp_path / "people" / name / f"{name}_0001.jpg").unlink()
-    model = read_model(models_dir / "mobilefacenet.safetensors")
-    other = write_model(
-        tmp_path / "mirrored.safetensors", replace(model.spec, name="mirrored", flip="sum"), model.tensors()
-    )
-
-    outcome = run("gallery", "reembed", *at, "--model", other.path)
+    missing = min(one_person.iterdir())
+    missing.unlink()
+    outcome = run("gallery", "reembed", *at, "--model", other_model.path)
     assert outcome.code == 1
-    assert f"{name}_0001.jpg" in outcome.stderr
-    assert run("gallery", "stats", *at, "--json").records[0]["model"]["digest"] == model.digest
-    assert run("gallery", "reembed", *at, "--model", other.path, "--drop-missing").code == 3
+    assert missing.name in outcome.stderr
+    assert run("gallery", "stats", *at, "--json").records[0]["model"]["name"] == "mobilefacenet"
+    assert run("gallery", "reembed", *at, "--model", other_model.path, "--drop-missing").code == 3
     assert run("gallery", "stats", *at, "--json").records[0]["templates"] == 2
