@@ -121,10 +121,7 @@ class Pipeline:
         with self.timed("align"):
             crops = [self._align(image, faces) for image, (faces, _) in zip(images, chosen, strict=True)]
         with self.timed("quality"):
-            qualities = [
-                measure_quality(faces.boxes, faces.landmarks, faces.scores, faces_crops)
-                for (faces, _), faces_crops in zip(chosen, crops, strict=True)
-            ]
+            qualities = [measure_quality(image, faces) for image, (faces, _) in zip(images, chosen, strict=True)]
         with self.timed("embed"):
             vectors = self._embed(crops)
         results = iter(zip(chosen, qualities, vectors, strict=True))

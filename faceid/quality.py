@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from faceid.alignment import Points
+from faceid.alignment import REFERENCE_112X112, Points, align
+from faceid.detection import Faces
 from faceid.images import UInt8Image
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Limits:
 
     face_size: float = 32.0  # pixels, the shorter side of the box: below it the network only sees interpolation
     detection_score: float = 0.9  # probability given by the detector, 0..1
-    sharpness: float = 15.0  # variance of the Laplacian of the aligned 112-pixel-high crop
+    sharpness: float = 15.0  # variance of the Laplacian of the face aligned to 112x112
     turn: float = 1.0  # see `turn`: the nose tip stands over one eye, a profile
 
 
@@ -52,28 +50,19 @@ class Quality:
         return float(np.clip(min(shares), 0, 1))
 
 
-def measure_quality(
-    boxes: NDArray[np.float32], landmarks: Points, scores: NDArray[np.float32], crops: UInt8Image
-) -> list[Quality]:
-    """Measure n faces of one photo.
-
-    `boxes` [n, 4] (x, y, w, h) and `landmarks` [n, 5, 2] in pixels of the photo, `scores` [n] of the detector,
-    `crops` uint8 [n, height, width, 3] as aligned for the network.
-    """
-    sizes = boxes[:, 2:].min(axis=1, initial=np.inf)
+def measure_quality(image: UInt8Image, faces: Faces) -> list[Quality]:
+    """Measure the faces of one photo (uint8 RGB [H, W, 3]); the same for every network, whatever its input size."""
+    sizes = faces.boxes[:, 2:].min(axis=1, initial=np.inf)
+    crops = align(image, faces.landmarks, REFERENCE_112X112, (112, 112))
     return [
         Quality(float(size), float(score), sharpness(crop), turn(points))
-        for size, score, crop, points in zip(sizes, scores, crops, landmarks, strict=True)
+        for size, score, crop, points in zip(sizes, faces.scores, crops, faces.landmarks, strict=True)
     ]
 
 
 def sharpness(crop: UInt8Image) -> float:
-    """Return the variance of the Laplacian of a grey 112-pixel-high crop (Pech-Pacheco et al. 2000): low is blurred."""
-    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-    height, width = grey.shape
-    if height != 112:
-        grey = cv2.resize(grey, (round(width * 112 / height), 112), interpolation=cv2.INTER_LINEAR)
-    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+    """Return the variance of the Laplacian of a grey crop (Pech-Pacheco et al. 2000): low is blurred."""
+    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
 
 
 def turn(landmarks: Points) -> float:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from faceid.alignment import REFERENCE_112X112
+from faceid.detection import Faces
 from faceid.quality import Limits, Quality, measure_quality, sharpness, turn
 
 GOOD = Quality(face_size=100, detection_score=0.99, sharpness=300, turn=0.1)
@@ -74,8 +75,11 @@ def test_sharpness_of_a_flat_face_is_zero_and_of_one_dot_is_known() -> None:
 
 
 def test_all_faces_of_a_photo_are_measured_in_order() -> None:
+    # A photo of the size of a crop, with the landmarks on the reference points: each crop is the photo itself.
     boxes = np.array([[0, 0, 50, 70], [5, 5, 20, 18]], np.float32)
-    crops = np.stack([texture(), texture(8)])
-    faces = measure_quality(boxes, np.stack([REFERENCE_112X112] * 2), np.array([0.9, 0.8], np.float32), crops)
-    assert [face.face_size for face in faces] == [50, 18]
-    assert faces[0].sharpness > faces[1].sharpness
+    found = Faces(boxes, np.stack([REFERENCE_112X112] * 2), np.array([0.9, 0.8], np.float32))
+    measured = measure_quality(texture(1), found)
+    assert [face.face_size for face in measured] == [50, 18]
+    assert [face.detection_score for face in measured] == pytest.approx([0.9, 0.8])
+    assert measured[0].sharpness == measured[1].sharpness == sharpness(texture(1))
+    assert measure_quality(texture(), Faces.none()) == []
