@@ -102,6 +102,22 @@ def test_a_manifest_tells_two_namesakes_apart(run: Run, people: Path, tmp_path: 
     assert "several people are called 'Ann'" in refused.stderr
 
 
+def test_no_name_becomes_a_path_and_an_overlong_one_fails(run: Run, people: Path, tmp_path: Path) -> None:
+    photos = sorted(people.glob("*/*.jpg"))
+    manifest = tmp_path / "people.csv"
+    with manifest.open("w", newline="", encoding="utf-8") as file:
+        rows = [(photos[0], "../../outside"), (photos[1], "n" * 300), (photos[2], '😀 O\'Hara "Bo"')]
+        csv.writer(file).writerows([("path", "name"), *rows])
+    before = set(tmp_path.rglob("*"))
+    outcome = run("enroll", "--manifest", manifest, "--gallery", tmp_path / "g", *MODEL, "--json")
+    assert outcome.code == 3
+    assert [record["status"] for record in outcome.records] == ["enrolled", "failed", "enrolled"]
+    assert outcome.records[1]["reason_codes"] == ["invalid_name"]
+    assert all(path.is_relative_to(tmp_path / "g") for path in set(tmp_path.rglob("*")) - before)
+    names = [record["name"] for record in run("gallery", "list", "--gallery", tmp_path / "g", "--json").records]
+    assert names == ["../../outside", '😀 O\'Hara "Bo"']
+
+
 def test_csv_has_the_same_columns_as_json(run: Run, people: Path, tmp_path: Path) -> None:
     outcome = run("enroll", people, "--gallery", tmp_path / "g", *MODEL, "--csv")
     rows = list(csv.DictReader(io.StringIO(outcome.stdout)))
