@@ -11,6 +11,7 @@ pytest.importorskip("onnxruntime")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from faceid import model_zoo
 from faceid.alignment import reference_points
 from faceid.embedding import Embedder
 from faceid.model_file import ModelError, ModelSpec, read_model, write_model
@@ -82,11 +83,16 @@ def test_an_unknown_name_says_which_there_are(corner: Path) -> None:
         find_model("yours")
 
 
-def test_without_the_default_model_one_is_told_how_to_get_one() -> None:
-    if any(listed.name == DEFAULT_MODEL for listed in list_models()):
-        pytest.skip("the default model is installed")
+def test_without_the_default_model_one_is_told_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_zoo, "_shipped_directory", lambda: tmp_path)
     with pytest.raises(ModelError, match="faceid models import"):
         find_model()
+
+
+def test_the_default_model_comes_with_the_package() -> None:
+    assert find_model().path == find_model(DEFAULT_MODEL).path
+    (listed,) = [listed for listed in list_models() if listed.name == DEFAULT_MODEL]
+    assert listed.shipped
 
 
 def test_a_damaged_model_is_listed_with_its_error(corner: Path, models_directory: Path) -> None:
