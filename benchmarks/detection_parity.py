@@ -21,8 +21,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from faceid.detection import Faces, UInt8Image
-from faceid.images import ImageError, read_photo
+from faceid.detection import Faces
+from faceid.images import ImageError, UInt8Image, read_photo
 from faceid.mtcnn import MIN_FACE_SIZE, SCALE_FACTOR, THRESHOLDS, MtcnnDetector
 
 BATCH = 16  # photos per call, where photos are given in batches

@@ -10,9 +10,9 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from faceid.images import UInt8Image
 from indexer.errors import FaceIdError
 
-UInt8Image = npt.NDArray[np.uint8]  # [H, W, 3], RGB
 FacePolicy = Literal["exactly-one", "largest", "centre", "all"]
 FACE_POLICIES: tuple[FacePolicy, ...] = get_args(FacePolicy)
 

@@ -23,13 +23,13 @@ from faceid.embedding import Backend, Embedder, Precision
 from faceid.images import ImageError, printable
 from faceid.mtcnn import MtcnnDetector
 from faceid.photo_list import PersonPhoto
-from faceid.pipeline import BATCH_PHOTOS, FloatVector, PhotoFaces, PhotoFile, Pipeline
+from faceid.pipeline import BATCH_PHOTOS, PhotoFaces, PhotoFile, Pipeline
 from faceid.quality import Limits
 from faceid.results import Answer, Enrollment, EnrollmentStatus, Verification
 from indexer.decision import Threshold, decide
 from indexer.errors import InvalidName, ModelMismatch
 from indexer.gallery import Gallery
-from indexer.records import Enrolled, ModelBinding, NewTemplate, clean_name
+from indexer.records import Enrolled, FloatMatrix, FloatVector, ModelBinding, NewTemplate, clean_name
 
 Item = TypeVar("Item")
 DEFAULT_LIMITS = Limits()
@@ -57,7 +57,7 @@ EXPLANATIONS = {
 class Features:
     """Unit vectors `vectors` [n, D] float32, and for each the photo it came from and the person ('' if unknown)."""
 
-    vectors: FloatVector
+    vectors: FloatMatrix
     labels: tuple[str, ...]
     paths: tuple[str, ...]
     failures: tuple[PhotoFaces, ...]

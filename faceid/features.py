@@ -5,16 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from faceid.engine import Features
+from faceid.model_file import replacing
 
 
 def write_features(path: Path, features: Features) -> None:
     """Write `.npz`: `features` [N, D] float32, `labels` [N] and `paths` [N] text (NumPy type U, no pickle)."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             features=features.vectors,
             labels=np.array(features.labels, dtype=np.str_),
             paths=np.array(features.paths, dtype=np.str_),
         )
-    temporary.replace(path)

@@ -19,7 +19,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from indexer.errors import FaceIdError
 
-UInt8Image = NDArray[np.uint8]
+UInt8Image = NDArray[np.uint8]  # [H, W, 3], RGB
 
 # Pillow reads many more formats; these are the ones photographs come in, and a short list is a small attack surface.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceid.detection import DetectorError, Faces, UInt8Image
+from faceid.detection import DetectorError, Faces
+from faceid.images import UInt8Image
 from faceid.mtcnn_weights import Float32Array, load_weights
 
 MIN_FACE_SIZE = 20  # px; the smallest face that is looked for

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from faceid.alignment import align
 from faceid.detection import Detector, FacePolicy, Faces, NotExactlyOneFace, select_faces
 from faceid.embedding import Embedder
 from faceid.images import ImageError, UInt8Image, decode, digest, read_bytes
 from faceid.quality import Quality, measure_quality
-
-FloatVector = NDArray[np.float32]
+from indexer.records import FloatVector
 
 # Photos per batch: enough to fill the detector's and the network's batches, few enough that memory stays small.
 BATCH_PHOTOS = 32

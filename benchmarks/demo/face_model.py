@@ -13,16 +13,13 @@ from importlib import resources
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from faceid.alignment import REFERENCE_112X112, Points
 from faceid.images import UInt8Image
 from indexer.errors import FaceIdError
-
-FloatVector = NDArray[np.float32]
-FloatMatrix = NDArray[np.float32]
+from indexer.records import FloatMatrix, FloatVector
 
 LUMA_SIDE = 96  # the 112x112 aligned crop with its border of 4 pixels, at four fifths of its size
 CHROMA_SIDE = 24  # colour needs a quarter of the resolution, as in JPEG

@@ -21,12 +21,11 @@ from benchmarks.demo.face_model import (
     FACE_SIDE,
     LUMA_SIDE,
     FaceModel,
-    FloatMatrix,
-    FloatVector,
     half_vectors,
 )
 from faceid.images import UInt8Image
 from faceid.quality import sharpness
+from indexer.records import FloatMatrix, FloatVector
 
 PHOTOS_EACH = 3
 PEOPLE = 3600

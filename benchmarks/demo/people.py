@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.demo.face_model import FACE_LANDMARKS, FACE_SIDE, FloatMatrix, FloatVector, load_face_model
+from benchmarks.demo.face_model import FACE_LANDMARKS, FACE_SIDE, load_face_model
 from faceid.alignment import Points
 from faceid.images import UInt8Image
+from indexer.records import FloatMatrix, FloatVector
 
 PHOTO_SIDE = 192
 SCALE = (1.0, 1.2)  # photo pixels per pixel of the drawn face

@@ -40,12 +40,12 @@ def calibrate(
     **engine_settings: Any,
 ) -> None:
     """Measure at which similarity how many strangers are taken for somebody in this gallery, and keep it there."""
-    from faceid.cli.session import open_to_calibrate
+    from faceid.cli.session import open_with_engine
     from faceid.engine import explain
     from faceid.photo_list import photos_in
     from faceid.thresholds import calibrate_gallery, gallery_rows
 
-    with open_to_calibrate(gallery_path, **engine_settings) as (engine, gallery):
+    with open_with_engine(gallery_path, writable=True, **engine_settings) as (engine, gallery):
         photos = progress(photos_in(strangers), "strangers") if strangers else None
         outcome = calibrate_gallery(engine, gallery, photos, faces=faces)
         for failure in outcome.failures:

@@ -82,9 +82,10 @@ def _model(name: str | None) -> Iterator[Finding]:
 
 
 def _gallery(path: Path) -> Iterator[Finding]:
-    from indexer.gallery import DATABASE, Gallery
+    from faceid.cli.session import has_gallery
+    from indexer.gallery import Gallery
 
-    if not (path / DATABASE).is_file():
+    if not has_gallery(path):
         yield "gallery", f"none at {path}", True
         return
     try:

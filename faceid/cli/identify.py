@@ -59,13 +59,13 @@ def identify(
     if fpir is not None and threshold is not None:
         raise click.UsageError("give --fpir or --threshold, not both")
 
-    from faceid.cli.session import open_to_search
+    from faceid.cli.session import open_with_engine
     from faceid.photo_list import photos_in
     from faceid.quality import Limits
     from faceid.thresholds import identification_threshold
     from indexer.decision import user_threshold
 
-    with open_to_search(gallery_path, **engine_settings) as (engine, gallery):
+    with open_with_engine(gallery_path, **engine_settings) as (engine, gallery):
         accept_at = (
             user_threshold(threshold)
             if threshold is not None

@@ -18,11 +18,11 @@ def make_engine(model_name: str | None = None, **settings: Any) -> FaceEngine:
 
 
 @contextmanager
-def open_to_search(
-    gallery_path: Path, *, model_name: str | None = None, **settings: Any
+def open_with_engine(
+    gallery_path: Path, *, writable: bool = False, model_name: str | None = None, **settings: Any
 ) -> Iterator[tuple[FaceEngine, Gallery]]:
-    """Open a gallery to read, with the model it is bound to, or the one that was named."""
-    with Gallery.open(gallery_path) as gallery:
+    """Open a gallery, with the model it is bound to or the one that was named."""
+    with Gallery.open(gallery_path, writable=writable) as gallery:
         yield make_engine(model_name or gallery.model.name, **settings), gallery
 
 
@@ -35,23 +35,14 @@ def open_to_enroll(
     Raises GalleryError if another `fusion` is asked for than an existing gallery's.
     """
     if has_gallery(gallery_path):
-        with Gallery.open(gallery_path, writable=True) as gallery:
+        with open_with_engine(gallery_path, writable=True, model_name=model_name, **settings) as (engine, gallery):
             if fusion not in (None, gallery.fusion):
                 raise GalleryError(f"{gallery_path} was made with --fusion {gallery.fusion}, which stays")
-            yield make_engine(model_name or gallery.model.name, **settings), gallery
+            yield engine, gallery
     else:
         engine = make_engine(model_name, **settings)
         with Gallery.create(gallery_path, engine.binding, fusion=fusion or "max") as gallery:
             yield engine, gallery
-
-
-@contextmanager
-def open_to_calibrate(
-    gallery_path: Path, *, model_name: str | None = None, **settings: Any
-) -> Iterator[tuple[FaceEngine, Gallery]]:
-    """Open a gallery to write, with the model it is bound to, or the one that was named."""
-    with Gallery.open(gallery_path, writable=True) as gallery:
-        yield make_engine(model_name or gallery.model.name, **settings), gallery
 
 
 @contextmanager
