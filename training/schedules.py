@@ -1,4 +1,4 @@
-"""What changes as a run goes on: the learning rate, and the lambda that brings in A-Softmax's margin."""
+"""What changes as a run goes on: the learning rate, and what brings a margin in."""
 
 import math
 from dataclasses import dataclass, replace
@@ -24,6 +24,20 @@ class Annealing:
         """Stretch the curve, faster or slower, so that the minimum (above 0) is reached at this step."""
         growth = math.pow(self.base / self.minimum, 1 / self.power) - 1
         return replace(self, gamma=growth / step)
+
+
+@dataclass(frozen=True)
+class MarginRamp:
+    """A multiplicative margin rises from 1 in a straight line between two steps; at once where both are 0."""
+
+    first: int = 0
+    last: int = 0
+
+    def at(self, step: int, margin: float) -> float:
+        """Return the margin at this step, counted from 1."""
+        if step >= self.last:
+            return margin
+        return 1 + (margin - 1) * max(0, step - self.first) / (self.last - self.first)
 
 
 def learning_rate(step: int, *, steps: int, peak: float, warmup: int) -> float:

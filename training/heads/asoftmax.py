@@ -6,16 +6,13 @@ Liu et al., "SphereFace: Deep Hypersphere Embedding for Face Recognition", CVPR 
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from training.heads.head import Head
+from training.heads.head import SMALLEST_NORM, SphereHead
 from training.schedules import Annealing
 
-SMALLEST_NORM = 1e-6  # an embedding shorter than this has no direction
 
-
-class ASoftmax(Head):
+class ASoftmax(SphereHead):
     """logit_j = |x| cos theta_j; logit_y = |x| (lambda cos theta_y + psi(theta_y)) / (1 + lambda).
 
     The class weights have unit length, the embeddings keep theirs; no bias. All of it is in float32, whatever the
@@ -39,7 +36,7 @@ class ASoftmax(Head):
         annealing: Annealing | None = None,
         gradient: Literal["true", "released"] = "true",
     ) -> None:
-        super().__init__()
+        super().__init__(dimension, classes)
         if margin not in (1, 2, 3, 4):
             raise ValueError(f"the margin of A-Softmax is 1, 2, 3 or 4, not {margin}")
         if gradient not in ("true", "released"):
@@ -48,26 +45,16 @@ class ASoftmax(Head):
         self.annealing = annealing if annealing is not None else Annealing()
         self.gradient = gradient
         self.lambda_ = self.annealing.at(1)
-        self.weight = nn.Parameter(torch.empty(classes, dimension))
-        nn.init.xavier_normal_(self.weight)
 
     def at_step(self, step: int) -> dict[str, float]:
         """Set lambda for this step, counted from 1."""
         self.lambda_ = self.annealing.at(step)
         return {"lambda": self.lambda_}
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy over `logits`, mean over the batch."""
-        loss: Tensor = functional.cross_entropy(self.logits(embeddings, labels), labels)
-        return loss
-
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> logits [B, K] float32."""
-        if self.training:
-            with torch.no_grad():  # as released: else the weights grow, and the steps on the sphere shrink
-                self.weight.copy_(functional.normalize(self.weight))
         with torch.autocast(embeddings.device.type, enabled=False):
-            weight = functional.normalize(self.weight.float())
+            weight = self.unit_weight()
             embeddings = embeddings.float()
             products = embeddings @ weight.t()
             target = self._target_logit(embeddings, weight[labels])
