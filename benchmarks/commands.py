@@ -27,8 +27,9 @@ def demo(photos: Path | None, output: Path, model_name: str | None) -> None:
     """Show the whole story offline: enrol people, know them again, leave strangers unknown; ends in one HTML page."""
     from benchmarks.demo.cast import cast_of_folder, generated_cast
     from benchmarks.demo.output_folder import fresh_folder
-    from benchmarks.demo.page import interval, percent, write_page
+    from benchmarks.demo.page import write_page
     from benchmarks.demo.story import tell
+    from benchmarks.html_page import interval, percent
     from faceid.engine import FaceEngine
 
     engine = FaceEngine(model_name)
@@ -47,5 +48,5 @@ def demo(photos: Path | None, output: Path, model_name: str | None) -> None:
         ("strangers taken for somebody (FPIR)", story.fpir),
         *((f"rank-1 among {size} distractors", rate) for size, rate in story.distractors),
     ):
-        click.echo(f"{label}: {percent(rate.rate)} ({rate.hits} of {rate.trials}; 95 %: {interval(rate)})")
+        click.echo(f"{label}: {percent(rate.rate)} ({rate.hits} of {rate.trials}; 95 %: {interval(rate.ci95)})")
     click.echo(f"page: {page.absolute()}")

@@ -44,7 +44,7 @@ def embed(
     else:
         listed = [PersonPhoto(path, "", reason_code=reason) for path, reason in photos_in(photos)]
     features = engine.embed(progress(listed, "photos"), faces=faces)
-    write_features(feature_file, features)
+    write_features(feature_file, features, engine.binding)
     for failure in features.failures:
         say(explain(failure))
     say(f"{len(features.paths)} faces in {feature_file}; {len(features.failures)} photos gave none.")

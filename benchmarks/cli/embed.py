@@ -1,0 +1,49 @@
+"""`faceid benchmark embed`.  In Python: `benchmarks.embed_photos.embed_photos`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.cli.options import FOLDER, embedding_of, photo_options
+from faceid.cli.output import say
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "-o",
+    "--output",
+    "feature_file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The .npz file to write; beside it lies the record of what is done.",
+)
+@click.option("--labels/--no-labels", default=False, help="The folder below FOLDER is the person's name.")
+@photo_options
+@click.pass_context
+def embed(ctx: click.Context, /, folder: Path, feature_file: Path, labels: bool, **photo_settings: Any) -> None:
+    """Embed the photos in FOLDER, one face each, however many: a run that was stopped goes on where it was.
+
+    `faceid embed` is for a few photos, and for all faces of each.
+    """
+    from benchmarks.embed_photos import embed_photos
+    from faceid.photo_list import PersonPhoto, photos_in, photos_of_people
+
+    embedding = embedding_of(**photo_settings)
+    photos = (
+        photos_of_people(folder)
+        if labels
+        else (PersonPhoto(path, "", reason_code=reason) for path, reason in photos_in([folder]))
+    )
+    done = embed_photos(
+        embedding.engine(),
+        embedding.watch(photos),
+        feature_file,
+        faces=embedding.faces,
+        aligned=embedding.aligned,
+    )
+    say(f"{done.rows:,} faces in {feature_file}; {done.reused:,} photos were done before.")
+    if done.failed:
+        say(f"{done.failed:,} photos gave none: {feature_file}.failed.csv says why.")
+    ctx.exit(3 if done.failed else 0)

@@ -1,0 +1,76 @@
+"""`faceid benchmark megaface`.  In Python: `benchmarks.protocols.megaface.megaface`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.cli.options import EXISTING, FILE, counts, embedding_of, output_folder_option, photo_options
+from benchmarks.cli.output import show
+
+RAW, MODES = "raw", ("raw", "r-compatible", "r-drop")
+
+
+@click.command()
+@click.option(
+    "--probes",
+    required=True,
+    type=EXISTING,
+    help="People with two or more photos: DIR (a folder a person), FILE.npz, or a folder of the devkit's .bin files.",
+)
+@click.option(
+    "--distractors",
+    type=EXISTING,
+    help="Other people: DIR of photos, FILE.npz, FILE.npy, or a folder of .bin files; without it, the people of the"
+    " probes who have one photo.",
+)
+@click.option("--probe-list", type=FILE, help="The devkit's JSON list of probes, for a folder of .bin files.")
+@click.option("--distractor-list", type=FILE, help="The devkit's JSON list of distractors, likewise.")
+@click.option(
+    "--ending", help="What follows the photo's name in the .bin files' names, if they are of several networks."
+)
+@click.option(
+    "--sizes", callback=counts, help="Numbers of distractors, such as 10,100,1e6.  [default: 10, 100, ... all]"
+)
+@click.option("--sets", default=1, show_default=True, type=click.IntRange(1, 100), help="Orders of the distractors.")
+@click.option("--noise", default=RAW, show_default=True, type=click.Choice(MODES), help="What becomes of noisy photos.")
+@click.option("--probe-noises", type=FILE, help="facescrub_noises.txt: the noisy probes.")
+@click.option("--distractor-noises", type=FILE, help="megaface_noises.txt: the noisy distractors.")
+@click.option("--extrapolate", callback=counts, help="Foretell these numbers of distractors too, such as 1e5,1e6,1e7.")
+@click.option(
+    "--trillion-pairs",
+    is_flag=True,
+    help="Instead: identification at FPIR 1e-3 and verification at FAR 1e-9 among all distractors.",
+)
+@output_folder_option
+@photo_options
+def megaface(
+    probes: Path,
+    distractors: Path | None,
+    probe_list: Path | None,
+    distractor_list: Path | None,
+    ending: str | None,
+    sizes: tuple[int, ...] | None,
+    sets: int,
+    noise: Any,
+    probe_noises: Path | None,
+    distractor_noises: Path | None,
+    extrapolate: tuple[int, ...] | None,
+    trillion_pairs: bool,
+    folder: Path,
+    **photo_settings: Any,
+) -> None:
+    """Search every pair of photos of one person among N distractors, as MegaFace does, and open-set beside it."""
+    from benchmarks.megaface_run import MegaFaceInputs, MegaFaceSettings, run_megaface
+
+    if (noise == RAW) != (probe_noises is None and distractor_noises is None):
+        raise click.UsageError("--noise r-compatible and r-drop go with --probe-noises, --distractor-noises, or both")
+    if extrapolate and noise != RAW:
+        raise click.UsageError("--extrapolate foretells from raw features; leave out --noise")
+    if trillion_pairs and (sizes or sets > 1 or noise != RAW or extrapolate):
+        raise click.UsageError(
+            "--trillion-pairs takes all raw distractors once: no --sizes, --sets, --noise, --extrapolate"
+        )
+    inputs = MegaFaceInputs(probes, distractors, probe_list, distractor_list, ending, probe_noises, distractor_noises)
+    settings = MegaFaceSettings(sizes, sets, noise, extrapolate or (), trillion_pairs)
+    show(run_megaface(inputs, settings, folder, embedding_of(**photo_settings)))

@@ -1,0 +1,32 @@
+"""`faceid report`.  In Python: `benchmarks.report.page.write_report`."""
+
+from pathlib import Path
+
+import click
+
+from benchmarks.cli.options import EXISTING
+from faceid.cli.output import say
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=EXISTING)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the page, index.html.",
+)
+def report(runs: tuple[Path, ...], folder: Path) -> None:
+    """Lay several runs over each other on one page of plots and tables.
+
+    RUNS are folders that `faceid benchmark` wrote, their results.json, or results of the MegaFace devkit
+    (cmc_facescrub_megaface_NAME_N_SET.json).
+    """
+    from benchmarks.provenance import report_writer
+    from benchmarks.runs import read_run
+
+    page = report_writer()([read_run(path) for path in runs], folder)
+    click.echo(page.absolute())
+    say(f"{len(runs)} runs on one page")

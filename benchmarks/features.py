@@ -1,0 +1,190 @@
+"""Feature sets: unit vectors with the identity and the photo of each row, as every protocol takes them."""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.results import ModelUsed
+from faceid.images import printable
+from indexer.errors import FaceIdError
+from indexer.records import FloatMatrix, FloatVector
+
+# Rows are looked at in blocks of so many values (64 MiB of float32), so that a mapped file is never copied whole.
+BLOCK_VALUES = 2**24
+# float32 vectors of unit length keep it within 1e-6 up to thousands of dimensions; float16 ones do not.
+UNIT_TOLERANCE = 1e-5
+
+Strings = NDArray[np.str_]
+
+
+class FeatureError(FaceIdError):
+    """Features that cannot be used: no such file, another format, not finite, zero, or of the wrong shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """Unit vectors, whose they are and where they come from.
+
+    `features` [N, D] float32 with rows of unit length (may be a read-only memory map), `labels` [N] the identity
+    ('' for a distractor), `paths` [N] the photo (or the row's number), `digest` the hex SHA-256 of the rows as they
+    came (float32, little-endian, before any normalisation), `source` the file or folder, `notes` what was done to them,
+    `model` the network that made them, where the file tells.
+    """
+
+    features: FloatMatrix
+    labels: Strings
+    paths: Strings
+    digest: str
+    source: str
+    notes: tuple[str, ...] = ()
+    model: ModelUsed | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def read_features(path: Path) -> FeatureSet:
+    """Read a feature file: `.npz` of labelled rows, or `.npy` of distractors alone.
+
+    `.npz`: `features` [N, D] float32 or float16, `labels` [N] and `paths` [N] text, and where it is known `model` [2],
+    the network's name and digest. `.npy`: [N, D] alone. float32 rows of unit length stay on the disk (memory-mapped,
+    read-only), unless the archive is compressed. The devkit's trees of `.bin` files:
+    `benchmarks.formats.megaface_devkit.read_tree`. Raises FeatureError for a file that is missing, of another format,
+    or with a row that is not finite, or zero.
+    """
+    if not path.is_file():
+        raise FeatureError(f"{printable(path)}: no such feature file (.npz or .npy)")
+    if path.suffix == ".npz":
+        arrays = _read_npz(path)
+        labelled = feature_set(arrays["features"], arrays["labels"], arrays["paths"], path)
+        return replace(labelled, model=_model(arrays.get("model"), path))
+    if path.suffix == ".npy":
+        features = _read_npy(path)
+        return feature_set(features, np.zeros(len(features), "U1"), _row_numbers(len(features)), path)
+    raise FeatureError(f"{printable(path)}: a feature file ends in .npz (with labels) or .npy (distractors alone)")
+
+
+def read_norms(path: Path, rows: int) -> FloatVector:
+    """Read the lengths that raw features had, `.npy` [rows] of floats above 0, as float32. Raises FeatureError."""
+    lengths = _read_npy(path)
+    if lengths.shape != (rows,) or lengths.dtype.kind != "f" or not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise FeatureError(f"{printable(path)}: must hold the lengths of {rows} rows, finite numbers above 0")
+    return lengths.astype(np.float32)
+
+
+def feature_set(features: NDArray[Any], labels: Strings, paths: Strings, source: Path) -> FeatureSet:
+    """Check rows [N, D] of floats and make a FeatureSet of them: float32, of unit length, with their digest.
+
+    Rows of another length are normalised, which the notes say. Raises FeatureError for what is not a matrix of floats,
+    for labels or paths of another number, and for a row with NaN or infinity, or that is zero; it names the row.
+    """
+    _check_shapes(features, labels, paths, source)
+    digest, longest, shortest = _examine(features, paths, source)
+    notes: tuple[str, ...] = ()
+    if shortest < 1 - UNIT_TOLERANCE or longest > 1 + UNIT_TOLERANCE:
+        features = _normalised(features)
+        notes = (f"{source.name}: rows of length {shortest:.6g} to {longest:.6g} were normalised to 1",)
+    return FeatureSet(features.astype(np.float32, copy=False), labels, paths, digest, printable(source), notes)
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays; the features are mapped, not copied, where the archive holds them uncompressed."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = {"features", "labels", "paths"} - set(archive.files)
+            if missing:
+                raise FeatureError(f"{printable(path)}: no array {', '.join(sorted(missing))} in it")
+            arrays = {key: archive[key] for key in ("labels", "paths", "model") if key in archive.files}
+            mapped = _mapped_member(path, "features.npy")
+            return {"features": archive["features"] if mapped is None else mapped, **arrays}
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError) as error:
+        raise FeatureError(f"{printable(path)}: not a sound .npz file without pickles ({error})") from error
+
+
+def _model(names: NDArray[Any] | None, path: Path) -> ModelUsed | None:
+    if names is None:
+        return None
+    if names.dtype.kind != "U" or names.shape != (2,):
+        raise FeatureError(f"{printable(path)}: `model` must be the name and the digest of a model, two texts")
+    return ModelUsed(str(names[0]), str(names[1]))
+
+
+def _mapped_member(path: Path, name: str) -> NDArray[Any] | None:
+    """Map one array of an uncompressed archive; None where it is compressed, empty, or not in the plain layout."""
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        member = archive.getinfo(name)
+        if member.compress_type != zipfile.ZIP_STORED:
+            return None
+        # The local header: 30 bytes that end in the lengths of the name and of the extra field, which follow.
+        file.seek(member.header_offset + 26)
+        start = member.header_offset + 30 + sum(np.fromfile(file, "<u2", 2).tolist())
+        file.seek(start)
+        if np.lib.format.read_magic(file) != (1, 0):
+            return None
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        if by_columns or dtype.hasobject or np.prod(shape, dtype=object) == 0:
+            return None
+        if file.tell() - start + dtype.itemsize * int(np.prod(shape, dtype=object)) != member.file_size:
+            raise FeatureError(f"{printable(path)}: the size of {name} does not fit its header; write the file again")
+        return np.memmap(path, dtype, "r", file.tell(), shape)
+
+
+def _read_npy(path: Path) -> NDArray[Any]:
+    try:
+        features: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise FeatureError(f"{printable(path)}: not a sound .npy file without pickles ({error})") from error
+    return features
+
+
+def _row_numbers(rows: int) -> Strings:
+    return np.arange(rows).astype(f"U{len(str(rows))}")
+
+
+def _check_shapes(features: NDArray[Any], labels: Strings, paths: Strings, source: Path) -> None:
+    where = printable(source)
+    if features.ndim != 2 or 0 in features.shape:
+        raise FeatureError(f"{where}: features must be [N, D], N and D at least 1, not {list(features.shape)}")
+    if features.dtype not in (np.float32, np.float16):
+        raise FeatureError(f"{where}: features must be float32 or float16, not {features.dtype}")
+    for what, strings in (("labels", labels), ("paths", paths)):
+        if strings.dtype.kind != "U" or strings.shape != features.shape[:1]:
+            raise FeatureError(
+                f"{where}: {what} must be text [{len(features)}], not {strings.dtype} {list(strings.shape)}"
+            )
+
+
+def _examine(features: NDArray[Any], paths: Strings, source: Path) -> tuple[str, float, float]:
+    """Return the digest of the rows and their greatest and least length, in one pass."""
+    digest = hashlib.sha256()
+    longest, shortest = 0.0, np.inf
+    step = max(1, BLOCK_VALUES // features.shape[1])
+    for start in range(0, len(features), step):
+        block = np.ascontiguousarray(features[start : start + step], dtype="<f4")
+        digest.update(block.data)
+        lengths = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
+        bad = np.flatnonzero(~((lengths > 0) & np.isfinite(lengths)))  # NaN must not pass
+        if len(bad):
+            row = start + int(bad[0])
+            what = "is zero" if lengths[bad[0]] == 0 else "is not finite"
+            raise FeatureError(
+                f"{printable(source)}: row {row} ({printable(str(paths[row]))}) {what}; "
+                "leave it out or embed its photo again"
+            )
+        longest, shortest = max(longest, float(lengths.max())), min(shortest, float(lengths.min()))
+    return digest.hexdigest(), longest, shortest
+
+
+def _normalised(features: NDArray[Any]) -> FloatMatrix:
+    """Bring each row to length 1, in float64, rounded once."""
+    normalised = np.empty(features.shape, np.float32)
+    step = max(1, BLOCK_VALUES // features.shape[1])
+    for start in range(0, len(features), step):
+        block = features[start : start + step].astype(np.float64)
+        normalised[start : start + step] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    return normalised

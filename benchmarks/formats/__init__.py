@@ -1,0 +1,1 @@
+"""Other people's file formats, each read (and written, where it makes sense) in one file."""

@@ -1,0 +1,105 @@
+"""MegaFace from what people have: photos, feature files or the devkit's trees in; results, page, devkit files out."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.features import FeatureSet
+from benchmarks.formats.megaface_devkit import read_tree, write_results_files
+from benchmarks.formats.noise_lists import noisy, read_noises
+from benchmarks.inputs import Embedding, labelled_features, people_of_many_and_of_one, photo_features
+from benchmarks.protocols.megaface import Noise, megaface
+from benchmarks.protocols.trillion_pairs import trillion_pairs
+from benchmarks.provenance import Report, run_benchmark, run_name
+from benchmarks.results import Prediction, Results
+
+NoiseMode = Literal["raw", "r-compatible", "r-drop"]
+
+
+@dataclass(frozen=True)
+class MegaFaceInputs:
+    """Files and folders of a run: photos or features, for trees of .bin files their lists, and the lists of noise.
+
+    `distractors` None takes the people of `probes` who have one photo. `ending` as in `read_tree`.
+    """
+
+    probes: Path
+    distractors: Path | None = None
+    probe_list: Path | None = None
+    distractor_list: Path | None = None
+    ending: str | None = None
+    probe_noises: Path | None = None
+    distractor_noises: Path | None = None
+
+
+@dataclass(frozen=True)
+class MegaFaceSettings:
+    """What is asked: sizes of galleries (None: 10, 100, ... all), sets, how noisy photos count, sizes to foretell.
+
+    `trillion_pairs` asks for that challenge's two operating points among all distractors, and for nothing else.
+    """
+
+    sizes: tuple[int, ...] | None = None
+    sets: int = 1
+    noise: NoiseMode = "raw"
+    extrapolate: tuple[int, ...] = ()
+    trillion_pairs: bool = False
+
+
+def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Path, embedding: Embedding) -> Report:
+    """Run the protocol and write results.json, CSVs, the page and, below `devkit`, results as the devkit writes them.
+
+    Features of photos are kept in the folder. Raises FaceIdError of what is wrong with an input.
+    """
+    probes, distractors = _features(inputs, folder, embedding)
+    noise = _noise(inputs, settings.noise, probes, distractors)
+    lists = {
+        "probe list": inputs.probe_list,
+        "distractor list": inputs.distractor_list,
+        "noisy probes": inputs.probe_noises,
+        "noisy distractors": inputs.distractor_noises,
+    }
+    report = run_benchmark(
+        lambda: _measure(probes, distractors, noise, settings),
+        [("probes", probes), ("distractors", distractors)],
+        folder,
+        [(role, path) for role, path in lists.items() if path is not None],
+    )
+    write_results_files(report.results, folder / "devkit")
+    return report
+
+
+def _features(inputs: MegaFaceInputs, folder: Path, embedding: Embedding) -> tuple[FeatureSet, FeatureSet]:
+    if inputs.probe_list is not None:
+        probes = read_tree(inputs.probes, inputs.probe_list, inputs.ending)
+    else:
+        probes = labelled_features(inputs.probes, folder / "probes.npz", embedding)
+    if inputs.distractors is None:
+        return people_of_many_and_of_one(probes)
+    if inputs.distractor_list is not None:
+        return probes, read_tree(inputs.distractors, inputs.distractor_list, inputs.ending)
+    return probes, photo_features(inputs.distractors, folder / "distractors.npz", embedding)
+
+
+def _noise(inputs: MegaFaceInputs, mode: NoiseMode, probes: FeatureSet, distractors: FeatureSet) -> Noise | None:
+    if mode == "raw":
+        return None
+    masks = [
+        np.zeros(len(features), np.bool_) if path is None else noisy(features.paths, read_noises(path))
+        for features, path in ((probes, inputs.probe_noises), (distractors, inputs.distractor_noises))
+    ]
+    return Noise(mode, *masks)
+
+
+def _measure(probes: FeatureSet, distractors: FeatureSet, noise: Noise | None, settings: MegaFaceSettings) -> Results:
+    if settings.trillion_pairs:
+        return trillion_pairs(probes, distractors, run_name(probes))
+    predictions: tuple[Prediction, ...] = ()
+    if settings.extrapolate:
+        from benchmarks.extrapolation import extrapolate  # its libraries take seconds to import
+
+        predictions = extrapolate(probes, distractors, settings.extrapolate)
+    results = megaface(probes, distractors, settings.sizes, settings.sets, noise, name=run_name(probes))
+    return replace(results, predictions=predictions)
