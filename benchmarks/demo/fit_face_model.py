@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.broken_crops import shows_a_face
 from benchmarks.demo.face_model import (
     CHROMA_SIDE,
     FACE_SIDE,
@@ -29,7 +30,6 @@ from indexer.records import FloatMatrix, FloatVector
 
 PHOTOS_EACH = 3
 PEOPLE = 3600
-FLAT = 8.0  # grey levels, standard deviation: no quarter of a face is so even
 SHARP = 100.0  # variance of the Laplacian: the sharper three quarters of the given faces
 
 PERSON_COMPONENTS, PHOTO_COMPONENTS, ODD_COMPONENTS = 160, 100, 40
@@ -74,7 +74,7 @@ def chosen_faces(packs: list[Path]) -> list[list[UInt8Image]]:
     chosen = []
     for name in sorted(people):
         faces = [_decode(data) for _, data in sorted(people[name])]
-        faces = [face for face in faces if _shows_a_face(face) and sharpness(face[4:116, 4:116]) >= SHARP]
+        faces = [face for face in faces if shows_a_face(face) and sharpness(face[4:116, 4:116]) >= SHARP]
         if len(faces) >= PHOTOS_EACH:
             chosen.append(sorted(faces, key=_asymmetry)[:PHOTOS_EACH])
         if len(chosen) == PEOPLE:
@@ -110,13 +110,6 @@ def _decode(data: bytes) -> UInt8Image:
     if face is None or face.shape != (FACE_SIDE, FACE_SIDE, 3):
         raise SystemExit(f"a pack holds something else than faces of {FACE_SIDE}x{FACE_SIDE} pixels")
     return np.asarray(face, np.uint8)
-
-
-def _shows_a_face(face: UInt8Image) -> bool:
-    """Say whether each quarter of the middle has something to show; packs hold wrong crops of empty walls."""
-    grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    quarters = [grey[y : y + 40, x : x + 40] for y in (35, 75) for x in (20, 60)]
-    return min(float(quarter.std()) for quarter in quarters) >= FLAT
 
 
 def _asymmetry(face: UInt8Image) -> float:

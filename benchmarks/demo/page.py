@@ -1,38 +1,30 @@
 """The demo's page: one HTML file that holds its pictures and charts, and a JSON file with the same figures."""
 
-import base64
-import io
 import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
-from PIL import Image
 
-from benchmarks.demo.story import Rate, Shown, Story
-from faceid.images import ImageError, read_photo
+from benchmarks.demo.story import Shown, Story
+from benchmarks.html_page import figure_url, picture_url, render
+from benchmarks.rates import Rate
+from benchmarks.report.figure_style import INK, MATED, NON_MATED
 
-TEMPLATE = "page.html.jinja"
+TEMPLATE = "demo/page.html.jinja"
 PICTURES = 15  # of known people and of strangers each, the mistakes first
 PEOPLE = 9  # in the row of enrolled people
 PICTURE_SIDE = 320  # pixels, at most
-INK, MATED, NON_MATED = "#1f2933", "#2a9d5c", "#c8452f"
 
 
 def write_page(story: Story, folder: Path) -> Path:
     """Write index.html and figures.json to the folder; returns the page's path."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = percent
-    environment.filters["interval"] = interval
-    template = environment.from_string((resources.files("benchmarks.demo") / TEMPLATE).read_text(encoding="utf-8"))
     page = folder / "index.html"
     page.write_text(
-        template.render(
+        render(
+            TEMPLATE,
             story=story,
             people=_enrolled_people(story),
             known=_pictures(story.known),
@@ -66,17 +58,6 @@ def figures(story: Story) -> dict[str, Any]:
     }
 
 
-def percent(share: float) -> str:
-    """Return a share as text: 0.9875 is 98.8 %."""
-    return f"{100 * share:.1f} %"
-
-
-def interval(rate: Rate) -> str:
-    """Return a rate's interval as text: 91.3 to 98.6 %."""
-    low, high = rate.ci95
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
 def _record(rate: Rate) -> dict[str, Any]:
     return {"hits": rate.hits, "trials": rate.trials, "rate": rate.rate, "ci95": list(rate.ci95)}
 
@@ -86,26 +67,18 @@ def _enrolled_people(story: Story) -> list[tuple[str, list[str]]]:
     photos: dict[str, list[Path]] = {}
     for photo in story.cast.enrolled:
         photos.setdefault(photo.name, []).append(photo.path)
-    return [(name, [url for path in photos[name] if (url := _data_url(path))]) for name in list(photos)[:PEOPLE]]
+    return [
+        (name, [url for path in photos[name] if (url := picture_url(path, PICTURE_SIDE))])
+        for name in list(photos)[:PEOPLE]
+    ]
 
 
 def _pictures(shown: Sequence[Shown]) -> list[tuple[Shown, str | None]]:
     chosen = sorted(shown, key=lambda one: one.right)[:PICTURES]
-    return [(one, _data_url(one.picture) if one.picture else None) for one in chosen]
+    return [(one, picture_url(one.picture, PICTURE_SIDE) if one.picture else None) for one in chosen]
 
 
-def _data_url(path: Path) -> str | None:
-    try:
-        picture = Image.fromarray(read_photo(path).pixels)
-    except ImageError:
-        return None
-    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def _histogram(story: Story) -> Markup:
+def _histogram(story: Story) -> str:
     figure = Figure(figsize=(7.6, 3.1))
     axes = figure.subplots()
     edges = np.linspace(min(-0.2, float(story.impostor.min())), 1, 61).tolist()
@@ -118,10 +91,10 @@ def _histogram(story: Story) -> Markup:
     axes.axvline(story.threshold.value, color=INK, linestyle="--", linewidth=1.2, label="threshold of the search")
     axes.set_xlabel("similarity (cosine) of two photos")
     axes.set_ylabel("% of the pairs")
-    return _svg(figure)
+    return _legible(figure)
 
 
-def _distractor_chart(story: Story) -> Markup:
+def _distractor_chart(story: Story) -> str:
     figure = Figure(figsize=(7.6, 2.6))
     axes = figure.subplots()
     sizes = [size for size, _ in story.distractors]
@@ -136,15 +109,12 @@ def _distractor_chart(story: Story) -> Markup:
     axes.set_xlabel("distractors")
     axes.set_ylabel("rank-1, %")
     axes.set_ylim(max(0, bounds.min() - 5), 101)
-    return _svg(figure)
+    return _legible(figure)
 
 
-def _svg(figure: Figure) -> Markup:
+def _legible(figure: Figure) -> str:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     figure.tight_layout()
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :])  # ours, and no name of a user's is in it
+    return figure_url(figure)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.demo.cast import Cast
+from benchmarks.rates import Rate, rate
 from faceid.annotate import annotated
 from faceid.engine import FaceEngine, Features
 from faceid.photo_list import PersonPhoto
@@ -19,7 +20,6 @@ from indexer.calibration import calibrate_from_strangers
 from indexer.decision import RULE_OF_THREE, Threshold
 from indexer.errors import FaceIdError
 from indexer.gallery import Gallery
-from indexer.intervals import wilson
 from indexer.records import FloatMatrix, FloatVector
 
 FPIR = 0.05
@@ -30,24 +30,6 @@ Say = Callable[[str], None]
 
 class NothingToShowError(FaceIdError):
     """No photo of the cast gave what the story needs."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A counted rate with its 95 % Wilson interval (naive: photos of one person count as independent)."""
-
-    hits: int
-    trials: int
-
-    @property
-    def rate(self) -> float:
-        """Share of the trials, 0..1."""
-        return self.hits / self.trials
-
-    @property
-    def ci95(self) -> tuple[float, float]:
-        """Wilson interval at 95 %."""
-        return wilson(self.hits, self.trials)
 
 
 @dataclass(frozen=True)
@@ -125,9 +107,9 @@ def tell(engine: FaceEngine, cast: Cast, folder: Path, say: Say = lambda _: None
         threshold=threshold,
         known=known,
         strangers=strangers,
-        rank1=Rate(sum(_first_is_right(shown) for shown in known), len(known)),
-        fnir=Rate(sum(not shown.right for shown in known), len(known)),
-        fpir=Rate(sum(shown.answer.decision == "identified" for shown in strangers), len(strangers)),
+        rank1=rate(sum(_first_is_right(shown) for shown in known), len(known)),
+        fnir=rate(sum(not shown.right for shown in known), len(known)),
+        fpir=rate(sum(shown.answer.decision == "identified" for shown in strangers), len(strangers)),
         genuine=genuine,
         impostor=impostor,
         distractors=_distractor_test(enrolled, labels, probes, others.vectors, cast),
@@ -147,7 +129,7 @@ def rank1_among(probes: FloatMatrix, mates: FloatMatrix, distractors: FloatMatri
     """Rank-1 of MegaFace: each probe [n, D] against its mate [n, D] and all distractors [N, D]; a tie is a miss."""
     mated = np.einsum("nd,nd->n", probes, mates)
     best = (probes @ distractors.T).max(axis=1)
-    return Rate(int((mated > best).sum()), len(probes))
+    return rate(int((mated > best).sum()), len(probes))
 
 
 def _embed(engine: FaceEngine, photos: Sequence[PersonPhoto], cast: Cast) -> Features:

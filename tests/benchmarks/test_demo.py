@@ -20,7 +20,8 @@ from benchmarks.demo.face_model import FACE_LANDMARKS, FaceModelError, half_vect
 from benchmarks.demo.output_folder import fresh_folder
 from benchmarks.demo.page import write_page
 from benchmarks.demo.people import PHOTO_SIDE, draw_people, write_people
-from benchmarks.demo.story import Rate, Story, pair_similarities, rank1_among, tell
+from benchmarks.demo.story import Story, pair_similarities, rank1_among, tell
+from benchmarks.rates import rate
 from faceid.alignment import reference_points
 from faceid.engine import FaceEngine
 from faceid.model_zoo import find_model, import_onnx
@@ -190,7 +191,7 @@ class TestStory:
         assert "Generated faces." in html
         assert "Your photos." not in html
         assert html.count("data:image/jpeg;base64,") == 16 + 8 + 6
-        assert html.count("<svg") == 2
+        assert html.count("data:image/svg+xml;base64,") == 2
         assert not re.search(r"(?:src|href)=\"(?!data:|#)", html)
 
     def test_a_users_folder_is_shown_as_such_and_its_names_are_text(self, engine: FaceEngine, tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ class TestFigures:
         probes = np.array([[1, 0], [1, 0]], np.float32)
         mates = np.array([[1, 0], [0.8, 0.6]], np.float32)
 
-        assert rank1_among(probes, mates, np.array([[0.8, -0.6]], np.float32)) == Rate(1, 2)
+        assert rank1_among(probes, mates, np.array([[0.8, -0.6]], np.float32)) == rate(1, 2)
 
 
 class TestCommand:
