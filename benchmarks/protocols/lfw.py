@@ -1,16 +1,25 @@
-"""LFW view 2: verification accuracy on 6,000 pairs in 10 folds, the threshold of each fold chosen on the other nine."""
+"""LFW view 2: verification accuracy on 6,000 pairs in 10 folds, the threshold of each fold chosen on the other nine.
+
+Report class "unrestricted, with labelled outside data" (Huang & Learned-Miller 2014).
+"""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.errors import FaceIdError
+from benchmarks.features import FeatureSet
+from benchmarks.fold_accuracy import by_every_convention
+from benchmarks.protocols.errors import ProtocolError
+from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
+from benchmarks.results import Results
+from faceid.images import printable
+from indexer.records import FloatMatrix
+from indexer.scores import canonical_scores
 
-
-class ProtocolError(FaceIdError):
-    """A protocol's list is not what it should be."""
+FARS = (1e-2, 1e-3)
+"""3,000 non-mated pairs support no rate below 1e-3 (rule of three)."""
 
 
 @dataclass(frozen=True)
@@ -23,22 +32,37 @@ class Pairs:
     fold: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class TenFold:
-    """Accuracy per fold (0..1), their mean and its standard error (sample standard deviation / sqrt(folds))."""
+def lfw(features: FeatureSet, pairs: Pairs, name: str) -> Results:
+    """Return the accuracy by each convention (`exact` first) and TAR at FAR of the pairs.
 
-    folds: tuple[float, ...]
-    thresholds: tuple[float, ...]
-
-    @property
-    def accuracy(self) -> float:
-        """The mean over the folds, 0..1."""
-        return float(np.mean(self.folds))
-
-    @property
-    def standard_error(self) -> float:
-        """The standard error of the mean over the folds."""
-        return float(np.std(self.folds, ddof=1) / np.sqrt(len(self.folds)))
+    A photo is known by its file's name without the ending (Abel_Pacheco_0001). One that has no feature, because no face
+    was found, makes its pairs count as not accepted. Raises ProtocolError where over half of the photos have none.
+    """
+    rows = {PurePath(path).stem: row for row, path in enumerate(features.paths.tolist())}
+    at = [np.array([rows.get(PurePath(photo).name, -1) for photo in side]) for side in (pairs.first, pairs.second)]
+    photos = sorted(set(pairs.first + pairs.second))
+    missing = [photo for photo in photos if PurePath(photo).name not in rows]
+    if 2 * len(missing) > len(photos):
+        raise ProtocolError(
+            f"{features.source}: {len(missing)} of the {len(photos)} photos of the pairs are not in it,"
+            f" the first {missing[0]}; were other photos embedded?"
+        )
+    first, second = (_features(features.features, side) for side in at)
+    scores = np.where(np.isnan(first[:, 0] + second[:, 0]), np.float32(-np.inf), canonical_scores(first, second))
+    accuracies = by_every_convention(first, second, scores, pairs.same, pairs.fold)
+    results = Results(
+        protocol="lfw",
+        name=name,
+        conventions={
+            "accuracy": accuracies[0].convention,
+            "class": "unrestricted, with labelled outside data",
+            "pairs": f"{len(scores)} in {len(np.unique(pairs.fold))} folds",
+            "threshold": "TAR at FAR: conservative, all non-mated pairs pooled",
+        },
+        accuracy=accuracies,
+        notes=(*features.notes, *_missing_note(missing)),
+    )
+    return add_pair_figures(results, _scored(features, pairs, scores, at), FARS)
 
 
 def read_pairs(path: Path) -> Pairs:
@@ -46,19 +70,24 @@ def read_pairs(path: Path) -> Pairs:
 
     A mated line is `name i j`, a non-mated one `name1 i name2 j`. Raises ProtocolError naming the line that is neither.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    folds, pairs = (int(number) for number in lines[0].split())
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        folds, pairs = (int(number) for number in lines[0].split())
+    except (OSError, ValueError, IndexError) as error:
+        raise ProtocolError(f"{printable(path)}: not a list of pairs, which begins with `folds pairs`") from error
     if len(lines) - 1 != folds * pairs * 2:
-        raise ProtocolError(f"{path}: {len(lines) - 1} pairs where {folds} folds of 2 x {pairs} are announced")
+        raise ProtocolError(
+            f"{printable(path)}: {len(lines) - 1} pairs where {folds} folds of 2 x {pairs} are announced"
+        )
     first, second, same = [], [], []
     for number, line in enumerate(lines[1:], start=2):
         match line.split("\t"):
-            case [name, i, j]:
+            case [name, i, j] if i.isdecimal() and j.isdecimal():
                 ends = (name, i), (name, j)
-            case [name, i, other, j]:
+            case [name, i, other, j] if i.isdecimal() and j.isdecimal():
                 ends = (name, i), (other, j)
             case _:
-                raise ProtocolError(f"{path}, line {number}: not a pair: {line!r}")
+                raise ProtocolError(f"{printable(path)}, line {number}: not a pair: {line!r}")
         first.append(_photo(*ends[0]))
         second.append(_photo(*ends[1]))
         same.append(ends[0][0] == ends[1][0])
@@ -66,33 +95,25 @@ def read_pairs(path: Path) -> Pairs:
     return Pairs(tuple(first), tuple(second), np.array(same), fold)
 
 
-def ten_fold_accuracy(scores: NDArray[np.float64], same: NDArray[np.bool_], fold: NDArray[np.int64]) -> TenFold:
-    """Return the accuracy of accepting at score >= threshold, per fold.
-
-    `scores` [n] in [-1, 1]; a pair without a score (a photo without a face) is -inf and counts as not accepted. The
-    threshold is the one that is right most often on the other folds, in the middle of the best gap between scores; of
-    several equally good ones the mean, as SphereFace's evaluation does (wy1iu/sphereface).
-    """
-    accuracies, thresholds = [], []
-    for held_out in np.unique(fold):
-        test = fold == held_out
-        threshold = best_threshold(scores[~test], same[~test])
-        accuracies.append(float(np.mean((scores[test] >= threshold) == same[test])))
-        thresholds.append(threshold)
-    return TenFold(tuple(accuracies), tuple(thresholds))
-
-
-def best_threshold(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
-    """Return the threshold of the highest accuracy at score >= threshold; the mean of them where several tie."""
-    finite = np.unique(scores[np.isfinite(scores)])
-    if not len(finite):
-        return 0.0
-    # Between any two neighbouring scores all thresholds are equally good: their middle stands for them.
-    candidates = np.concatenate([[finite[0] - 1e-6], (finite[:-1] + finite[1:]) / 2, [finite[-1] + 1e-6]])
-    mated, other = np.sort(scores[same]), np.sort(scores[~same])
-    right = len(mated) - np.searchsorted(mated, candidates) + np.searchsorted(other, candidates)
-    return float(candidates[right == right.max()].mean())
-
-
 def _photo(name: str, number: str) -> str:
     return f"{name}/{name}_{int(number):04d}"
+
+
+def _features(features: FloatMatrix, rows: NDArray[np.int64]) -> FloatMatrix:
+    """Return the rows; NaN for row -1."""
+    found = features[np.maximum(rows, 0)]
+    found[rows < 0] = np.nan
+    return found
+
+
+def _scored(
+    features: FeatureSet, pairs: Pairs, scores: NDArray[np.float32], at: list[NDArray[np.int64]]
+) -> ScoredPairs:
+    people = [[PurePath(photo).parent.name for photo in side] for side in (pairs.first, pairs.second)]
+    _, number = np.unique(people, return_inverse=True)
+    first, second = number.reshape(2, -1).astype(np.int64)
+    return ScoredPairs(scores, pairs.same, (features.paths[at[0]], features.paths[at[1]]), (first, second))
+
+
+def _missing_note(missing: list[str]) -> tuple[str, ...]:
+    return (f"{len(missing)} photos have no feature (no face found): {', '.join(missing[:10])}",) if missing else ()

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from benchmarks.features import FeatureSet, feature_set
 from benchmarks.lfw_engine import half_of
-from benchmarks.protocols.lfw import ProtocolError, best_threshold, read_pairs, ten_fold_accuracy
+from benchmarks.protocols.errors import ProtocolError
+from benchmarks.protocols.lfw import lfw, read_pairs
 
 
 def test_the_official_list_has_ten_folds_of_300_and_300(shared: Path) -> None:
@@ -30,38 +30,53 @@ def test_a_line_that_is_no_pair_is_named(tmp_path: Path) -> None:
         read_pairs(tmp_path / "pairs.txt")
 
 
-def test_accuracy_worked_out_by_hand() -> None:
-    # Fold 0: mated 0.9, 0.2; other 0.1, 0.5. Fold 1: mated 0.8, 0.7; other 0.3, 0.4.
-    scores = np.array([0.9, 0.2, 0.1, 0.5, 0.8, 0.7, 0.3, 0.4])
-    same = np.array([True, True, False, False, True, True, False, False])
-    fold = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    result = ten_fold_accuracy(scores, same, fold)
-    # Fold 1 alone is parted best between 0.4 and 0.7: at 0.55 fold 0 has 0.9 and 0.1, 0.5 right, 0.2 wrong.
-    # Fold 0 alone has 3 of 4 right between 0.5 and 0.9 and between 0.1 and 0.2: the mean of 0.7 and 0.15 is 0.425.
-    assert result.thresholds == pytest.approx((0.55, 0.425))
-    assert result.folds == (0.75, 1.0)
-    assert result.accuracy == 0.875
-    assert result.standard_error == pytest.approx(0.125)
+def features_of(vectors: dict[str, list[float]]) -> FeatureSet:
+    rows = np.array(list(vectors.values()), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    paths = np.array([f"photos/{name[:-5]}/{name}.jpg" for name in vectors])
+    return feature_set(rows, np.full(len(rows), ""), paths, Path("lfw.npz"))
 
 
-def test_a_pair_without_a_score_counts_as_not_accepted() -> None:
-    scores = np.array([-np.inf, 0.9, -np.inf, 0.1])
-    same = np.array([True, True, False, False])
-    assert ten_fold_accuracy(np.tile(scores, 2), np.tile(same, 2), np.repeat([0, 1], 4)).accuracy == 0.75
+def test_two_folds_worked_out_by_hand(tmp_path: Path) -> None:
+    # Fold 1: Ann's photos agree (cosine 0.8), Ann and Bob do not (0). Fold 2: Bob's agree (0.6), but Cy looks like Ann
+    # (0.96), and Dan has no feature, so his pair is not accepted.
+    (tmp_path / "pairs.txt").write_text("2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nBob\t1\t2\nAnn\t2\tCy\t1\n")
+    features = features_of(
+        {
+            "Ann_0001": [1, 0],
+            "Ann_0002": [0.8, 0.6],
+            "Bob_0001": [0, 1],
+            "Bob_0002": [-0.8, 0.6],
+            "Cy_0001": [0.936, 0.352],
+        }
+    )
+    results = lfw(features, read_pairs(tmp_path / "pairs.txt"), "net")
+    exact = results.accuracy[0]
+    # Fold 1 is scored at a threshold of fold 2: none is better than accepting nothing or all of 0.6 and up, below 0.6
+    # or above 0.96, whose mean lies between 0.6 and 0.96; Ann's 0.8 then is above or below it.
+    assert exact.convention.startswith("exact")
+    # Fold 2 is scored at fold 1's threshold, half way from 0 to 0.8: Bob's pair is right, Cy is accepted.
+    assert exact.folds[1] == 0.5
+    assert [one.convention.split(":")[0] for one in results.accuracy] == [
+        "exact",
+        "SphereFace",
+        "insightface",
+        "opensphere",
+    ]
+    assert {refusal.needed for refusal in results.refusals} == {300, 3000}
+    missed, accepted = results.worst_errors[0], next(e for e in results.worst_errors if e.kind == "false_accept")
+    assert (missed.kind, missed.probe, missed.similarity) == ("missed", "photos/Bob/Bob_0001.jpg", pytest.approx(0.6))
+    assert accepted.other == "photos/Cy/Cy_0001.jpg"
 
 
-@given(st.lists(st.tuples(st.integers(-9, 9), st.booleans()), min_size=1, max_size=40))
-def test_no_threshold_is_better_than_the_best(pairs: list[tuple[int, bool]]) -> None:
-    scores = np.array([score / 10 for score, _ in pairs])
-    same = np.array([is_same for _, is_same in pairs])
-
-    def right(threshold: float) -> int:
-        return int(((scores >= threshold) == same).sum())
-
-    grid = np.linspace(-1.05, 1.05, 43)  # between all scores that occur
-    found = best_threshold(scores, same)
-    tied = [t for t in grid if right(t) == max(map(right, grid))]
-    assert min(tied) - 0.06 <= found <= max(tied) + 0.06
+def test_a_photo_without_a_feature_is_counted_and_named(tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text("2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nAnn\t2\t3\nAnn\t2\tBob\t1\n")
+    features = features_of({"Ann_0001": [1, 0], "Ann_0002": [1, 0.1], "Bob_0001": [0, 1]})
+    results = lfw(features, read_pairs(tmp_path / "pairs.txt"), "net")
+    assert results.accuracy[0].folds == (1.0, 0.5)  # Ann 2 and 3 are not accepted
+    assert results.notes[0] == "1 photos have no feature (no face found): Ann/Ann_0003"
+    with pytest.raises(ProtocolError, match="3 of the 4 photos"):
+        lfw(features_of({"Ann_0001": [1, 0]}), read_pairs(tmp_path / "pairs.txt"), "net")
 
 
 def test_the_halves_are_a_fixed_function_of_the_name() -> None:

@@ -1,0 +1,179 @@
+"""BLUFR: published splits are read, others drawn by its rule, and a trial's figures are those of brute force."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from benchmarks.features import FeatureSet, feature_set
+from benchmarks.formats.blufr_config import BlufrError, read_config
+from benchmarks.metrics import fnir_at_fpir, tar_at_far
+from benchmarks.protocols import blufr as protocol
+from benchmarks.protocols.blufr import blufr, published_trials, seeded_trials
+from benchmarks.protocols.errors import ProtocolError
+from indexer.scores import canonical_scores
+
+PEOPLE, SINGLES = 60, 450
+
+
+def made_up(seed: int = 0) -> FeatureSet:
+    """Sixty people with two to seven photos, 450 with one."""
+    random = np.random.default_rng(seed)
+    photos = np.concatenate([2 + np.arange(PEOPLE) % 6, np.ones(SINGLES, int)])
+    labels = np.repeat([f"P{n:03d}" for n in range(len(photos))], photos)
+    centres = np.repeat(random.normal(size=(len(photos), 16)), photos, axis=0)
+    rows = centres + 0.7 * random.normal(size=centres.shape)
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    number = np.concatenate([np.arange(n) + 1 for n in photos])
+    paths = np.array([f"{name}/{name}_{n:04d}.jpg" for name, n in zip(labels, number, strict=True)])
+    return feature_set(rows, labels, paths, Path("made-up.npz"))
+
+
+def test_the_splits_follow_the_rule() -> None:
+    features = made_up()
+    trials = seeded_trials(features, training_people=90, gallery_people=30)
+    assert len(trials.trials) == 10
+    assert "not the published" in trials.splits
+    for trial in trials.trials:
+        assert len(np.unique(trials.identity[trial.test])) == PEOPLE + SINGLES - 90
+        # Nobody who is tested was left out with part of the photos.
+        assert np.isin(trials.identity, trials.identity[trial.test]).sum() == len(trial.test)
+        assert len(np.unique(trials.identity[trial.gallery])) == len(trial.gallery) == 30
+        assert sorted([*trial.gallery, *trial.probes]) == trial.test.tolist()
+        assert (np.bincount(trials.identity)[trials.identity[trial.gallery]] >= 2).all()
+    assert trials.trials[0].test.tolist() != trials.trials[1].test.tolist()
+
+
+def test_a_seed_is_a_split() -> None:
+    drawn = [seeded_trials(made_up(), seed, 90, 30).trials[0].gallery.tolist() for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_too_few_people_and_people_without_a_name_are_errors() -> None:
+    features = made_up()
+    with pytest.raises(ProtocolError, match="510 people, 0 with two photos are left"):
+        seeded_trials(features)
+    nameless = feature_set(features.features, np.full(len(features), ""), features.paths, Path("made-up.npz"))
+    with pytest.raises(ProtocolError, match="without a label"):
+        seeded_trials(nameless)
+
+
+@pytest.mark.parametrize("block", [7, 512])
+def test_a_trial_is_what_brute_force_finds(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "BLOCK", block)
+    features = made_up()
+    trials = seeded_trials(features, training_people=90, gallery_people=30)
+    trials = replace(trials, trials=trials.trials[:2])
+    results = blufr(features, trials, "net")
+    for row, found, trial in zip(results.verification, results.open_set, trials.trials, strict=True):
+        rows, person = features.features[trial.test], trials.identity[trial.test]
+        first, second = np.triu_indices(len(rows), 1)
+        scores, same = canonical_scores(rows[first], rows[second]), person[first] == person[second]
+        expected = tar_at_far(scores[same], scores[~same], 1e-3)
+        assert (row.tar.hits, row.tar.trials, row.threshold) == (
+            expected.value.hits,
+            expected.value.trials,
+            expected.threshold,
+        )
+        assert (row.false_accepts, row.impostor_trials) == (expected.achieved.hits, (~same).sum())
+
+        searches = canonical_scores(features.features[trial.probes][:, None], features.features[trial.gallery][None])
+        mate = trials.identity[trial.probes][:, None] == trials.identity[trial.gallery]
+        known = mate.any(axis=1)
+        mates = searches[mate]
+        ranks = 1 + ((searches[known] >= mates[:, None]) & ~mate[known]).sum(axis=1)
+        missed = fnir_at_fpir(ranks, mates, searches[~known].max(axis=1), 1e-2)
+        assert (found.fnir.hits, found.fnir.trials) == (missed.value.hits, known.sum())
+        assert (found.threshold, found.non_mated_searches) == (missed.threshold, (~known).sum())
+        assert found.distractors == 30
+
+
+def test_the_figures_are_mean_and_deviation_over_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "TRIALS", 3)
+    features = made_up()
+    results = blufr(features, seeded_trials(features, training_people=90, gallery_people=30), "net")
+    rates = [row.tar.rate for row in results.verification]
+    assert [row.set for row in results.verification] == [1, 2, 3]
+    assert results.accuracy[0].rate == pytest.approx(np.mean(rates))
+    assert results.accuracy[0].folds == tuple(rates)
+    assert f"mean - std {100 * (np.mean(rates) - np.std(rates, ddof=1)):.2f} %" in results.accuracy[0].convention
+    assert results.accuracy[1].rate == pytest.approx(np.mean([1 - row.fnir.rate for row in results.open_set]))
+    low, high = results.verification[0].tar.ci95_clustered or (1, 0)
+    assert low < results.verification[0].tar.rate < high
+
+
+def cells(lists: list[np.ndarray]) -> np.ndarray:
+    column = np.empty((len(lists), 1), object)
+    column[:, 0] = lists
+    return column
+
+
+def published(folder: Path, features: FeatureSet, **changes: object) -> Path:
+    """A file in the layout of BLUFR's, with the trials of a seed."""
+    trials = seeded_trials(features, training_people=90, gallery_people=30)
+    content = {
+        "imageList": cells([Path(path).name for path in features.paths.tolist()]),
+        "labels": (trials.identity + 1)[:, None],
+        "testIndex": cells([trial.test[:, None] + 1 for trial in trials.trials]),
+        "galIndex": cells([trial.gallery[:, None] + 1 for trial in trials.trials]),
+        "probIndex": cells([trial.probes[:, None] + 1 for trial in trials.trials]),
+        **changes,
+    }
+    path = folder / "blufr_lfw_config.mat"
+    savemat(path, {name: value for name, value in content.items() if value is not None})
+    return path
+
+
+def test_published_splits_are_read_whatever_the_order_of_the_features(tmp_path: Path) -> None:
+    features = made_up()
+    config = read_config(published(tmp_path, features))
+    order = np.random.default_rng(5).permutation(len(features))
+    shuffled = feature_set(
+        features.features[order], np.full(len(order), ""), features.paths[order], Path("made-up.npz")
+    )
+    seeded = seeded_trials(features, training_people=90, gallery_people=30)
+    found = published_trials(config, shuffled)
+    assert found.splits == "the published ones"
+    for one, other in zip(found.trials, seeded.trials, strict=True):
+        assert set(shuffled.paths[one.gallery]) == set(features.paths[other.gallery])
+        assert set(shuffled.paths[one.probes]) == set(features.paths[other.probes])
+    one, other = (
+        blufr(rows, replace(trials, trials=trials.trials[:2]), "net")
+        for rows, trials in ((features, seeded), (shuffled, found))
+    )
+    assert one.verification[0].tar.hits == other.verification[0].tar.hits
+    assert one.open_set[0].fnir.hits == other.open_set[0].fnir.hits
+
+
+def test_whose_enrolled_photo_has_no_feature_is_no_impostor(tmp_path: Path) -> None:
+    features = made_up()
+    config = read_config(published(tmp_path, features))
+    lost = int(config.gallery[0][0])
+    kept = np.arange(len(features)) != lost
+    fewer = feature_set(features.features[kept], features.labels[kept], features.paths[kept], Path("made-up.npz"))
+    trials = published_trials(config, fewer)
+    assert trials.notes == ("1 photos of the published list have no feature and are left out",)
+    assert len(trials.trials[0].gallery) == 29
+    assert features.labels[lost] not in fewer.labels[trials.trials[0].probes]
+
+
+def test_a_file_that_is_not_blufrs_is_an_error_that_says_what_is_missing(tmp_path: Path) -> None:
+    features = made_up()
+    with pytest.raises(BlufrError, match="no galIndex in it"):
+        read_config(published(tmp_path, features, galIndex=None))
+    with pytest.raises(BlufrError, match="beyond the list"):
+        read_config(published(tmp_path, features, galIndex=cells([np.array([[10_000]])])))
+    with pytest.raises(BlufrError, match="differ in length"):
+        read_config(published(tmp_path, features, galIndex=cells([np.array([[1]])])))
+    (tmp_path / "text.mat").write_text("text" * 100)
+    with pytest.raises(BlufrError, match="not a MATLAB file"):
+        read_config(tmp_path / "text.mat")
+    with pytest.raises(BlufrError, match="cannot be read"):
+        read_config(tmp_path / "none.mat")
+    strange = np.array([f"{n}.jpg" for n in range(len(features))])
+    others = feature_set(features.features, features.labels, strange, Path("other.npz"))
+    config = read_config(published(tmp_path, features))
+    with pytest.raises(ProtocolError, match=r"(\d+) of the \1 photos of BLUFR's list are not in it"):
+        published_trials(config, others)
