@@ -13,16 +13,20 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.protocols.lfw import read_pairs, ten_fold_accuracy
-from indexer.decision import threshold_at
-from indexer.intervals import wilson
+from benchmarks.features import read_features
+from benchmarks.metrics import fnir as fnir_at
+from benchmarks.metrics import fnir_at_fpir
+from benchmarks.metrics import fpir as fpir_at
+from benchmarks.protocols.lfw import lfw, read_pairs
+from benchmarks.rates import Rate, rate
+from indexer.records import FloatVector
 
 FPIRS = (0.1, 0.01)
 Record = dict[str, Any]
@@ -84,16 +88,14 @@ def report_ten_folds(model: str, pairs_file: Path, photos: Path, work: Path) -> 
     if not features.exists():
         folder = link(((photos / f"{name}.jpg") for name in names), work / "pairs")
         faceid("embed", folder, "-o", features, "--model", model, "--faces", "centre")
-    with np.load(features, allow_pickle=False) as loaded:
-        vectors = dict(zip((Path(path).stem for path in loaded["paths"]), loaded["features"], strict=True))
-    scores = np.array(
-        [_similarity(vectors, *ends) for ends in zip(pairs.first, pairs.second, strict=True)], dtype=np.float64
-    )
-    result = ten_fold_accuracy(scores, pairs.same, pairs.fold)
+    results = lfw(read_features(features), pairs, model)
+    accuracy = results.accuracy[0]
     print(
-        f"10-fold accuracy {100 * result.accuracy:.2f} +- {100 * result.standard_error:.2f} % on {len(scores)} pairs, "
-        f"{len(names) - len(vectors)} photos without a face"
+        f"10-fold accuracy {100 * accuracy.rate:.2f} +- {100 * accuracy.standard_error:.2f} % on {len(pairs.same)} "
+        f"pairs ({accuracy.convention})"
     )
+    for note in results.notes:
+        print(note)
 
 
 def calibrate_model(model: str, half_a: Half, work: Path) -> None:
@@ -117,12 +119,12 @@ def report_open_set(model: str, half_a: Half, half_b: Half, work: Path, people: 
     print(f"enrolled {statuses.count('enrolled') + statuses.count('already_enrolled')} of {len(enrolled)} people")
     mated = records(faceid("identify", probes, *at, "--threshold", "-1", "--json"))
     others = records(faceid("identify", strangers, *at, "--threshold", "-1", "--json"))
-    hits = [is_hit(row) for row in mated]
-    print(f"rank-1 {share(sum(hits), len(enrolled))}")
-    scores = np.sort(np.array([row["similarity"] for row in others if row["similarity"] is not None], np.float32))[::-1]
+    ranks = np.array([1 if is_hit(row) else 2 for row in mated])
+    mate_scores, best_others = best_scores(mated), best_scores(others)
+    print(f"rank-1 {share(rate(int((ranks == 1).sum()), len(enrolled)))}")
     for fpir in FPIRS:
-        threshold = threshold_at(scores, len(others), fpir)
-        print(f"FNIR at FPIR {fpir:g} on these strangers (threshold {threshold:.4f}): {fnir(mated, threshold)}")
+        point = fnir_at_fpir(ranks, mate_scores, best_others, fpir)
+        print(f"FNIR at FPIR {fpir:g} on these strangers (threshold {point.threshold:.4f}): {share(point.value)}")
 
     # The product's own thresholds: first the model's table, then the gallery calibrated with half A's strangers. The
     # similarities are those above, so one photo is enough to learn the threshold that each rate gets.
@@ -133,11 +135,10 @@ def report_open_set(model: str, half_a: Half, half_b: Half, work: Path, people: 
             one = others[0]["source"]
             answer = records(faceid("identify", one, *at, "--fpir", str(fpir), "--json"))[0]
             threshold, source = answer["threshold"], answer["threshold_source"]
-            alarms = sum(row["similarity"] is not None and row["similarity"] >= threshold for row in others)
             print(
                 f"--fpir {fpir:g}, {basis} (threshold {threshold:.4f}, "
                 f"{'measured' if source['measured'] else 'extrapolated'} on {source['trials']} trials): "
-                f"FPIR {share(alarms, len(others))}, FNIR {fnir(mated, threshold)}"
+                f"FPIR {share(fpir_at(best_others, threshold))}, FNIR {share(fnir_at(ranks, mate_scores, threshold))}"
             )
 
 
@@ -176,23 +177,15 @@ def is_hit(row: Record) -> bool:
     return bool(candidates) and candidates[0]["name"] == Path(row["source"]).parent.name
 
 
-def fnir(mated: Sequence[Record], threshold: float) -> str:
-    """Return the share of mated probes that are not identified as their mate at rank 1 at this threshold."""
-    found = sum(is_hit(row) and bool(np.float32(row["similarity"]) >= threshold) for row in mated)
-    return share(len(mated) - found, len(mated))
+def best_scores(rows: Sequence[Record]) -> FloatVector:
+    """Return the similarity of each answer's best candidate; -inf for a photo without a face."""
+    return np.array([-np.inf if row["similarity"] is None else row["similarity"] for row in rows], np.float32)
 
 
-def share(count: int, trials: int) -> str:
-    """Return a rate in percent with its 95 % Wilson interval and its counts."""
-    low, high = wilson(count, trials)
-    return f"{100 * count / trials:.2f} % [{100 * low:.2f}, {100 * high:.2f}] ({count} of {trials})"
-
-
-def _similarity(vectors: Mapping[str, np.ndarray], first: str, second: str) -> float:
-    ends = [vectors.get(Path(name).name) for name in (first, second)]
-    if ends[0] is None or ends[1] is None:
-        return -np.inf
-    return float(ends[0].astype(np.float64) @ ends[1].astype(np.float64))
+def share(counted: Rate) -> str:
+    """Return a rate in percent with its naive 95 % interval and its counts."""
+    low, high = counted.ci95
+    return f"{100 * counted.rate:.2f} % [{100 * low:.2f}, {100 * high:.2f}] ({counted.hits} of {counted.trials})"
 
 
 if __name__ == "__main__":
