@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 UInt8Images = npt.NDArray[np.uint8]
+UInt8Image = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]
+
+LOW_RESOLUTION = (0.2, 1.0)
+BLUR = (0.3, 2.0)  # pixels of the 112x112 crop
+JPEG_QUALITY = (20, 90)
+OCCLUSION = (0.2, 1.0)
+INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
 
 CROP = 112  # side of the aligned crop inside a packed face; the rest is border
 
@@ -26,6 +33,11 @@ class Augmentation:
         brightness: largest change of brightness, in grey levels of 255.
         plain_sampling: probability that a smaller crop is sampled without low-pass filter, as by an aligner
             that warps the photo straight to the input size.
+        low_resolution: probability of a crop as of a smaller face, of 0.2 to 1 of its size (AdaFace, Kim et al. 2022,
+            section 4.1, for this and `occlusion`).
+        blur: probability of Gaussian blur, standard deviation 0.3 to 2 pixels.
+        jpeg: probability of JPEG at a quality of 20 to 90.
+        occlusion: probability that only a box of the crop, 0.2 to 1 of its area, is seen and the rest is black.
     """
 
     flip: float = 0.5
@@ -35,6 +47,10 @@ class Augmentation:
     contrast: float = 0.0
     brightness: float = 0.0
     plain_sampling: float = 0.0
+    low_resolution: float = 0.0
+    blur: float = 0.0
+    jpeg: float = 0.0
+    occlusion: float = 0.0
 
 
 def augment(
@@ -49,12 +65,17 @@ def augment(
     gains = 1 + augmentation.contrast * random.uniform(-1, 1, count)
     lifts = augmentation.brightness * random.uniform(-1, 1, count)
     plain = random.random(count) < augmentation.plain_sampling
+    chances = [augmentation.low_resolution, augmentation.blur, augmentation.jpeg, augmentation.occlusion]
+    worsened = random.random((count, len(chances))) < chances  # drawn last: an older config draws what it always did
     crops = np.empty((count, *size, 3), np.uint8)
     for index, face in enumerate(faces):
         jitter = _about_centre(side, angles[index], scales[index], mirrored[index], shifts[index])
         crop = _sample(face, jitter @ _crop_to_face(side, size), size, plain=bool(plain[index]))
         levels = (np.arange(256) - 127.5) * gains[index] + 127.5 + lifts[index]
-        crops[index] = cv2.LUT(crop, np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+        crop = np.asarray(cv2.LUT(crop, np.clip(np.rint(levels), 0, 255).astype(np.uint8)), np.uint8)
+        for worsen, happens in zip((_low_resolution, _blur, _jpeg, _occlusion), worsened[index], strict=True):
+            crop = worsen(crop, random) if happens else crop
+        crops[index] = crop
     return crops
 
 
@@ -108,3 +129,35 @@ def _sample(face: UInt8Images, matrix: Doubles, size: tuple[int, int], *, plain:
     if fine > 1:
         crop = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(crop, np.uint8)
+
+
+def _low_resolution(crop: UInt8Image, random: np.random.Generator) -> UInt8Image:
+    """Make the crop smaller and large again, by any of the ways in use."""
+    height, width = crop.shape[:2]
+    factor = random.uniform(*LOW_RESOLUTION)
+    smaller = (max(1, round(width * factor)), max(1, round(height * factor)))
+    down, up = random.choice(INTERPOLATIONS, 2)
+    return np.asarray(cv2.resize(cv2.resize(crop, smaller, interpolation=down), (width, height), interpolation=up))
+
+
+def _blur(crop: UInt8Image, random: np.random.Generator) -> UInt8Image:
+    deviation = random.uniform(*BLUR) * crop.shape[0] / CROP
+    return np.asarray(cv2.GaussianBlur(crop, (0, 0), deviation))
+
+
+def _jpeg(crop: UInt8Image, random: np.random.Generator) -> UInt8Image:
+    quality = int(random.integers(*JPEG_QUALITY, endpoint=True))
+    encoded = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
+
+
+def _occlusion(crop: UInt8Image, random: np.random.Generator) -> UInt8Image:
+    """Black outside a box that is 3/4 to 4/3 as wide as high, where it fits."""
+    height, width = crop.shape[:2]
+    area, shape = random.uniform(*OCCLUSION), math.sqrt(random.uniform(3 / 4, 4 / 3))
+    high = min(height, max(1, round(height * math.sqrt(area) / shape)))
+    wide = min(width, max(1, round(width * math.sqrt(area) * shape)))
+    top, left = random.integers(height - high + 1), random.integers(width - wide + 1)
+    seen = np.zeros_like(crop)
+    seen[top : top + high, left : left + wide] = crop[top : top + high, left : left + wide]
+    return seen

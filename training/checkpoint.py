@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from training.errors import CheckpointError
 
 FORMAT = "faceid-training-1"
+PARTS = ("network", "head", "momentum", "distillation", "average")
 
 
 @dataclass(frozen=True)
@@ -27,30 +28,38 @@ class Checkpoint:
         step: steps done.
         config: the run's config, as JSON.
         identities: the K names behind the rows of the head.
+        faces: how many faces the run learns from.
         network: state of the network.
-        head: state of the head.
-        momentum: by parameter, "network.NAME" or "head.NAME".
+        momentum: by parameter, "network.NAME", "head.NAME" or "distillation.NAME".
+        head: state of the head; empty without one.
+        distillation: state of the projection onto the teacher's embeddings; empty without one.
+        average: moving average of the network; empty where the run keeps none.
     """
 
     step: int
     config: dict[str, Any]
     identities: tuple[str, ...]
+    faces: int
     network: dict[str, Tensor]
-    head: dict[str, Tensor]
     momentum: dict[str, Tensor]
+    head: dict[str, Tensor] = field(default_factory=dict)
+    distillation: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write under another name, then rename: a kill leaves the old file or the new one, never half of one."""
-    tensors = {f"network.{name}": tensor for name, tensor in checkpoint.network.items()}
-    tensors |= {f"head.{name}": tensor for name, tensor in checkpoint.head.items()}
-    tensors |= {f"momentum.{name}": tensor for name, tensor in checkpoint.momentum.items()}
-    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    tensors = {
+        f"{part}.{name}": tensor.detach().contiguous()
+        for part in PARTS
+        for name, tensor in getattr(checkpoint, part).items()
+    }
     header = {
         "format": FORMAT,
         "step": str(checkpoint.step),
         "config": json.dumps(checkpoint.config),
         "identities": json.dumps(checkpoint.identities),
+        "faces": str(checkpoint.faces),
         "digest": _digest(tensors),
     }
     unfinished = path.with_name(path.name + ".unfinished")
@@ -86,9 +95,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         step=int(header["step"]),
         config=json.loads(header["config"]),
         identities=tuple(json.loads(header["identities"])),
-        network=_under("network.", tensors),
-        head=_under("head.", tensors),
-        momentum=_under("momentum.", tensors),
+        faces=int(header.get("faces", "0")),  # not in the first checkpoints
+        **{part: _under(f"{part}.", tensors) for part in PARTS},
     )
 
 

@@ -24,10 +24,43 @@ def train() -> None:
 def run_command(config: Path, output: Path) -> None:
     """Train as CONFIG (YAML) says."""
     from training.config import read_config
+    from training.distributed import leads
     from training.trainer import run
 
     result = run(read_config(config), output)
-    click.echo(f"accuracy {result.accuracy:.4f}  tar {result.tar:.4f}  rank1 {result.rank1:.4f}")
+    if leads():
+        click.echo(result.text())
+
+
+@train.command("clean")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", required=True, help="Model that judges the faces; not one that was trained on them.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="List of suspects to write; data.leave_out in a config takes it.",
+)
+@click.option(
+    "--limit", type=float, help="Degrees from the own centre that are too many; found from the data if absent."
+)
+def clean_command(config: Path, model: str, output: Path, limit: float | None) -> None:
+    """List the training faces of CONFIG that are probably not of the person they are filed under."""
+    from training.config import read_config
+    from training.data.opening import open_faces
+    from training.distillation import teacher_embeddings
+    from training.label_noise import find_label_noise, report
+
+    settings = read_config(config)
+    faces = open_faces(settings.data.training, side=settings.data.side, only_faces=settings.data.only_faces)
+    cache = settings.cache if settings.cache is not None else output.parent
+    noise = find_label_noise(teacher_embeddings(model, faces, cache), faces.labels, limit)
+    output.write_text("\n".join(report(noise, faces)) + "\n", encoding="utf-8")
+    click.echo(
+        f"{output}: {noise.suspect.sum()} of {len(faces.labels)} faces are suspects; "
+        f"limit {noise.limit:.1f} degrees from the own centre"
+    )
 
 
 @train.command("export")
@@ -44,6 +77,7 @@ def run_command(config: Path, output: Path) -> None:
     show_default=True,
     help="What is done with the mirrored face.",
 )
+@click.option("--best", is_flag=True, help="Take the checkpoint with the best validation, not the last one.")
 @click.option("--table-of", help="Model whose threshold table goes along: an earlier export, calibrated since.")
 @click.option(
     "--accuracies",
@@ -56,6 +90,7 @@ def export_command(
     output: Path,
     training_data: str,
     licence: str,
+    best: bool,
     flip: Literal["none", "sum", "concat"],
     table_of: str | None,
     accuracies_file: Path | None,
@@ -72,8 +107,73 @@ def export_command(
         output,
         training_data=training_data,
         licence=licence,
+        best=best,
         flip=flip,
         calibrations=load_calibrations(find_model(table_of)) if table_of else (),
         accuracies=[Accuracy(**record | {"ci95": tuple(record["ci95"])}) for record in measured],
     )
     click.echo(f"{model.path}  sha256 {model.digest}")
+
+
+@train.command("quantise")
+@click.argument("model")
+@click.option(
+    "--config",
+    "config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="Config whose training faces set the ranges, and whose validation people it is measured on.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="ONNX file to write."
+)
+def quantise_command(model: str, config: Path, output: Path) -> None:
+    """Write the network of MODEL in 8-bit integers, and measure what that costs."""
+    from faceid.model_zoo import find_model
+    from training.config import read_config
+    from training.data.opening import open_faces
+    from training.quantise import quantise, report
+
+    data = read_config(config).data
+    calibration, strangers = (
+        open_faces(paths, side=data.side, only_faces=data.only_faces) for paths in (data.training, data.validation)
+    )
+    for line in report(quantise(find_model(model), output, calibration, strangers)):
+        click.echo(line)
+
+
+@train.command("toy")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Picture (PNG) to write."
+)
+@click.option("--seed", default=1, show_default=True, help="Of the people and the networks.")
+def toy_command(output: Path, seed: int) -> None:
+    """Draw what margins do: a few people in 2-D and 3-D under softmax and A-Softmax with m = 1 to 4."""
+    from training.toy import write_toy_figure
+
+    for line in write_toy_figure(output, seed):
+        click.echo(line)
+
+
+@train.command("angles")
+@click.argument("features", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Picture (PNG) to write."
+)
+def angles_command(features: Path, output: Path) -> None:
+    """Draw how far apart the people of FEATURES (as `faceid embed` writes them) are, in degrees."""
+    from benchmarks.features import read_features
+    from training.angles import draw_angles, measure_angles
+
+    known = read_features(features)
+    try:
+        angles = measure_angles(known.features, known.labels)
+    except ValueError as error:
+        raise click.UsageError(f"{features}: {error}") from error
+    draw_angles(angles, features.stem, output)
+    click.echo(
+        f"own centre {angles.own_centre.mean():.1f}, nearest other centre {angles.other_centre.mean():.1f}, "
+        f"largest within a person {angles.within.mean():.1f}, smallest to others {angles.between.mean():.1f} degrees "
+        f"(means); ideal criterion: margin {angles.ideal_margin:.1f} degrees, "
+        f"held by {100 * angles.people_within_criterion:.1f} % of the people"
+    )

@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
@@ -13,17 +14,21 @@ from training.errors import ConfigError
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which packs; relative paths start at the config file's folder.
+    """Which faces; relative paths start at the config file's folder. `training.data.opening` says what paths may be.
 
     Attributes:
-        training: tar files of the people to learn.
-        validation: tar files of other people, for the figures of the log.
-        side: height and width of a packed face.
+        training: faces of the people to learn.
+        validation: faces of other people, for the figures of the log.
+        side: height and width of each face.
+        only_faces: leave out crops that show no face, in training and validation (of packs).
+        leave_out: names of training faces to leave out, as `faceid train clean` lists them.
     """
 
     training: tuple[Path, ...]
     validation: tuple[Path, ...]
     side: int = 120
+    only_faces: bool = True
+    leave_out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,30 @@ class PartConfig:
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Learning from a better network.
+
+    Attributes:
+        teacher: a model's name (`faceid models list`) or the path of its file.
+        weight: factor on 1 - cos(embedding, teacher's embedding); the head's loss is added as it is.
+    """
+
+    teacher: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ClassShardConfig:
+    """Class centres spread over the processes, see `training.class_shards`.
+
+    Attributes:
+        sampling_rate: share of the classes that a step uses, above 0; 1 uses all.
+    """
+
+    sampling_rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,16 +88,26 @@ class Config:
 
     Attributes:
         name: of the run and of its model.
-        data: the packs.
+        data: the faces.
         network: see `faceid.networks.build_network`.
-        head: see `training.heads.build_head`.
+        head: see `training.heads.build_head`; none where `distill` alone teaches, without labels.
+        distill: the teacher, where there is one.
+        initial: checkpoint of another run whose network this one starts from; its input may have been smaller.
+        cache: folder for the teacher's embeddings, where runs share them; by default they lie with the run.
         epochs: passes over the training faces; the last, incomplete batch of a pass is left out.
         batch_size: faces a step.
         optimiser: SGD and the learning rate.
         augmentation: chance in the crops.
+        ema: share of the averaged weights that a step keeps (0.999, say): they are what is validated and
+            exported. 0 averages nothing.
         seed: of everything that is drawn.
         precision: "float32", or "bfloat16" for autocast of the network; the head is always float32.
-        threads: CPU threads, each with its share of a batch (and of BatchNorm's view).
+        device: "cpu" or "cuda"; with torchrun each process takes a GPU of its own.
+        threads: CPU threads, each with its share of a batch (and of BatchNorm's view); 1 on a GPU.
+        workers: processes that read and augment ahead; 0 leaves it to the threads. They change no result.
+        photos_per_identity: 0 takes each face once an epoch; k draws identities, and k photos of each, for a batch.
+        class_shards: spread the class centres over the processes of torchrun.
+        tensorboard: write event files for TensorBoard, beside the CSV files.
         checkpoint_steps: steps between two checkpoints, which is what a kill can lose.
         validation_steps: steps between two validations.
         log_steps: steps between two lines of the log.
@@ -77,14 +116,23 @@ class Config:
     name: str
     data: DataConfig
     network: PartConfig
-    head: PartConfig
     epochs: int
     batch_size: int
+    head: PartConfig | None = None
+    distill: DistillConfig | None = None
+    initial: Path | None = None
+    cache: Path | None = None
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    ema: float = 0.0
     seed: int = 1
     precision: str = "float32"
+    device: str = "cpu"
     threads: int = 2
+    workers: int = 0
+    photos_per_identity: int = 0
+    class_shards: ClassShardConfig | None = None
+    tensorboard: bool = False
     checkpoint_steps: int = 200
     validation_steps: int = 1000
     log_steps: int = 20
@@ -116,8 +164,10 @@ def read_config(path: Path) -> Config:
         config.data,
         training=tuple(folder / pack for pack in config.data.training),
         validation=tuple(folder / pack for pack in config.data.validation),
+        leave_out=None if config.data.leave_out is None else folder / config.data.leave_out,
     )
-    return dataclasses.replace(config, data=data)
+    beside = {key: folder / path for key in ("initial", "cache") if (path := getattr(config, key)) is not None}
+    return dataclasses.replace(config, data=data, **beside)
 
 
 def to_record(config: Config) -> dict[str, Any]:
@@ -138,8 +188,27 @@ def to_record(config: Config) -> dict[str, Any]:
 def _check_ranges(config: Config) -> None:
     if config.precision not in ("float32", "bfloat16"):
         raise ConfigError(f"precision is float32 or bfloat16, not {config.precision!r}")
+    if config.head is None and config.distill is None:
+        raise ConfigError("nothing to learn from: give a head, a distill section, or both")
+    if not 0 <= config.ema < 1:
+        raise ConfigError(f"ema lies in 0..1, below 1, not {config.ema}")
     if "input_size" not in config.network.arguments:
         raise ConfigError("network.arguments needs input_size: [height, width]")
+    if config.device not in ("cpu", "cuda"):
+        raise ConfigError(f"device is cpu or cuda, not {config.device!r}")
+    if config.device == "cuda" and config.threads != 1:
+        raise ConfigError("threads must be 1 on a GPU: its batch is not cut into shares")
+    if config.class_shards is not None and not 0 < config.class_shards.sampling_rate <= 1:
+        raise ConfigError(
+            f"class_shards.sampling_rate lies above 0, at most 1, not {config.class_shards.sampling_rate}"
+        )
+    if config.class_shards is not None and config.head is None:
+        raise ConfigError("class_shards needs a head, whose classes are to be spread")
+    photos = config.photos_per_identity
+    if config.workers < 0 or photos < 0:
+        raise ConfigError("workers and photos_per_identity are 0 or more")
+    if photos and (config.batch_size % photos or config.batch_size < 2 * photos):
+        raise ConfigError(f"a batch of {config.batch_size} does not hold {photos} photos each of two people or more")
     for name in ("epochs", "batch_size", "threads", "checkpoint_steps", "validation_steps", "log_steps"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} must be 1 or more, not {getattr(config, name)}")
@@ -160,6 +229,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
                 raise ConfigError(f"missing key {_join(where, item.name)!r}")
         arguments = {key: _build(hints[key], item, _join(where, key)) for key, item in value.items()}
         return kind(**arguments)
+    if get_origin(kind) is UnionType:  # of something and None
+        inner = next(option for option in get_args(kind) if option is not NoneType)
+        return None if value is None else _build(inner, value, where)
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{where} must be a list, not {value!r}")

@@ -1,7 +1,10 @@
 """From a checkpoint to a model file: the network without its head, in float16, with all that an embedder must know."""
 
 import csv
-from collections.abc import Sequence
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from faceid.networks import build_network
 from indexer.decision import Calibration
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.errors import CheckpointError
-from training.trainer import CHECKPOINT, MEAN, STD, VALIDATION_LOG
+from training.trainer import BEST, CHECKPOINT, MEAN, STD, VALIDATION_LOG
 
 MEASURES = {
     "accuracy": "verification accuracy, ten folds of pairs, no flip",
@@ -31,6 +34,7 @@ def export_model(
     *,
     training_data: str,
     licence: str,
+    best: bool = False,
     flip: Flip = "sum",
     calibrations: Sequence[Calibration] = (),
     accuracies: Sequence[Accuracy] = (),
@@ -45,6 +49,7 @@ def export_model(
         output: the model file to write.
         training_data: what the network has seen, in words.
         licence: of the weights.
+        best: take the checkpoint with the best validation instead of the last one.
         flip: what becomes of the mirrored crop's features.
         calibrations: the threshold table, as `model_zoo.load_calibrations` gives it for an earlier export.
         accuracies: what has been measured since; the run's own validation stands before them.
@@ -53,13 +58,14 @@ def export_model(
         CheckpointError: no checkpoint, or a torn one, or its weights do not fit its config.
         ModelError: the file cannot be written.
     """
-    checkpoint = read_checkpoint(folder / CHECKPOINT)
+    file = folder / (BEST if best else CHECKPOINT)
+    checkpoint = read_checkpoint(file)
     network = checkpoint.config["network"]
     height, width = network["arguments"]["input_size"]
     try:
         dimension = _dimension(checkpoint, (height, width))
     except RuntimeError as error:
-        raise CheckpointError(f"{folder / CHECKPOINT}: its weights do not fit its config ({error})") from error
+        raise CheckpointError(f"{file}: its weights do not fit its config ({error})") from error
     spec = ModelSpec(
         name=output.stem,
         architecture=network["name"],
@@ -71,27 +77,52 @@ def export_model(
         reference_points=reference_points(height, width),
         flip=flip,
         dimension=2 * dimension if flip == "concat" else dimension,
-        head=f"{checkpoint.config['head']['name']} {checkpoint.config['head']['arguments']}",
-        training_data=training_data,
+        head=_learned_from(checkpoint.config),
+        training_data=f"{training_data} [{_run_in_words(checkpoint)}]",
         accuracies=(*_accuracies(folder / VALIDATION_LOG, checkpoint.step), *accuracies),
         calibrations=tuple(calibration.to_record() for calibration in calibrations),
         licence=licence,
     )
-    return write_model(output, spec, {name: _stored(tensor) for name, tensor in checkpoint.network.items()})
+    return write_model(output, spec, {name: _stored(tensor) for name, tensor in _weights(checkpoint).items()})
 
 
 def _dimension(checkpoint: Checkpoint, size: tuple[int, int]) -> int:
     """Build the network to see that the weights fit; length of its embeddings."""
     network = build_network(checkpoint.config["network"]["name"], **checkpoint.config["network"]["arguments"])
-    network.load_state_dict(checkpoint.network)
+    network.load_state_dict(_weights(checkpoint))
     network.eval()
     with torch.inference_mode():
         return int(network(torch.zeros(1, 3, *size)).shape[1])
 
 
+def _weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """Take the averaged weights where the run kept an average: they are what it validated."""
+    return checkpoint.average or checkpoint.network
+
+
 def _stored(tensor: torch.Tensor) -> NDArray[Any]:
     array: NDArray[Any] = tensor.numpy()
     return array.astype(np.float16) if tensor.is_floating_point() and tensor.ndim > 1 else array
+
+
+def _learned_from(config: Mapping[str, Any]) -> str:
+    """Head and teacher in words."""
+    head, distill = config.get("head"), config.get("distill")
+    parts = [f"{head['name']} {head['arguments']}"] if head else []
+    parts += [f"distilled from {distill['teacher']}, weight {distill['weight']}"] if distill else []
+    return "; ".join(parts)
+
+
+def _run_in_words(checkpoint: Checkpoint) -> str:
+    """Name the run so that it can be told from every other one."""
+    config = checkpoint.config
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    faces = f"{checkpoint.faces} faces" if checkpoint.faces else "faces"  # the first checkpoints do not say how many
+    return (
+        f"run {config['name']}: {faces} of {len(checkpoint.identities)} people, step "
+        f"{checkpoint.step} of {config['epochs']} epochs, batch {config['batch_size']}, seed {config['seed']}, "
+        f"config sha256 {digest[:16]}"
+    )
 
 
 def _accuracies(log: Path, step: int) -> tuple[Accuracy, ...]:
@@ -105,4 +136,5 @@ def _accuracies(log: Path, step: int) -> tuple[Accuracy, ...]:
         Accuracy(measure, float(row[name]), "the run's validation packs, people not trained on", date)
         for row in rows
         for name, measure in MEASURES.items()
+        if not math.isnan(float(row[name]))  # too few pairs
     )

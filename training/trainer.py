@@ -1,18 +1,20 @@
-"""The training loop, from packed faces to weights: the whole run, read from top to bottom.
+"""The training loop, from aligned faces to weights: the whole run, read from top to bottom.
 
 A step is a function of the seed and its number: which faces, which augmentation. So a run that was killed goes on
 from its checkpoint to the very weights that it would have reached undisturbed.
 
 A batch is cut into one share a thread, and each thread takes its share through the whole network by itself. The
 usual way, all threads inside every operation, waits for the slowest thread hundreds of times a step: on two cores of
-which one was busy with something else, it ran at 40 images/s, one thread alone at 190.
+which one was busy with something else, it ran at 40 images/s, one thread alone at 190. The processes of torchrun have
+their shares of the batch in the same way, so four threads, two processes of two threads, and four of one come to the
+same weights, but for the order of sums.
 """
 
 import copy
-import csv
+import io
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -27,7 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceid.networks import build_network
-from training.augment import augment, centre_crops
+from training.augment import centre_crops
+from training.average import averaged_copy, move_average
 from training.checkpoint import (
     Checkpoint,
     momentum_of,
@@ -35,27 +38,40 @@ from training.checkpoint import (
     restore_momentum,
     write_checkpoint,
 )
+from training.class_shards import ShardedHead, class_range
 from training.config import Config, to_record
-from training.data.pack import Pack, read_packs
+from training.data.batches import Batches, MakeCrops, stream
+from training.data.faces import Faces, leave_out, read_names
+from training.data.opening import open_faces
+from training.distillation import Distillation, teacher_embeddings
+from training.distributed import Group, joined_group
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
+from training.growth import start_from
 from training.heads import build_head
+from training.heads.head import Head
+from training.logs import CsvLog, EventLog, progress_line
 from training.schedules import learning_rate
 from training.validation import Validation, validate
 
 # v -> (v - 127.5) / 128, RGB, as the released SphereFace but for its channel order.
 MEAN = 127.5
 STD = 128.0
-WITHOUT_EFFECT = frozenset({"data", "checkpoint_steps", "validation_steps", "log_steps"})
+WITHOUT_EFFECT = frozenset(
+    {"data", "cache", "workers", "tensorboard", "checkpoint_steps", "validation_steps", "log_steps"}
+)
 VALIDATION_BATCH = 256
 CHECKPOINT = "checkpoint.safetensors"
+BEST = "best.safetensors"
 TRAINING_LOG = "training.csv"
 VALIDATION_LOG = "validation.csv"
+EVENTS = "events"
 
 
 def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validation:
     """Train as the config says, or go on where the checkpoint in `folder` ends; returns the last validation.
 
-    Writes `checkpoint.safetensors`, `training.csv` and `validation.csv` into `folder`.
+    Writes into `folder`: `checkpoint.safetensors`, the last one, from which a run goes on; `best.safetensors`, the one
+    with the best validation; `training.csv` and `validation.csv`, and `events` for TensorBoard where that is wanted.
 
     Raises:
         ConfigError, DataError: before the first step.
@@ -64,15 +80,26 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validati
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    folder.mkdir(parents=True, exist_ok=True)
+    with joined_group(config.device) as group:
+        return _train(config, folder, group, progress if group.leads else io.StringIO())
 
-    faces = read_packs(config.data.training, side=config.data.side)
-    strangers = read_packs(config.data.validation, side=config.data.side)
-    shared_people = set(faces.identities) & set(strangers.identities)
-    if shared_people:
-        raise DataError(f"{len(shared_people)} people are in training and validation, e.g. {min(shared_people)}")
-    steps_per_epoch = len(faces.labels) // config.batch_size
-    steps = config.epochs * steps_per_epoch
+
+def _train(config: Config, folder: Path, group: Group, progress: TextIO) -> Validation:
+    folder.mkdir(parents=True, exist_ok=True)
+    faces, strangers = _open(config)
+    shares = group.size * config.threads
+    if group.size > 1 and config.batch_size % shares:
+        raise ConfigError(f"a batch of {config.batch_size} cannot be shared evenly by {shares} threads of processes")
+    batches = Batches(
+        faces,
+        size=config.batch_size,
+        shares=shares,
+        photos_per_identity=config.photos_per_identity,
+        input_size=config.input_size,
+        augmentation=config.augmentation,
+        seed=config.seed,
+    )
+    steps = config.epochs * batches.per_epoch
     if steps == 0:
         raise DataError(f"{len(faces.labels)} faces do not fill one batch of {config.batch_size}")
 
@@ -80,113 +107,209 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validati
     try:
         network = build_network(config.network.name, **config.network.arguments)
         dimension = _dimension(network, config.input_size)
-        head = build_head(config.head.name, dimension, len(faces.identities), steps=steps, **config.head.arguments)
+        network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        targets = _targets(config, faces, folder, group, progress)
+        lessons = _lessons(config, dimension, len(faces.identities), targets, steps=steps, group=group)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pool = ThreadPoolExecutor(config.threads, initializer=torch.set_num_threads, initargs=(1,))
-    parameters = _trainable(network, head)
+    parameters = _trainable(network, lessons)
     optimiser = _optimiser(parameters, config)
 
+    record = to_record(config) | {"threads": shares}  # of all processes: what a share is, shows in BatchNorm
     done = 0
     checkpoint_file = folder / CHECKPOINT
+    average = None
     if checkpoint_file.exists():
         checkpoint = read_checkpoint(checkpoint_file)
-        if not _same_run(checkpoint.config, to_record(config)) or checkpoint.identities != faces.identities:
+        if not _same_run(checkpoint, record, faces):
             raise CheckpointError(
                 f"{checkpoint_file} belongs to a run with another config or other faces; "
                 "give this run a folder of its own, or delete the checkpoint"
             )
         network.load_state_dict(checkpoint.network)
-        head.load_state_dict(checkpoint.head)
-        restore_momentum(optimiser, parameters, checkpoint.momentum)
+        _load_lessons(lessons, checkpoint)
+        restore_momentum(optimiser, parameters, _own_momentum(lessons, checkpoint.momentum))
         done = checkpoint.step
+        if config.ema > 0:
+            average = averaged_copy(network)
+            average.load_state_dict(checkpoint.average)
+    elif config.initial is not None:
+        start_from(network, read_checkpoint(config.initial), config.input_size)
+    if config.ema > 0 and average is None:
+        average = averaged_copy(network)
+    judged = network if average is None else average
     replicas = _replicas(network, config.threads)
     network_parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    training_log = _CsvLog(folder / TRAINING_LOG, keep_until=done)
-    validation_log = _CsvLog(folder / VALIDATION_LOG, keep_until=done)
+    crops = stream(
+        batches,
+        range(done + 1, steps + 1),
+        range(group.rank * config.threads, (group.rank + 1) * config.threads),
+        workers=config.workers,
+        pin=config.device == "cuda",
+    )
+    pool = ThreadPoolExecutor(config.threads, initializer=torch.set_num_threads, initargs=(1,))
+    group.wait()  # every process has read the checkpoint before one writes the next
+    log = _Log(folder, config, done) if group.leads else None
     print(
-        f"{config.name}: {len(faces.labels)} faces of {len(faces.identities)} people, step {done} of {steps}",
+        f"{config.name}: {len(faces.labels)} faces of {len(faces.identities)} people, step {done} of {steps}; left "
+        f"out (no face to see, or listed): {faces.left_out}, and {strangers.left_out} for validation",
         file=progress,
         flush=True,
     )
 
+    if config.device == "cuda":
+        print(
+            "on a GPU sums have no fixed order: a second run of this config will have nearly these figures, not these "
+            "weights; on a processor it would have both",
+            file=progress,
+            flush=True,
+        )
+
     result = None
-    losses: list[float] = []
+    losses: list[dict[str, float]] = []
     since, seconds = done, time.monotonic()
     for step in range(done + 1, steps + 1):
         rate = learning_rate(
             step,
             steps=steps,
             peak=config.optimiser.peak_rate,
-            warmup=round(config.optimiser.warmup_epochs * steps_per_epoch),
+            warmup=round(config.optimiser.warmup_epochs * batches.per_epoch),
         )
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        schedules = head.at_step(step)
+        for parameter_group in optimiser.param_groups:
+            parameter_group["lr"] = rate
+        head = lessons.get("head")
+        schedules = head.at_step(step) if isinstance(head, Head) else {}
 
-        chosen = _faces_of(step, len(faces.labels), steps_per_epoch, config)
-        shares = np.array_split(chosen, config.threads)
-        draws = [(step, number) for number in range(config.threads)]
-        embed = partial(_embed_share, faces, config)
-        embedded = list(pool.map(embed, replicas, shares, draws))
-        embeddings = torch.cat([share.detach() for share in embedded]).requires_grad_()
-        head.train()
+        # Forward: each thread's share as far as its embeddings, then one loss of the embeddings of all processes.
+        chosen = torch.from_numpy(batches.chosen(step))
+        labels = torch.from_numpy(faces.labels[chosen.numpy()]).to(group.device)
+        embedded = list(pool.map(partial(_embed, config, group.device), replicas, next(crops)))
+        own = torch.cat([share.detach() for share in embedded])
+        embeddings = group.gather(own).requires_grad_()
         optimiser.zero_grad()
-        loss = head(embeddings, torch.from_numpy(faces.labels[chosen]))
-        losses.append(loss.item())
-        if not np.isfinite(losses[-1]):
-            raise DivergenceError(_diverged(step, losses, rate, schedules, checkpoint_file))
-        loss.backward()
+        taught = _losses(lessons, config, embeddings, labels, None if targets is None else targets[chosen])
+        loss = torch.stack(list(taught.values())).sum()
+        losses.append({"loss": loss.item(), **{name: part.item() for name, part in taught.items()}})
+        if not np.isfinite(losses[-1]["loss"]):
+            before = [each["loss"] for each in losses]
+            raise DivergenceError(_diverged(step, before, rate, schedules, checkpoint_file))
+
+        # Backward: the loss's gradient at the embeddings, then each share's back through the network; these add up.
+        loss.backward()  # type: ignore[no-untyped-call]
         assert embeddings.grad is not None
-        pulls = torch.tensor_split(embeddings.grad, config.threads)
+        pulls = torch.tensor_split(embeddings.grad[group.rank * len(own) :][: len(own)], config.threads)
         gradients = list(pool.map(partial(_gradients, network_parameters), embedded, pulls))
         for parameter, *parts in zip(network_parameters, *gradients, strict=True):
             parameter.grad = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+        group.add([parameter.grad for parameter in network_parameters if parameter.grad is not None])
         if config.optimiser.clip_norm > 0:
-            nn.utils.clip_grad_norm_(parameters.values(), config.optimiser.clip_norm)
+            _clip(parameters, lessons, group, config.optimiser.clip_norm)
         optimiser.step()
+        if average is not None:
+            move_average(average, network, decay=config.ema, step=step)
 
         if step % config.log_steps == 0 or step == steps:
             now = time.monotonic()
             speed = (step - since) * config.batch_size / (now - seconds)
             since, seconds = step, now
-            row = {"loss": float(np.mean(losses)), "rate": rate, **schedules}
+            # Where there is but one lesson its loss is the whole loss.
+            names = ["loss", *lessons] if len(lessons) > 1 else ["loss"]
+            means = {name: float(np.mean([each[name] for each in losses])) for name in names}
+            row = {**means, "rate": rate, **schedules}
             losses.clear()
-            training_log.add(step, {**row, "images_per_second": speed})
-            print(_progress_line(step, steps, steps_per_epoch, row, speed, config), file=progress, flush=True)
+            line = progress_line(
+                step, steps=steps, per_epoch=batches.per_epoch, row=row, speed=speed, batch_size=config.batch_size
+            )
+            print(line, file=progress, flush=True)
+            if log is not None:
+                log.train(step, {**row, "images_per_second": speed})
         if step % config.validation_steps == 0 or step == steps:
-            result = _validate(network, strangers, config)
-            validation_log.add(step, asdict(result))
-            print(
-                f"step {step}  validation: accuracy {result.accuracy:.4f}  TAR at FAR 1e-3 {result.tar:.4f}  "
-                f"rank-1 {result.rank1:.4f}",
-                file=progress,
-                flush=True,
-            )
+            result = _validate(judged, strangers, config, group.device)
+            print(f"step {step}  validation: {result.text()}", file=progress, flush=True)
+            if log is not None and log.validate(step, result):
+                weights = Checkpoint(step, record, faces.identities, len(faces.labels), judged.state_dict(), {})
+                write_checkpoint(folder / BEST, weights)
         if step % config.checkpoint_steps == 0 or step == steps:
-            write_checkpoint(
-                checkpoint_file,
-                Checkpoint(
-                    step,
-                    to_record(config),
-                    faces.identities,
-                    network.state_dict(),
-                    head.state_dict(),
-                    momentum_of(optimiser, parameters),
-                ),
+            checkpoint = Checkpoint(
+                step,
+                record,
+                faces.identities,
+                len(faces.labels),
+                network.state_dict(),
+                momentum=_whole_momentum(lessons, momentum_of(optimiser, parameters)),
+                average={} if average is None else average.state_dict(),
+                **{name: _whole_state(lesson) for name, lesson in lessons.items()},
             )
-    return result if result is not None else _validate(network, strangers, config)
+            if group.leads:
+                write_checkpoint(checkpoint_file, checkpoint)
+    if log is not None:
+        log.close()
+    return result if result is not None else _validate(judged, strangers, config, group.device)
 
 
-def _same_run(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
-    """Whether two configs lead to the same weights: the same but for where the packs lie and what is written when."""
-    return all(one.get(key) == other.get(key) for key in {*one, *other} - WITHOUT_EFFECT)
+def _open(config: Config) -> tuple[Faces, Faces]:
+    """Open the faces to learn and those to validate with; nobody is in both."""
+    data = config.data
+    faces = open_faces(data.training, side=data.side, only_faces=data.only_faces)
+    if data.leave_out is not None:
+        faces = leave_out(faces, read_names(data.leave_out))
+    strangers = open_faces(data.validation, side=data.side, only_faces=data.only_faces)
+    shared_people = set(faces.identities) & set(strangers.identities)
+    if shared_people:
+        raise DataError(f"{len(shared_people)} people are in training and validation, e.g. {min(shared_people)}")
+    return faces, strangers
+
+
+def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress: TextIO) -> Tensor | None:
+    """Have the teacher embed the faces, one process for all; the others find its file."""
+    if config.distill is None:
+        return None
+    if not group.leads:
+        group.wait()
+    cache = config.cache if config.cache is not None else folder
+    targets = torch.from_numpy(teacher_embeddings(config.distill.teacher, faces, cache, progress))
+    if group.leads:
+        group.wait()
+    return targets
+
+
+def _lessons(
+    config: Config, dimension: int, classes: int, targets: Tensor | None, *, steps: int, group: Group
+) -> dict[str, nn.Module]:
+    """Build what the network learns from: a head, a teacher, or both."""
+    lessons: dict[str, nn.Module] = {}
+    if config.head is not None:
+        build = partial(build_head, config.head.name, steps=steps, **config.head.arguments)
+        if config.class_shards is None:
+            lessons["head"] = build(dimension=dimension, classes=classes)
+        else:
+            first, last = class_range(classes, group)
+            torch.manual_seed(config.seed + 1 + group.rank)  # each process draws centres of its own
+            rate = config.class_shards.sampling_rate
+            idle = 1
+            own = build(dimension=dimension, classes=last - first + idle)
+            lessons["head"] = ShardedHead(own, classes=classes, sampling_rate=rate, seed=config.seed, group=group)
+            torch.manual_seed(config.seed)
+    if targets is not None:
+        lessons["distillation"] = Distillation(dimension, targets.shape[1])
+    return {name: lesson.to(group.device) for name, lesson in lessons.items()}
+
+
+def _same_run(checkpoint: Checkpoint, record: Mapping[str, object], faces: Faces) -> bool:
+    """Whether both lead to the same weights: the same but for where the faces lie and what is written when."""
+    one = checkpoint.config
+    same_config = all(one.get(key) == record.get(key) for key in {*one, *record} - WITHOUT_EFFECT)
+    return same_config and checkpoint.identities == faces.identities and checkpoint.faces == len(faces.labels)
 
 
 def to_input(crops: npt.NDArray[np.uint8]) -> Tensor:
     """Crops uint8 [B, h, w, 3] RGB -> the network's input [B, 3, h, w] float32, channels last in memory."""
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().sub_(MEAN).div_(STD)
+    return normalised(torch.from_numpy(crops))
+
+
+def normalised(crops: Tensor) -> Tensor:
+    """Do the same with a tensor, where it lies."""
+    return crops.permute(0, 3, 1, 2).float().sub_(MEAN).div_(STD)
 
 
 def _dimension(network: nn.Module, input_size: tuple[int, int]) -> int:
@@ -196,12 +319,27 @@ def _dimension(network: nn.Module, input_size: tuple[int, int]) -> int:
         return int(network(torch.zeros(1, 3, *input_size)).shape[1])
 
 
-def _trainable(network: nn.Module, head: nn.Module) -> dict[str, nn.Parameter]:
-    named: Iterable[tuple[str, nn.Parameter]] = [
-        *((f"network.{name}", parameter) for name, parameter in network.named_parameters()),
-        *((f"head.{name}", parameter) for name, parameter in head.named_parameters()),
-    ]
-    return {name: parameter for name, parameter in named if parameter.requires_grad}
+def _losses(
+    lessons: Mapping[str, nn.Module], config: Config, embeddings: Tensor, labels: Tensor, targets: Tensor | None
+) -> dict[str, Tensor]:
+    """Compute each lesson's part of the loss, of the whole batch."""
+    losses: dict[str, Tensor] = {}
+    if "head" in lessons:
+        losses["head"] = lessons["head"].train()(embeddings, labels)
+    if config.distill is not None and targets is not None:
+        apart = lessons["distillation"](embeddings, targets.to(embeddings.device))
+        losses["distillation"] = config.distill.weight * apart
+    return losses
+
+
+def _trainable(network: nn.Module, lessons: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    heads = {name: lesson.head if isinstance(lesson, ShardedHead) else lesson for name, lesson in lessons.items()}
+    return {
+        f"{part}.{name}": parameter
+        for part, module in {"network": network, **heads}.items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 def _optimiser(parameters: Mapping[str, nn.Parameter], config: Config) -> torch.optim.SGD:
@@ -227,23 +365,13 @@ def _replicas(network: nn.Module, count: int) -> list[nn.Module]:
     return [network, *(copy.deepcopy(network, dict(shared)) for _ in range(count - 1))]
 
 
-def _faces_of(step: int, count: int, steps_per_epoch: int, config: Config) -> npt.NDArray[np.int64]:
-    """Choose the faces of this step; each epoch has an order of its own."""
-    epoch, position = divmod(step - 1, steps_per_epoch)
-    order = np.random.default_rng([config.seed, 0, epoch]).permutation(count)
-    return order[position * config.batch_size : (position + 1) * config.batch_size]
-
-
-def _embed_share(
-    faces: Pack, config: Config, network: nn.Module, chosen: npt.NDArray[np.int64], draw: tuple[int, int]
-) -> Tensor:
-    """Augment and embed one thread's share of a batch: [b, D] float32, with its graph."""
-    random = np.random.default_rng([config.seed, 1, *draw])
-    crops = augment(faces.images[chosen], config.input_size, config.augmentation, random)
+def _embed(config: Config, device: torch.device, network: nn.Module, make_crops: MakeCrops) -> Tensor:
+    """Make and embed one thread's share of a batch: [b, D] float32, with its graph."""
+    crops = torch.from_numpy(make_crops()).to(device, non_blocking=True)
     network.train()
     # The cache of casts is one for all threads, and every weight is used but once.
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False):
-        embeddings: Tensor = network(to_input(crops))
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False):
+        embeddings: Tensor = network(normalised(crops))
     return embeddings.float()
 
 
@@ -252,29 +380,59 @@ def _gradients(parameters: Sequence[nn.Parameter], embeddings: Tensor, pull: Ten
     return torch.autograd.grad(embeddings, parameters, pull)
 
 
-def _validate(network: nn.Module, strangers: Pack, config: Config) -> Validation:
+def _clip(parameters: Mapping[str, nn.Parameter], lessons: Mapping[str, nn.Module], group: Group, limit: float) -> None:
+    """Shorten the gradient, all parameters of all processes together, to this Euclidean norm."""
+    gradients = {name: each.grad for name, each in parameters.items() if each.grad is not None}
+    cut = {"head.weight"} if isinstance(lessons.get("head"), ShardedHead) else set()
+    whole = torch.nn.utils.get_total_norm([grad for name, grad in gradients.items() if name not in cut])
+    if cut:
+        elsewhere = torch.stack([gradients[name].square().sum() for name in sorted(cut)])
+        group.add([elsewhere])
+        whole = (whole.square() + elsewhere.sum()).sqrt()
+    torch.nn.utils.clip_grads_with_norm_(parameters.values(), limit, whole)
+
+
+def _validate(network: nn.Module, strangers: Faces, config: Config, device: torch.device) -> Validation:
     """Embed people who are not in the training set, without augmentation, and measure."""
     network.eval()
     embedded = []
     with (
         torch.inference_mode(),
-        torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"),
+        torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"),
     ):
         for start in range(0, len(strangers.labels), VALIDATION_BATCH):
-            crops = centre_crops(strangers.images[start : start + VALIDATION_BATCH], config.input_size)
-            embedded.append(functional.normalize(network(to_input(crops)).float()))
-    return validate(torch.cat(embedded).numpy(), strangers.labels)
+            faces = strangers.read(np.arange(start, min(start + VALIDATION_BATCH, len(strangers.labels))))
+            crops = torch.from_numpy(centre_crops(faces, config.input_size)).to(device)
+            embedded.append(functional.normalize(network(normalised(crops)).float()))
+    return validate(torch.cat(embedded).numpy(force=True), strangers.labels)
 
 
-def _progress_line(
-    step: int, steps: int, steps_per_epoch: int, row: Mapping[str, float], speed: float, config: Config
-) -> str:
-    left = round((steps - step) * config.batch_size / speed)
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
-    return (
-        f"step {step}/{steps}  epoch {step / steps_per_epoch:.2f}  {figures}  {speed:.0f} images/s  "
-        f"ETA {left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
-    )
+def _whole_state(lesson: nn.Module) -> dict[str, Tensor]:
+    """State as one process has it, so that a run may go on with any number of them."""
+    return lesson.whole_state() if isinstance(lesson, ShardedHead) else lesson.state_dict()
+
+
+def _load_lessons(lessons: Mapping[str, nn.Module], checkpoint: Checkpoint) -> None:
+    for name, lesson in lessons.items():
+        state = getattr(checkpoint, name)
+        if isinstance(lesson, ShardedHead):
+            lesson.load_whole_state(state)
+        else:
+            lesson.load_state_dict(state)
+
+
+def _whole_momentum(lessons: Mapping[str, nn.Module], momentum: dict[str, Tensor]) -> dict[str, Tensor]:
+    head = lessons.get("head")
+    if not isinstance(head, ShardedHead):
+        return momentum
+    return {name: head.whole(buffer) if name == "head.weight" else buffer for name, buffer in momentum.items()}
+
+
+def _own_momentum(lessons: Mapping[str, nn.Module], momentum: dict[str, Tensor]) -> dict[str, Tensor]:
+    head = lessons.get("head")
+    if not isinstance(head, ShardedHead):
+        return momentum
+    return {name: head.part(buffer) if name == "head.weight" else buffer for name, buffer in momentum.items()}
 
 
 def _diverged(step: int, losses: list[float], rate: float, schedules: Mapping[str, float], checkpoint: Path) -> str:
@@ -288,25 +446,28 @@ def _diverged(step: int, losses: list[float], rate: float, schedules: Mapping[st
     )
 
 
-class _CsvLog:
-    """A CSV file with a row a step; rows after the checkpoint's step are of work that was lost, and go."""
+class _Log:
+    """Where the values of a run go: two CSV files, and TensorBoard's event files where they are wanted."""
 
-    def __init__(self, path: Path, *, keep_until: int) -> None:
-        self.path = path
-        kept: list[dict[str, str]] = []
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= keep_until]
-        with path.open("w", newline="", encoding="utf-8") as file:
-            if kept:
-                writer = csv.DictWriter(file, list(kept[0]))
-                writer.writeheader()
-                writer.writerows(kept)
+    def __init__(self, folder: Path, config: Config, done: int) -> None:
+        self._training = CsvLog(folder / TRAINING_LOG, keep_until=done)
+        self._validation = CsvLog(folder / VALIDATION_LOG, keep_until=done)
+        self._events = EventLog(folder / EVENTS, keep_until=done) if config.tensorboard else None
 
-    def add(self, step: int, row: Mapping[str, float]) -> None:
-        empty = self.path.stat().st_size == 0
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["step", *row])
-            if empty:
-                writer.writeheader()
-            writer.writerow({"step": step, **{name: f"{value:.6g}" for name, value in row.items()}})
+    def train(self, step: int, row: Mapping[str, float]) -> None:
+        self._training.add(step, row)
+        if self._events is not None:
+            self._events.add("training", step, row)
+
+    def validate(self, step: int, result: Validation) -> bool:
+        """Write the figures; whether they are the best so far."""
+        earlier = [Validation(*row) for row in self._validation.rows("accuracy", "tar", "rank1")]
+        row = {name: value for name, value in asdict(result).items() if name in ("accuracy", "tar", "rank1")}
+        self._validation.add(step, row)
+        if self._events is not None:
+            self._events.add("validation", step, row)
+        return all(result.is_better_than(each) for each in earlier)
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()

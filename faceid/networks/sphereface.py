@@ -6,6 +6,8 @@ Liu et al., "SphereFace: Deep Hypersphere Embedding for Face Recognition", CVPR 
 import torch
 from torch import Tensor, nn
 
+from faceid.networks.prelu import PReLU
+
 # Residual blocks in each of the four stages; every stage opens with one stride-2 convolution.
 # The paper's table 2 gives the deepest network 64 convolutions; the released Caffe file of the same name has
 # one block less in stage 2, thus 62. Weights do not fit from one to the other, so both are here.
@@ -84,7 +86,7 @@ class _Convolution(nn.Module):
         super().__init__()
         self.convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=not batch_norm)
         self.norm: nn.Module = nn.BatchNorm2d(outputs) if batch_norm else nn.Identity()
-        self.activation = nn.PReLU(outputs)
+        self.activation = PReLU(outputs)
         if batch_norm:
             nn.init.kaiming_normal_(self.convolution.weight, a=PRELU_SLOPE)
         else:

@@ -88,3 +88,38 @@ def test_the_same_draw_gives_the_same_crops() -> None:
     one, same, other = (augment(faces, (64, 64), lively, random(seed)) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def noise() -> np.ndarray:
+    return random(7).integers(0, 256, (40, 120, 120, 3)).astype(np.uint8)
+
+
+def test_an_augmentation_that_never_happens_changes_no_draw_of_the_others() -> None:
+    faces = noise()
+    plain = Augmentation(rotation=5, contrast=0.2)
+    assert np.array_equal(augment(faces, (64, 64), plain, random()), augment(faces, (64, 64), plain, random()))
+    worse = augment(faces, (64, 64), Augmentation(rotation=5, contrast=0.2, blur=0.5), random())
+    same = (worse == augment(faces, (64, 64), plain, random())).all((1, 2, 3))
+    assert 8 < same.sum() < 32  # those without blur are the very crops
+
+
+@pytest.mark.parametrize("kind", ["blur", "low_resolution", "jpeg"])
+def test_a_worse_photo_has_less_detail_and_the_same_face(kind: str) -> None:
+    faces = noise()
+    plain = augment(faces, (112, 112), STILL, random()).astype(float)
+    worse = augment(faces, (112, 112), Augmentation(flip=0, shift=0, **{kind: 1.0}), random()).astype(float)
+    assert np.abs(worse.mean((1, 2)) - plain.mean((1, 2))).max() < 4
+    detail = [np.abs(np.diff(crops, axis=1)).mean((1, 2, 3)) for crops in (worse, plain)]
+    assert (detail[0] < detail[1]).mean() > 0.9
+
+
+def test_an_occluded_crop_is_black_outside_one_box_of_a_fifth_or_more() -> None:
+    faces = np.full((200, 120, 120, 3), 200, np.uint8)
+    seen = augment(faces, (112, 96), Augmentation(flip=0, shift=0, occlusion=1), random())[..., 0] > 0
+    for each in seen:
+        rows, columns = np.flatnonzero(each.any(1)), np.flatnonzero(each.any(0))
+        assert each[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert each.sum() == (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+    shares = seen.mean((1, 2))
+    assert shares.min() == pytest.approx(0.2, abs=0.02)
+    assert shares.max() > 0.9

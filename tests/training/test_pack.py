@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.broken_crops import shows_a_face
 from training.data.pack import read_packs
 from training.errors import DataError
 
@@ -78,6 +79,37 @@ def test_a_missing_and_a_torn_and_an_empty_pack_are_refused_by_name(tmp_path: Pa
         read_packs([torn], side=16)
     with pytest.raises(DataError, match="no faces in"):
         read_packs([write(tmp_path / "empty.tar", {})], side=16)
+
+
+def test_crops_that_show_no_face_are_left_out_with_those_who_have_no_other(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    busy, flat = random.integers(0, 256, (16, 16, 3)).astype(np.uint8), np.full((16, 16, 3), 90, np.uint8)
+    half = np.where(np.arange(16)[:, None, None] < 8, busy, flat)  # the lower half is a wall
+
+    def png(face: np.ndarray) -> bytes:
+        return bytes(cv2.imencode(".png", face)[1])
+
+    files = {"ann/0.png": png(busy), "ann/1.png": png(half), "bob/0.png": png(flat), "zoe/0.png": png(busy)}
+    pack = write(tmp_path / "a.tar", files)
+    faces = read_packs([pack], side=16, only_faces=True)
+    assert (faces.identities, faces.labels.tolist(), faces.left_out) == (("ann", "zoe"), [0, 1], 2)
+    assert faces.names == ("ann/0.png", "zoe/0.png")
+    assert np.array_equal(faces.images[0], busy[:, :, ::-1])
+    whole = read_packs([pack], side=16)
+    assert len(whole.labels) == 4
+    assert whole.digest != faces.digest
+    with pytest.raises(DataError, match="shows a face"):
+        read_packs([write(tmp_path / "b.tar", {"bob/0.png": png(flat)})], side=16, only_faces=True)
+
+
+def test_a_face_is_told_from_a_wall_by_its_flattest_quarter() -> None:
+    """Grey levels a +- d have standard deviation d: 8 is the limit."""
+    for difference, expected in ((7, False), (9, True)):
+        checks = 128 + difference * (2 * (np.indices((120, 120)).sum(0) % 2) - 1)
+        face = np.repeat(checks[:, :, None], 3, 2).astype(np.uint8)
+        assert shows_a_face(face) is expected
+    face[75:, 60:] = 128
+    assert not shows_a_face(face)
 
 
 def test_the_validation_pack_holds_300_people(shared: Path) -> None:

@@ -1,18 +1,17 @@
 """Packs of aligned faces: tar files with IDENTITY/NAME.webp, decoded once into one array in memory."""
 
+import hashlib
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
+from benchmarks.broken_crops import shows_a_face
+from training.data.faces import Ints, UInt8Images, decode
 from training.errors import DataError
-
-UInt8Images = npt.NDArray[np.uint8]
 
 # 61,000 faces of 120x120 take 2.6 GB; a pack beyond this limit wants reading from disk, which this is not.
 MEMORY_LIMIT_BYTES = 8 * 2**30
@@ -27,17 +26,38 @@ class Pack:
         images: uint8 [N, side, side, 3] RGB.
         labels: int64 [N], index into `identities`.
         identities: K names, sorted.
+        digest: sha256 hex of the names and the encoded bytes of the faces that are in it.
+        names: N names, IDENTITY/NAME.webp.
+        left_out: crops that show no face and were left out.
     """
 
     images: UInt8Images
-    labels: npt.NDArray[np.int64]
+    labels: Ints
     identities: tuple[str, ...]
+    digest: str
+    names: tuple[str, ...]
+    left_out: int = 0
+
+    def read(self, chosen: Ints) -> UInt8Images:
+        """As in `training.data.faces.Faces`."""
+        return self.images[chosen]
+
+    def name(self, index: int) -> str:
+        """IDENTITY/NAME.webp."""
+        return self.names[index]
+
+    def order(self, random: np.random.Generator) -> Ints:
+        """Shuffle everything."""
+        return random.permutation(len(self.labels))
 
 
-def read_packs(paths: Sequence[Path], *, side: int, memory_limit: int = MEMORY_LIMIT_BYTES) -> Pack:
+def read_packs(
+    paths: Sequence[Path], *, side: int, only_faces: bool = False, memory_limit: int = MEMORY_LIMIT_BYTES
+) -> Pack:
     """Read tar files of IDENTITY/NAME.webp (or .png, .jpg), each face `side` x `side` pixels.
 
-    The order of the faces is the order of their names, so the same packs always give the same array.
+    The order of the faces is the order of their names, so the same packs always give the same array. With
+    `only_faces`, crops that show no face (`benchmarks.broken_crops`) are left out, and people who have no other.
 
     Raises:
         DataError: a missing or damaged tar, a face that does not decode or has another size, no face at all,
@@ -54,21 +74,35 @@ def read_packs(paths: Sequence[Path], *, side: int, memory_limit: int = MEMORY_L
         )
     images = np.empty((len(encoded), side, side, 3), np.uint8)
 
-    def decode(index: int) -> None:
+    def decode_one(index: int) -> bool:
         name, payload = encoded[index]
-        image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR_RGB)
-        if image is None:
-            raise DataError(f"{name} in the training packs is not an image; rebuild the pack")
-        if image.shape[:2] != (side, side):
-            raise DataError(f"{name} is {image.shape[1]}x{image.shape[0]} pixels, the config says {side}x{side}")
-        images[index] = image
+        images[index] = decode([payload], [name], side)[0]
+        return not only_faces or shows_a_face(images[index])
 
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        for _ in pool.map(decode, range(len(encoded)), chunksize=256):
-            pass
-    people = [name.split("/")[-2] for name, _ in encoded]
+        kept = np.flatnonzero(np.fromiter(pool.map(decode_one, range(len(encoded)), chunksize=256), bool))
+    if len(kept) == 0:
+        raise DataError(f"no crop in {', '.join(map(str, paths))} shows a face")
+    for place, index in enumerate(kept):  # moved within the array: a copy would take as much memory again
+        images[place] = images[index]
+    people = [encoded[index][0].split("/")[-2] for index in kept]
     identities, labels = np.unique(people, return_inverse=True)
-    return Pack(images, labels.astype(np.int64), tuple(identities.tolist()))
+    return Pack(
+        images[: len(kept)],
+        labels.astype(np.int64),
+        tuple(identities.tolist()),
+        digest=_digest([encoded[index] for index in kept]),
+        names=tuple("/".join(encoded[index][0].split("/")[-2:]) for index in kept),
+        left_out=len(encoded) - len(kept),
+    )
+
+
+def _digest(faces: Sequence[tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for name, payload in faces:
+        digest.update(f"{name} {len(payload)}\n".encode())
+        digest.update(payload)
+    return digest.hexdigest()
 
 
 def _members(path: Path) -> list[tuple[str, bytes]]:

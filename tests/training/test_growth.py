@@ -1,0 +1,69 @@
+"""A network that starts from one trained at another input size."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.tiny_run import config
+from training.checkpoint import read_checkpoint
+from training.errors import ConfigError
+from training.growth import stretch_linear
+from training.trainer import CHECKPOINT, run
+
+
+def test_maps_that_are_even_give_the_same_response_at_every_size() -> None:
+    weight = torch.randn(5, 3 * 4 * 4)
+    channels = torch.randn(3)
+    small = weight @ channels.repeat_interleave(4 * 4)
+    for height, width in ((7, 6), (4, 4), (2, 2), (8, 8)):
+        large = stretch_linear(weight, (4, 4), (height, width))
+        if (height, width) in ((4, 4), (8, 8), (2, 2)):  # where bilinear weights add up to the same for every place
+            assert torch.allclose(large @ channels.repeat_interleave(height * width), small, atol=1e-5)
+        assert large.shape == (5, 3 * height * width)
+
+
+def test_a_weight_stays_at_its_place() -> None:
+    weight = torch.zeros(1, 2, 4, 4)
+    weight[0, 1, 0, 3] = 16.0  # channel 1, top right
+    stretched = stretch_linear(weight.flatten(1), (4, 4), (8, 8)).unflatten(1, (2, 8, 8))[0]
+    assert stretched[0].abs().sum() == 0
+    assert stretched[1, 0, 7] == stretched[1].max() == 4.0
+
+
+def test_a_run_goes_on_at_a_larger_input_from_another_runs_averaged_weights(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, ema=0.9), tmp_path / "small", io.StringIO())
+    small = read_checkpoint(tmp_path / "small" / CHECKPOINT)
+    assert small.average
+    network = {
+        "name": "sphereface4",
+        "arguments": {"input_size": [32, 32], "dimension": 8, "width": 0.125, "batch_norm": True},
+    }
+    slow = {"peak_rate": 1e-6, "warmup_epochs": 0}
+    large = config(
+        packs,
+        tmp_path,
+        network=network,
+        initial=str(tmp_path / "small" / CHECKPOINT),
+        epochs=1,
+        optimiser=slow,
+        head={"name": "asoftmax"},
+    )
+    run(large, tmp_path / "large", io.StringIO())
+    grown = read_checkpoint(tmp_path / "large" / CHECKPOINT).network
+    filters = "stages.1.convolution.weight"
+    assert torch.allclose(grown[filters], small.average[filters], atol=1e-3)
+    expected = stretch_linear(small.average["embedding.weight"], (1, 1), (2, 2))
+    assert torch.allclose(grown["embedding.weight"], expected, atol=1e-3)
+
+
+def test_a_checkpoint_of_another_network_is_refused(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=1), tmp_path / "small", io.StringIO())
+    network = {
+        "name": "sphereface10",
+        "arguments": {"input_size": [16, 16], "dimension": 8, "width": 0.125, "batch_norm": True},
+    }
+    other = config(packs, tmp_path, network=network, initial=str(tmp_path / "small" / CHECKPOINT), epochs=1)
+    with pytest.raises(ConfigError, match="another network"):
+        run(other, tmp_path / "other", io.StringIO())

@@ -1,0 +1,129 @@
+"""What each step of a run sees: a function of the seed and the step, so nothing needs to be remembered between steps.
+
+A batch is cut into shares, one for each thread of each process. A share's crops depend on the seed, the step and the
+share's number alone: not on who makes them, nor on how many do.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from training.augment import Augmentation, augment
+from training.data.faces import Faces, Ints, UInt8Images
+
+ORDER_DRAW, AUGMENTATION_DRAW, IDENTITY_DRAW = 0, 1, 2  # streams of random numbers that never meet
+
+MakeCrops = Callable[[], UInt8Images]
+
+
+class Batches:
+    """The batches of a run.
+
+    Args:
+        faces: what is drawn from.
+        size: faces in a batch.
+        shares: into how many parts a batch is cut.
+        photos_per_identity: 0 draws each face once an epoch; k > 0 draws size / k identities for each batch, and k
+            photos of each (again and again the same ones where an identity has fewer), as losses over pairs need it.
+        input_size: height and width of the crops.
+        augmentation: chance in the crops.
+        seed: of everything.
+    """
+
+    def __init__(
+        self,
+        faces: Faces,
+        *,
+        size: int,
+        shares: int,
+        photos_per_identity: int,
+        input_size: tuple[int, int],
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self.faces, self.size, self.shares, self.seed = faces, size, shares, seed
+        self.photos_per_identity = photos_per_identity
+        self.input_size, self.augmentation = input_size, augmentation
+        self.per_epoch = len(faces.labels) // size  # the last, incomplete batch of an epoch is left out
+        self._epoch: tuple[int, Ints] = (-1, np.empty(0, np.int64))  # the order of the epoch asked for last
+        if photos_per_identity > 0:
+            self._by_person = np.argsort(faces.labels, kind="stable")
+            self._starts = np.concatenate([[0], np.cumsum(np.bincount(faces.labels))])
+
+    def chosen(self, step: int) -> Ints:
+        """Faces of this step, counted from 1: int64 [size]."""
+        if self.photos_per_identity > 0:
+            return self._of_identities(step)
+        epoch, position = divmod(step - 1, self.per_epoch)
+        last, order = self._epoch
+        if last != epoch:
+            order = self.faces.order(np.random.default_rng([self.seed, ORDER_DRAW, epoch]))
+            self._epoch = (epoch, order)
+        return order[position * self.size : (position + 1) * self.size]
+
+    def crops(self, step: int, share: int) -> UInt8Images:
+        """Read and augment one share of a step: uint8 [b, h, w, 3]."""
+        random = np.random.default_rng([self.seed, AUGMENTATION_DRAW, step, share])
+        chosen = np.array_split(self.chosen(step), self.shares)[share]
+        return augment(self.faces.read(chosen), self.input_size, self.augmentation, random)
+
+    def _of_identities(self, step: int) -> Ints:
+        random = np.random.default_rng([self.seed, IDENTITY_DRAW, step])
+        people = random.choice(len(self._starts) - 1, self.size // self.photos_per_identity, replace=False)
+        photos = [self._by_person[self._starts[person] : self._starts[person + 1]] for person in people]
+        return np.concatenate([_some(random, each, self.photos_per_identity) for each in photos])
+
+
+def stream(
+    batches: Batches, steps: range, shares: Sequence[int], *, workers: int, pin: bool
+) -> Iterator[list[MakeCrops]]:
+    """Give for each step a function for each of these shares that makes its crops.
+
+    Args:
+        batches: of the run.
+        steps: the steps to come.
+        shares: the numbers of the shares that are wanted.
+        workers: processes that read and augment ahead; 0 leaves it to whoever calls the functions.
+        pin: put the crops where a GPU fetches them faster.
+    """
+    if workers == 0:
+        for step in steps:
+            yield [partial(batches.crops, step, share) for share in shares]
+        return
+    loader = DataLoader(
+        _Steps(batches, steps, tuple(shares)),
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        pin_memory=pin,
+        persistent_workers=False,
+    )
+    for crops in loader:
+        yield [each.numpy for each in crops]
+
+
+class _Steps(Dataset[list[UInt8Images]]):
+    """The shares of each step, for worker processes."""
+
+    def __init__(self, batches: Batches, steps: range, shares: tuple[int, ...]) -> None:
+        self.batches, self.steps, self.shares = batches, steps, shares
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> list[UInt8Images]:
+        return [self.batches.crops(self.steps[index], share) for share in self.shares]
+
+
+def _one_thread(worker: int) -> None:
+    """Keep OpenCV from starting threads in each of many workers."""
+    cv2.setNumThreads(1)
+
+
+def _some(random: np.random.Generator, photos: Ints, count: int) -> Ints:
+    """Draw photos of a person, each once before any comes again."""
+    rounds = -(-count // len(photos))
+    return np.concatenate([random.permutation(photos) for _ in range(rounds)])[:count]

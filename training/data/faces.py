@@ -1,0 +1,135 @@
+"""What every reader of training faces gives, whatever lies on disk: labels at once, pixels when they are asked for."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from training.errors import DataError
+
+UInt8Images = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class Faces(Protocol):
+    """N aligned faces of K people, all of the same size and geometry."""
+
+    @property
+    def labels(self) -> Ints:
+        """Whom each face shows: int64 [N], index into `identities`."""
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """K names."""
+
+    @property
+    def digest(self) -> str:
+        """Stands for the faces and their order: what was computed from them is found again by it."""
+
+    @property
+    def left_out(self) -> int:
+        """How many faces of the files are not among the N."""
+
+    def read(self, chosen: Ints) -> UInt8Images:
+        """Faces of these indices: uint8 [B, side, side, 3] RGB; DataError where one is damaged."""
+
+    def name(self, index: int) -> str:
+        """Find a face again: IDENTITY/NAME, or what the format has for it."""
+
+    def order(self, random: np.random.Generator) -> Ints:
+        """All indices in the order of an epoch, shuffled as far as the format allows at speed: int64 [N]."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the faces of another reader, the others left out; people of whom none is left are gone.
+
+    Attributes:
+        faces: the reader.
+        kept: int64 [N], rising indices into `faces`.
+        labels: as in `Faces`.
+        identities: as in `Faces`.
+    """
+
+    faces: Faces
+    kept: Ints
+    labels: Ints
+    identities: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """The reader's digest with one of which are kept."""
+        return f"{self.faces.digest} {hashlib.sha256(self.kept.tobytes()).hexdigest()}"
+
+    @property
+    def left_out(self) -> int:
+        """How many of the reader's faces are left out, here and by itself."""
+        return self.faces.left_out + len(self.faces.labels) - len(self.kept)
+
+    def read(self, chosen: Ints) -> UInt8Images:
+        """As in `Faces`."""
+        return self.faces.read(self.kept[chosen])
+
+    def name(self, index: int) -> str:
+        """As in `Faces`."""
+        return self.faces.name(int(self.kept[index]))
+
+    def order(self, random: np.random.Generator) -> Ints:
+        """As in `Faces`: the reader's own order, without those left out."""
+        places = np.full(len(self.faces.labels), -1, np.int64)
+        places[self.kept] = np.arange(len(self.kept))
+        ordered: Ints = places[self.faces.order(random)]
+        return ordered[ordered >= 0]
+
+
+def leave_out(faces: Faces, names: set[str]) -> Selection:
+    """Leave the faces of these names out.
+
+    Raises:
+        DataError: none of the names is known (the list is of other data), or no face is left.
+    """
+    kept = np.array([i for i in range(len(faces.labels)) if faces.name(i) not in names], np.int64)
+    if names and len(kept) == len(faces.labels):
+        raise DataError(f"none of the {len(names)} faces to leave out is here, {min(names)!r} for one")
+    if len(kept) == 0:
+        raise DataError("every face is to be left out")
+    people, labels = np.unique(faces.labels[kept], return_inverse=True)
+    identities = tuple(faces.identities[person] for person in people)
+    return Selection(faces, kept, labels.astype(np.int64), identities)
+
+
+def read_names(path: Path) -> set[str]:
+    """Read names of faces, one a line; what follows a tab is a remark, `#` opens a comment line.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the list of faces {path}: {error}") from error
+    return {line.split("\t")[0] for line in lines if line and not line.startswith("#")}
+
+
+def decode(payloads: Sequence[bytes], names: Sequence[str], side: int) -> UInt8Images:
+    """Decode encoded images into uint8 [B, side, side, 3] RGB.
+
+    Raises:
+        DataError: one is no image, or has another size.
+    """
+    images = np.empty((len(payloads), side, side, 3), np.uint8)
+    for index, (payload, name) in enumerate(zip(payloads, names, strict=True)):
+        image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR_RGB) if payload else None
+        if image is None:
+            raise DataError(f"{name} in the training data is not an image; rebuild the data")
+        if image.shape[:2] != (side, side):
+            raise DataError(f"{name} is {image.shape[1]}x{image.shape[0]} pixels, the config says {side}x{side}")
+        images[index] = image
+    return images

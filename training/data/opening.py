@@ -1,0 +1,53 @@
+"""Opens training faces by what the paths are: folders of people, .rec files, tar shards, or tar packs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.data.faces import Faces
+from training.data.folder import open_folders
+from training.data.pack import read_packs
+from training.data.recordio import open_records
+from training.data.shards import is_shard, open_shards
+from training.errors import DataError
+
+
+def open_faces(paths: Sequence[Path], *, side: int, only_faces: bool) -> Faces:
+    """Open the faces at these paths, which are all of one kind.
+
+    Args:
+        paths: folders (a folder for each identity in them, or tar shards), .rec files, or tars.
+        side: height and width of each face in pixels.
+        only_faces: leave out crops that show no face; in packs alone, which are decoded whole at the start.
+
+    Raises:
+        DataError: a path is missing, the kinds are mixed, or a file is damaged.
+    """
+    missing = [path for path in paths if not path.exists()]
+    if missing or not paths:
+        raise DataError(f"there is no {missing[0]}" if missing else "no training data is given")
+    paths = [file for path in paths for file in _shards_in(path) or [path]]
+    kinds = {_kind(path) for path in paths}
+    if len(kinds) > 1:
+        raise DataError(f"{paths[0]} and the other paths are of different kinds ({', '.join(sorted(kinds))})")
+    match kinds.pop():
+        case "folder":
+            return open_folders(paths, side=side)
+        case "records":
+            return open_records(paths, side=side)
+        case "shards":
+            return open_shards(paths, side=side)
+        case _:
+            return read_packs(paths, side=side, only_faces=only_faces)
+
+
+def _shards_in(path: Path) -> list[Path]:
+    """List the tars of a folder of shards."""
+    return sorted(path.glob("*.tar")) if path.is_dir() else []
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    if path.suffix == ".rec":
+        return "records"
+    return "shards" if is_shard(path) else "pack"

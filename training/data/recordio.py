@@ -1,0 +1,160 @@
+"""The .rec and .idx files of insightface, which MXNet wrote, read without MXNet.
+
+A record is the word 0xced7230a, a word of length (29 bits) and part (3 bits: 0 whole; 1, 2, 3 the first, a middle and
+the last part of one that was split where the first word occurs within its data, which is then left out), the data,
+and zeros up to a multiple of 4 bytes. The data is a header of flag (uint32), label (float32) and two ids (uint64), then
+`flag` labels (float32) in place of the one, then the encoded image.
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from training.data.faces import Ints, UInt8Images, decode
+from training.errors import DataError
+
+MAGIC = 0xCED7230A
+WORD = struct.Struct("<II")
+HEADER = struct.Struct("<IfQQ")
+LENGTH_BITS = 29
+WHOLE, FIRST, MIDDLE, LAST = range(4)
+META_FLAG = 2  # of record 0 where identity records follow the images: its labels are their first and last key
+
+
+@dataclass(frozen=True)
+class RecordFaces:
+    """Images [N] of one or more .rec files; see `training.data.faces.Faces`.
+
+    Attributes:
+        paths: the .rec files.
+        descriptors: the same, opened for reading.
+        files: int64 [N], index into `paths`.
+        keys: int64 [N], the key of the record in its .idx.
+        offsets: int64 [N], where in the file its record starts.
+    """
+
+    paths: tuple[Path, ...]
+    descriptors: tuple[int, ...]
+    files: Ints
+    keys: Ints
+    offsets: Ints
+    side: int
+    labels: Ints
+    identities: tuple[str, ...]
+    digest: str
+    left_out: int = field(default=0)
+
+    def read(self, chosen: Ints) -> UInt8Images:
+        """As in `Faces`."""
+        names = [self.name(index) for index in chosen]
+        payloads = []
+        for index in chosen:
+            file = self.files[index]
+            record = _record(self.descriptors[file], int(self.offsets[index]), self.paths[file])
+            flag = HEADER.unpack_from(record)[0]
+            payloads.append(record[HEADER.size + 4 * flag :])
+        return decode(payloads, names, self.side)
+
+    def name(self, index: int) -> str:
+        """FILE.rec/KEY."""
+        return f"{self.paths[self.files[index]].name}/{self.keys[index]}"
+
+    def order(self, random: np.random.Generator) -> Ints:
+        """Shuffle everything."""
+        return random.permutation(len(self.keys))
+
+
+def open_records(paths: Sequence[Path], *, side: int) -> RecordFaces:
+    """Open .rec files, each with its .idx beside it, and read every image's label.
+
+    The same label in two files means the same person.
+
+    Raises:
+        DataError: a file is missing or damaged, with the key of the record.
+    """
+    digest = hashlib.sha256()
+    descriptors, files, keys, offsets, labels = [], [], [], [], []
+    for number, path in enumerate(paths):
+        try:
+            index = path.with_suffix(".idx").read_text(encoding="ascii")
+            descriptor = os.open(path, os.O_RDONLY)
+            status = os.fstat(descriptor)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read {path} and its .idx: {error}") from error
+        digest.update(f"{index}{status.st_size} {status.st_mtime_ns}".encode())
+        descriptors.append(descriptor)
+        places = _places(index, path)
+        for key in _image_keys(descriptor, places, path):
+            labels.append(_label(descriptor, places[key], path, key))
+            files.append(number)
+            keys.append(key)
+            offsets.append(places[key])
+    if not keys:
+        raise DataError(f"no images in {', '.join(map(str, paths)) or 'an empty list of .rec files'}")
+    people, encoded = np.unique(np.array(labels), return_inverse=True)
+    return RecordFaces(
+        tuple(paths),
+        tuple(descriptors),
+        np.array(files, np.int64),
+        np.array(keys, np.int64),
+        np.array(offsets, np.int64),
+        side,
+        encoded.astype(np.int64),
+        tuple(f"{person:g}" if person != int(person) else str(int(person)) for person in people),
+        digest.hexdigest(),
+    )
+
+
+def _places(index: str, path: Path) -> dict[int, int]:
+    """Read the .idx: from key to the offset of its record."""
+    try:
+        return {int(key): int(place) for key, place in (line.split("\t") for line in index.splitlines() if line)}
+    except ValueError as error:
+        raise DataError(f"the .idx of {path} is damaged: a line is not KEY<tab>OFFSET") from error
+
+
+def _image_keys(descriptor: int, places: dict[int, int], path: Path) -> list[int]:
+    """Choose the keys of images: all, or those that record 0 says stand before the records of identities."""
+    if 0 in places:
+        record = _record(descriptor, places[0], path)
+        flag = HEADER.unpack_from(record)[0]
+        if flag == META_FLAG and len(record) < HEADER.size + 4 * META_FLAG + 1:
+            end = int(struct.unpack_from("<2f", record, HEADER.size)[0])
+            return [key for key in sorted(places) if 1 <= key < end]
+    return sorted(places)
+
+
+def _label(descriptor: int, place: int, path: Path, key: int) -> float:
+    """Read the label of a record; the first one where there are several."""
+    start = os.pread(descriptor, WORD.size + HEADER.size + 4, place)
+    if len(start) < WORD.size + HEADER.size or WORD.unpack_from(start)[0] != MAGIC:
+        raise DataError(f"the record {key} of {path} is damaged, or the .idx is of another file")
+    flag, label = HEADER.unpack_from(start, WORD.size)[:2]
+    return float(struct.unpack_from("<f", start, WORD.size + HEADER.size)[0] if flag else label)
+
+
+def _record(descriptor: int, place: int, path: Path) -> bytes:
+    """Read the data of the record at this offset, its parts put together."""
+    parts: list[bytes] = []
+    while True:
+        word = os.pread(descriptor, WORD.size, place)
+        if len(word) < WORD.size or WORD.unpack(word)[0] != MAGIC:
+            raise DataError(f"{path} has no record at byte {place}: it is damaged, or the .idx is of another file")
+        length = WORD.unpack(word)[1]
+        part, length = length >> LENGTH_BITS, length & ((1 << LENGTH_BITS) - 1)
+        data = os.pread(descriptor, length, place + WORD.size)
+        if len(data) < length or (part in (WHOLE, FIRST)) != (not parts) or part > LAST:
+            raise DataError(f"the record at byte {place} of {path} is torn")
+        parts.append(data)
+        if part in (WHOLE, LAST):
+            break
+        place += WORD.size + (length + 3) // 4 * 4
+    record = struct.pack("<I", MAGIC).join(parts)
+    if len(record) < HEADER.size:
+        raise DataError(f"the record at byte {place} of {path} is too short for an image")
+    return record
