@@ -1,16 +1,18 @@
 """MegaFace from what people have: photos, feature files or the devkit's trees in; results, page, devkit files out."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from benchmarks.distractor_pass import distractor_pass
 from benchmarks.features import FeatureSet
 from benchmarks.formats.megaface_devkit import read_tree, write_results_files
 from benchmarks.formats.noise_lists import noisy, read_noises
 from benchmarks.inputs import Embedding, labelled_features, people_of_many_and_of_one, photo_features
-from benchmarks.protocols.megaface import Noise, megaface
+from benchmarks.protocols.megaface import Noise, Strategy, megaface
 from benchmarks.protocols.trillion_pairs import trillion_pairs
 from benchmarks.provenance import Report, run_benchmark, run_name
 from benchmarks.results import Prediction, Results
@@ -38,6 +40,7 @@ class MegaFaceInputs:
 class MegaFaceSettings:
     """What is asked: sizes of galleries (None: 10, 100, ... all), sets, how noisy photos count, sizes to foretell.
 
+    `fast` selects by bfloat16 products: the same rows, but nothing above FAR 1e-4 where not all scores are kept.
     `trillion_pairs` asks for that challenge's two operating points among all distractors, and for nothing else.
     """
 
@@ -46,6 +49,7 @@ class MegaFaceSettings:
     noise: NoiseMode = "raw"
     extrapolate: tuple[int, ...] = ()
     trillion_pairs: bool = False
+    fast: bool = False
 
 
 def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Path, embedding: Embedding) -> Report:
@@ -101,5 +105,12 @@ def _measure(probes: FeatureSet, distractors: FeatureSet, noise: Noise | None, s
         from benchmarks.extrapolation import extrapolate  # its libraries take seconds to import
 
         predictions = extrapolate(probes, distractors, settings.extrapolate)
-    results = megaface(probes, distractors, settings.sizes, settings.sets, noise, name=run_name(probes))
+    strategy: Strategy = distractor_pass
+    if settings.fast:
+        from benchmarks.bfloat16_fold import bfloat16_fold
+
+        strategy = partial(distractor_pass, fold=bfloat16_fold)
+    results = megaface(
+        probes, distractors, settings.sizes, settings.sets, noise, name=run_name(probes), strategy=strategy
+    )
     return replace(results, predictions=predictions)

@@ -24,9 +24,11 @@ def report(runs: tuple[Path, ...], folder: Path) -> None:
     RUNS are folders that `faceid benchmark` wrote, their results.json, or results of the MegaFace devkit
     (cmc_facescrub_megaface_NAME_N_SET.json).
     """
-    from benchmarks.provenance import report_writer
+    from benchmarks.provenance import make_folder, report_writer
     from benchmarks.runs import read_run
 
-    page = report_writer()([read_run(path) for path in runs], folder)
+    found = [read_run(path) for path in runs]
+    make_folder(folder)
+    page = report_writer()(found, folder)
     click.echo(page.absolute())
     say(f"{len(runs)} runs on one page")

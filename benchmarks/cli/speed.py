@@ -22,11 +22,14 @@ def speed(photo_folder: Path | None, folder: Path | None, **engine_settings: Any
 
     Figures mean something only on a machine that does nothing else.
     """
+    from benchmarks.provenance import make_folder
     from benchmarks.speed.measure import measure_speed
     from benchmarks.speed.rows import HEAD, speed_table, write_speed
     from faceid.cli.session import make_engine
     from faceid.photo_list import photos_in
 
+    if folder is not None:
+        make_folder(folder)
     photos = [path for path, reason in photos_in([photo_folder]) if reason is None] if photo_folder else None
     measured = measure_speed(make_engine(**engine_settings), photos, say=say)
     click.echo(tabulate(speed_table(measured), HEAD, "simple", disable_numparse=True))

@@ -8,7 +8,6 @@ score passes, what ISO calls FPIR.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from benchmarks.features import FeatureSet
 from benchmarks.formats.blufr_config import BlufrConfig
 from benchmarks.metrics import roc, tar_at_far
 from benchmarks.protocols.errors import ProtocolError
+from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import verification_row
 from benchmarks.protocols.searches import fnir_fpir_curve, open_set_row, search
 from benchmarks.results import Accuracy, Curve, Curves, Results, VerificationRow
@@ -56,14 +56,11 @@ class Trials:
 def published_trials(config: BlufrConfig, features: FeatureSet) -> Trials:
     """Return the published trials, over the rows of the features whose file names the list has.
 
-    A photo without a feature is left out of its trials, which the notes say. Raises ProtocolError where over half of
-    the photos have none.
+    A photo without a feature is left out of its trials, which the notes say. Raises ProtocolError as `rows_of_photos`,
+    and for a trial that is none: with a person enrolled twice, or probes of the enrolled or of strangers alone.
     """
-    rows = {PurePath(path).stem: row for row, path in enumerate(features.paths.tolist())}
-    at = np.array([rows.get(photo, -1) for photo in config.photos])
+    at = rows_of_photos(features, config.photos)
     missing = int((at < 0).sum())
-    if 2 * missing > len(at):
-        raise ProtocolError(f"{features.source}: {missing} of the {len(at)} photos of BLUFR's list are not in it")
     identity = np.full(len(features), -1)
     identity[at[at >= 0]] = config.labels[at >= 0]
 
@@ -72,7 +69,9 @@ def published_trials(config: BlufrConfig, features: FeatureSet) -> Trials:
         enrolled, lost = (config.labels[gallery[part]] for part in (at[gallery] >= 0, at[gallery] < 0))
         # Without their enrolled photo these people would turn into impostors.
         probes = probes[~np.isin(config.labels[probes], np.setdiff1d(lost, enrolled))]
-        trials.append(Trial(*(at[part][at[part] >= 0] for part in (test, gallery, probes))))
+        trial = Trial(*(at[part][at[part] >= 0] for part in (test, gallery, probes)))
+        _check(trial, identity, features.source)
+        trials.append(trial)
     notes = (f"{missing} photos of the published list have no feature and are left out",) if missing else ()
     return Trials(tuple(trials), identity, "the published ones", notes)
 
@@ -151,6 +150,20 @@ def blufr(features: FeatureSet, trials: Trials, name: str) -> Results:
         curves=curves,
         notes=(*features.notes, *trials.notes),
     )
+
+
+def _check(trial: Trial, identity: Ints, source: str) -> None:
+    enrolled = identity[trial.gallery]
+    if len(np.unique(enrolled)) < len(enrolled):
+        raise ProtocolError("BLUFR enrols each person of a gallery with one photo; the list has more")
+    mated = np.isin(identity[trial.probes], enrolled)
+    if mated.all() or not mated.any():
+        raise ProtocolError(
+            f"{source}: {int(mated.sum())} of a trial's {len(mated)} probes are of enrolled people;"
+            " both kinds are needed"
+        )
+    if len(np.setdiff1d(np.concatenate([trial.gallery, trial.probes]), trial.test)):
+        raise ProtocolError("BLUFR's gallery and probes are parts of the test photos; the list has others")
 
 
 def _verification(

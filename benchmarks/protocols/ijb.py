@@ -19,6 +19,7 @@ from benchmarks.features import FeatureSet
 from benchmarks.formats.ijb_meta import IjbMeta, Subjects
 from benchmarks.metrics import Rule, cmc
 from benchmarks.protocols.errors import ProtocolError
+from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
 from benchmarks.protocols.searches import Searches, fnir_fpir_curve, open_set_row, rank_rate_of, search
 from benchmarks.rates import UnsupportedRate
@@ -70,10 +71,10 @@ def ijb(
 
     `features` are those of the faces, known by their images' file names; `norms` float32 [N] the raw features' lengths,
     which the switch N takes. `rule` is for 1:1 (insightface: nearest; opensphere: interp). A template none of whose
-    faces has a feature is never accepted. Raises ProtocolError where over half of the faces have none, and for
-    a switch whose numbers are missing.
+    faces has a feature is never accepted. Raises ProtocolError as `rows_of_photos`, for a switch whose numbers are
+    missing, and for lists that leave a rate without trials.
     """
-    rows = _rows(features, meta)
+    rows = rows_of_photos(features, [PurePath(image).stem for image in meta.images])
     templates, vectors = template_features(features.features, rows, meta, switches, norms)
     empty = int(np.isnan(vectors[:, 0]).sum())
     lost = int((rows < 0).sum())
@@ -132,19 +133,6 @@ def template_features(
     return templates, vectors.astype(np.float32)
 
 
-def _rows(features: FeatureSet, meta: IjbMeta) -> Ints:
-    """Return for each face of the list its row of the features, -1 for none."""
-    number = {PurePath(path).name: row for row, path in enumerate(features.paths.tolist())}
-    rows = np.array([number.get(PurePath(image).name, -1) for image in meta.images])
-    missing = int((rows < 0).sum())
-    if 2 * missing > len(rows):
-        raise ProtocolError(
-            f"{features.source}: {missing} of the {len(rows)} faces are not in it, the first "
-            f"{meta.images[int(np.argmin(rows))]}"
-        )
-    return rows
-
-
 def _summed(rows: NDArray[np.float64], group: Ints, groups: int) -> NDArray[np.float64]:
     from scipy.sparse import csr_array
 
@@ -168,7 +156,7 @@ def _scored(templates: Ints, vectors: FloatMatrix, meta: IjbMeta) -> ScoredPairs
         (np.ones(int(meta.same.sum())), (first[meta.same], second[meta.same])), shape=(len(templates),) * 2
     )
     person = connected_components(links, directed=False)[1].astype(np.int64)
-    names = templates.astype(str)
+    names = templates.astype(f"U{len(str(templates[-1]))}")  # no longer: a pair each of 15.6 million holds two
     return ScoredPairs(
         np.nan_to_num(scores, nan=-np.inf), meta.same, (names[first], names[second]), (person[first], person[second])
     )
@@ -203,6 +191,12 @@ def _searched(templates: Ints, vectors: FloatMatrix, enrolled: Subjects, probes:
     subjects, first = np.unique(enrolled.subject, return_index=True)
     if len(subjects) < len(enrolled.subject):
         raise ProtocolError("a subject has two templates in one gallery; IJB's galleries have one each")
+    mated = np.isin(probes.subject, subjects)
+    if mated.all() or not mated.any():
+        raise ProtocolError(
+            f"{int(mated.sum())} of the {len(mated)} probes' subjects are enrolled in a gallery; 1:N takes mated and"
+            " non-mated searches of each"
+        )
     return search(
         vectors[_at(templates, enrolled.template[first])],
         subjects,
@@ -268,6 +262,8 @@ def _legacy(
         others = scores[~mate]
         top = min(len(others), max(needed))
         largest = heapq.nlargest(max(needed), [*largest, *np.partition(others, len(others) - top)[-top:].tolist()])
+    if len(largest) < max(needed):
+        raise ProtocolError(f"{len(largest)} impostor pairs are too few: insightface-legacy takes {max(needed)}")
     mate_scores = np.concatenate(mates)
     accuracy = []
     for fpir, count in zip(FPIRS, needed, strict=True):

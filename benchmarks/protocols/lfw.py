@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.features import FeatureSet
 from benchmarks.fold_accuracy import by_every_convention
 from benchmarks.protocols.errors import ProtocolError
+from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
 from benchmarks.results import Results
 from faceid.images import printable
@@ -36,17 +37,12 @@ def lfw(features: FeatureSet, pairs: Pairs, name: str) -> Results:
     """Return the accuracy by each convention (`exact` first) and TAR at FAR of the pairs.
 
     A photo is known by its file's name without the ending (Abel_Pacheco_0001). One that has no feature, because no face
-    was found, makes its pairs count as not accepted. Raises ProtocolError where over half of the photos have none.
+    was found, makes its pairs count as not accepted. Raises ProtocolError as `rows_of_photos`.
     """
-    rows = {PurePath(path).stem: row for row, path in enumerate(features.paths.tolist())}
-    at = [np.array([rows.get(PurePath(photo).name, -1) for photo in side]) for side in (pairs.first, pairs.second)]
     photos = sorted(set(pairs.first + pairs.second))
-    missing = [photo for photo in photos if PurePath(photo).name not in rows]
-    if 2 * len(missing) > len(photos):
-        raise ProtocolError(
-            f"{features.source}: {len(missing)} of the {len(photos)} photos of the pairs are not in it,"
-            f" the first {missing[0]}; were other photos embedded?"
-        )
+    row = dict(zip(photos, rows_of_photos(features, [PurePath(photo).name for photo in photos]).tolist(), strict=True))
+    missing = [photo for photo in photos if row[photo] < 0]
+    at = [np.array([row[photo] for photo in side]) for side in (pairs.first, pairs.second)]
     first, second = (_features(features.features, side) for side in at)
     scores = np.where(np.isnan(first[:, 0] + second[:, 0]), np.float32(-np.inf), canonical_scores(first, second))
     accuracies = by_every_convention(first, second, scores, pairs.same, pairs.fold)
@@ -68,13 +64,16 @@ def lfw(features: FeatureSet, pairs: Pairs, name: str) -> Results:
 def read_pairs(path: Path) -> Pairs:
     """Read LFW's pairs.txt: a line `folds pairs`, then per fold `pairs` mated lines and as many non-mated ones.
 
-    A mated line is `name i j`, a non-mated one `name1 i name2 j`. Raises ProtocolError naming the line that is neither.
+    A mated line is `name i j`, a non-mated one `name1 i name2 j`. Raises ProtocolError naming the line that is neither,
+    and for fewer than two folds.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         folds, pairs = (int(number) for number in lines[0].split())
     except (OSError, ValueError, IndexError) as error:
         raise ProtocolError(f"{printable(path)}: not a list of pairs, which begins with `folds pairs`") from error
+    if folds < 2 or pairs < 1:
+        raise ProtocolError(f"{printable(path)}: {folds} folds of 2 x {pairs} pairs; at least two folds are needed")
     if len(lines) - 1 != folds * pairs * 2:
         raise ProtocolError(
             f"{printable(path)}: {len(lines) - 1} pairs where {folds} folds of 2 x {pairs} are announced"
@@ -96,7 +95,7 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def _photo(name: str, number: str) -> str:
-    return f"{name}/{name}_{int(number):04d}"
+    return f"{name}/{name}_{number.zfill(4)}"
 
 
 def _features(features: FloatMatrix, rows: NDArray[np.int64]) -> FloatMatrix:

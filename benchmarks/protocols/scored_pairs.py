@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.bootstrap import Interval, MatedTrials, NonMatedTrials, accepted_intervals, tail_length
 from benchmarks.features import Strings
 from benchmarks.metrics import OperatingPoint, Rule, eer, roc, tar_at_far
+from benchmarks.protocols.errors import ProtocolError
 from benchmarks.rates import UnsupportedRate
 from benchmarks.results import Curve, Curves, Histogram, Refusal, Results, VerificationRow, WorstError
 from indexer.records import FloatVector
@@ -40,8 +41,14 @@ def add_pair_figures(
 ) -> Results:
     """Return the results with what can be said of any pairs.
 
-    TAR at each FAR (or its refusal), the equal error rate as a note, ROC, DET, histograms and worst errors.
+    TAR at each FAR (or its refusal), the equal error rate as a note, ROC, DET, histograms and worst errors. Raises
+    ProtocolError where all pairs are mated, or none is.
     """
+    if pairs.same.all() or not pairs.same.any():
+        raise ProtocolError(
+            f"{results.protocol}: {int(pairs.same.sum())} of the {len(pairs.same)} pairs are of one person;"
+            " both kinds are needed"
+        )
     mated, non_mated = pairs.scores[pairs.same], pairs.scores[~pairs.same]
     points, refusals = [], []
     for far in fars:

@@ -42,6 +42,7 @@ def verification(pairs: ImagePairs, embed: Embed, name: str) -> Results:
         name=name,
         conventions={
             "accuracy": accuracies[0].convention,
+            "features": "of each image alone; insightface's script adds those of its mirror image",
             "folds": f"{FOLDS} equal runs of {len(scores)} pairs in the file's order",
             "identities": "not in the file: no clustered intervals",
             "threshold": "TAR at FAR: conservative, all non-mated pairs pooled",

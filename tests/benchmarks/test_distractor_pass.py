@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.bfloat16_fold import bfloat16_fold
 from benchmarks.distractor_kernels import THRESHOLDS, canonical_score, settled, sum_error, threshold_index
 from benchmarks.distractor_pass import DistractorError, distractor_pass, mated_pairs
 from indexer.errors import VectorError
@@ -158,3 +160,72 @@ def test_what_cannot_be_is_refused_in_words():
         distractor_pass(probes, pairs, distractors, [10], 1)
     with pytest.raises(VectorError, match="length 2"):
         distractor_pass(probes, pairs, distractors * 2, [9], 1)
+
+
+def both_ways(probes, identity, distractors, sizes, kept, **how):
+    pairs = mated_pairs(probes, identity)
+    exact = distractor_pass(probes, pairs, distractors, sizes, kept, **how)
+    return exact, distractor_pass(probes, pairs, distractors, sizes, kept, fold=bfloat16_fold, **how)
+
+
+def assert_the_same_but_for_the_fixed_thresholds(exact, fast):
+    for one, other in zip(exact, fast, strict=True):
+        assert other.accepted is None
+        for field in ("above", "ties", "best", "best_at", "top_scores", "top_probes", "top_at"):
+            np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
+
+
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_the_fast_pass_finds_the_same_among_duplicates_and_ties(data):
+    rows = st.integers(0, len(PALETTE) - 1)
+    probes = PALETTE[data.draw(st.lists(rows, min_size=1, max_size=9))]
+    distractors = PALETTE[data.draw(st.lists(rows, min_size=1, max_size=80))]
+    identity = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(probes), max_size=len(probes))))
+    masked = np.array(data.draw(st.lists(st.booleans(), min_size=len(distractors), max_size=len(distractors))))
+    assert_the_same_but_for_the_fixed_thresholds(
+        *both_ways(
+            probes,
+            identity,
+            distractors,
+            data.draw(st.lists(st.integers(1, len(distractors)), min_size=1, max_size=3)),
+            data.draw(st.integers(1, 30)),
+            masked=masked,
+            block=data.draw(st.integers(1, 100)),
+            threads=data.draw(st.integers(1, 3)),
+        )
+    )
+
+
+@pytest.mark.parametrize(("dimension", "closeness"), [(16, 0.0), (128, 0.9), (512, 3.0)])
+def test_the_fast_pass_finds_the_same_whether_mates_lie_in_the_crowd_or_above_it(dimension, closeness):
+    random = np.random.default_rng(13)
+    identity = np.arange(60) % 9
+    centres = random.standard_normal((9, dimension))
+    probes = unit(closeness * centres[identity] + random.standard_normal((60, dimension)))
+    exact, fast = both_ways(probes, identity, scattered(14, 3000, dimension), [10, 500, 3000], 400)
+    assert_the_same_but_for_the_fixed_thresholds(exact, fast)
+    assert exact[-1].above.max() > (2000 if closeness == 0 else 0) or closeness > 1
+
+
+def test_the_fast_pass_tells_neighbours_apart_that_bfloat16_cannot():
+    """Distractors that differ in the last bit of a float32, around a mate: bfloat16 takes them all for one."""
+    angle = np.float64(0.7) + np.arange(-40, 41) * 3e-8
+    distractors = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    probes = np.array([[1, 0], [np.cos(0.7), np.sin(0.7)]], np.float32)
+    exact, fast = both_ways(probes, np.zeros(2, np.int64), distractors, [81], 20)
+    assert 0 < exact[0].above[0] < 81
+    assert_the_same_but_for_the_fixed_thresholds(exact, fast)
+
+
+def test_a_processor_whose_bfloat16_is_worse_than_proved_is_found_out(monkeypatch):
+    product = torch.mm
+
+    def coarse(first, second):
+        near = product(first, second)
+        return near + 0.01 if first.dtype == torch.bfloat16 else near
+
+    monkeypatch.setattr(torch, "mm", coarse)
+    probes = scattered(15, 5, 32)
+    with pytest.raises(DistractorError, match="use the exact pass"):
+        both_ways(probes, np.arange(5) % 2, scattered(16, 40, 32), [40], 10)
