@@ -103,7 +103,10 @@ def embed_photos(
 
 @contextmanager
 def _opened(progress: Path) -> Iterator[sqlite3.Connection]:
-    progress.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        progress.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FeatureError(f"{printable(progress.parent)}: cannot be made ({error.strerror})") from error
     try:
         with closing(sqlite3.connect(progress)) as store:
             store.execute("PRAGMA journal_mode = WAL")
@@ -138,7 +141,10 @@ def _require_same_settings(store: sqlite3.Connection, settings: dict[str, Any], 
         with store:
             store.execute("INSERT INTO settings VALUES (?)", [json.dumps(settings)])
         return
-    before = json.loads(row[0])
+    try:
+        before = dict(json.loads(row[0]))
+    except (TypeError, ValueError) as error:
+        raise FeatureError(f"{printable(progress)} is damaged ({error}); delete it to begin again") from error
     changed = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
     if changed:
         differences = ", ".join(f"{key} {before.get(key)} there, {settings.get(key)} now" for key in changed)

@@ -94,6 +94,8 @@ def feature_set(features: NDArray[Any], labels: Strings, paths: Strings, source:
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays; the features are mapped, not copied, where the archive holds them uncompressed."""
+    if not zipfile.is_zipfile(path):
+        raise FeatureError(f"{printable(path)}: not a sound .npz file, which is a zip archive; write it again")
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = {"features", "labels", "paths"} - set(archive.files)
@@ -102,7 +104,9 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             arrays = {key: archive[key] for key in ("labels", "paths", "model") if key in archive.files}
             mapped = _mapped_member(path, "features.npy")
             return {"features": archive["features"] if mapped is None else mapped, **arrays}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError) as error:
+    except FeatureError:
+        raise
+    except Exception as error:  # a damaged archive can end in nearly any error
         raise FeatureError(f"{printable(path)}: not a sound .npz file without pickles ({error})") from error
 
 
@@ -136,10 +140,10 @@ def _mapped_member(path: Path, name: str) -> NDArray[Any] | None:
 
 def _read_npy(path: Path) -> NDArray[Any]:
     try:
-        features: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # Not np.load, which would take a pickle or an archive for one, too.
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a damaged header can end in nearly any error
         raise FeatureError(f"{printable(path)}: not a sound .npy file without pickles ({error})") from error
-    return features
 
 
 def _row_numbers(rows: int) -> Strings:

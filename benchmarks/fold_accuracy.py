@@ -155,7 +155,8 @@ def _count_below(distances: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _cosines(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    cosines: NDArray[np.float64] = np.einsum("ij,ij->i", first, second) / lengths
+    with np.errstate(invalid="ignore"):  # a zero vector has no cosine: NaN
+        cosines: NDArray[np.float64] = np.einsum("ij,ij->i", first, second) / lengths
     return cosines
 
 

@@ -23,7 +23,7 @@ BLOCK_BYTES = 2**20
 
 
 class ReportError(FaceIdError):
-    """A page that cannot be drawn on this machine."""
+    """A page that cannot be drawn on this machine, or a folder that results cannot be written to."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,11 @@ def run_benchmark(
 
     `inputs` and `files` are what was used, each with its role (`probes`, `pairs` ...); they and the time of `measure`
     go into the provenance. `model` is the one that embeds while it measures, where one does. Raises ModelMismatch
-    before anything is measured where two inputs are of different models, ReportError where no page can be drawn.
+    before anything is measured where two inputs are of different models, ReportError where no page can be drawn, or
+    the folder cannot be made.
     """
     write_report = report_writer()
+    make_folder(folder)
     model = model or _only_model(inputs)
     data = [DataUsed(role, Path(one.source).name, one.digest, len(one)) for role, one in inputs]
     data += [_file_used(role, path) for role, path in files]
@@ -76,6 +78,14 @@ def report_writer() -> Callable[[Sequence[tuple[Results, Provenance]], Path], Pa
     except ModuleNotFoundError as error:
         raise ReportError(f"the page of plots needs {error.name}; pip install 'faceid-engine[report]'") from error
     return write_report
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that results go to, before hours are spent on them. Raises ReportError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(f"{printable(folder)}: cannot be made ({error.strerror}); name another folder") from error
 
 
 def run_name(features: FeatureSet) -> str:

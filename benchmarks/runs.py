@@ -15,6 +15,7 @@ def read_run(path: Path) -> tuple[Results, Provenance]:
     """
     if not re.fullmatch(RESULTS_NAME, path.name):
         return read_results(path)
+    results = read_devkit_results(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     data = (DataUsed("devkit results", path.name, digest, 1),)
-    return read_devkit_results(path), Provenance(None, data, {}, 0.0, None, "", "")
+    return results, Provenance(None, data, {}, 0.0, None, "", "")

@@ -52,7 +52,7 @@ def read_config(path: Path) -> BlufrConfig:
         raise BlufrError(f"{printable(path)}: no {', '.join(missing)} in it; give BLUFR's blufr_lfw_config.mat")
     try:
         photos = tuple(PurePath(str(cell.item())).stem for cell in content["imageList"].ravel())
-        labels = content["labels"].ravel().astype(np.int64)
+        labels = _whole(content["labels"])
         test, gallery, probes = (_trials(content[name], len(photos)) for name in NAMES[2:])
     except (ValueError, AttributeError, TypeError) as error:
         raise BlufrError(f"{printable(path)}: not as BLUFR's file is laid out ({error})") from error
@@ -62,8 +62,17 @@ def read_config(path: Path) -> BlufrConfig:
 
 
 def _trials(cells: NDArray[Any], photos: int) -> tuple[Ints, ...]:
-    trials = tuple(np.asarray(cell).ravel().astype(np.int64) - 1 for cell in cells.ravel())
+    trials = tuple(_whole(np.asarray(cell)) - 1 for cell in cells.ravel())
     for trial in trials:
         if not len(trial) or trial.min() < 0 or trial.max() >= photos:
             raise ValueError("an index beyond the list of images")
     return trials
+
+
+def _whole(numbers: NDArray[Any]) -> Ints:
+    """Return numbers (MATLAB's are float64) as int64 [n]; ValueError for what would not stay the same."""
+    with np.errstate(invalid="ignore"):
+        whole: Ints = numbers.ravel().astype(np.int64)
+    if not np.array_equal(whole, numbers.ravel()):
+        raise ValueError("a number that is not whole")
+    return whole

@@ -6,6 +6,8 @@ In one folder (or its `meta`): `ijbc_face_tid_mid.txt` (image, template, medium)
 SUBJECT_ID. NIST's own release has other files.
 """
 
+import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +97,7 @@ def _faces(path: Path) -> tuple[tuple[str, ...], Ints, Ints]:
     images, template, media = [], [], []
     for number, line in _lines(path):
         match line.split():
-            case [image, tid, mid] if tid.isdecimal() and mid.isdecimal():
+            case [image, tid, mid] if _is_number(tid) and _is_number(mid):
                 images.append(image)
                 template.append(int(tid))
                 media.append(int(mid))
@@ -108,7 +110,8 @@ def _faces(path: Path) -> tuple[tuple[str, ...], Ints, Ints]:
 
 def _pairs(path: Path, templates: set[int]) -> tuple[Ints, Ints, NDArray[np.bool_]]:
     try:
-        table = np.loadtxt(path, dtype=np.int64, ndmin=2)  # 15.6 million lines in IJB-C
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # an empty file is refused below
+            table = np.loadtxt(path, dtype=np.int64, ndmin=2)  # 15.6 million lines in IJB-C
     except (OSError, ValueError) as error:
         raise IjbError(f"{printable(path)}: not a list of `template template label` ({error})") from error
     if table.shape[1:] != (3,) or not len(table) or not np.isin(table[:, 2], (0, 1)).all():
@@ -124,9 +127,11 @@ def _detection(path: Path, images: tuple[str, ...]) -> Floats:
     for number, line in _lines(path):
         cells = line.split()
         try:
-            scores[cells[0]] = float(cells[11])
+            scores[cells[0]] = score = float(cells[11])
         except (IndexError, ValueError) as error:
             raise IjbError(f"{printable(path)}, line {number}: not `image`, ten coordinates and a score") from error
+        if not 0 <= score < math.inf:
+            raise IjbError(f"{printable(path)}, line {number}: {cells[11]} is no detector's score, finite and from 0")
     missing = next((image for image in images if image not in scores), None)
     if missing is not None:
         raise IjbError(f"{printable(path)}: no line for {printable(missing)}")
@@ -139,7 +144,7 @@ def _subjects(path: Path) -> Subjects:
         cells = line.split(",")
         if number == 1:  # TEMPLATE_ID,SUBJECT_ID,...
             continue
-        if len(cells) < 2 or not (cells[0].strip().isdecimal() and cells[1].strip().isdecimal()):
+        if len(cells) < 2 or not (_is_number(cells[0].strip()) and _is_number(cells[1].strip())):
             raise IjbError(f"{printable(path)}, line {number}: not `template,subject,...`")
         template, person = int(cells[0]), int(cells[1])
         if subject.setdefault(template, person) != person:
@@ -147,6 +152,10 @@ def _subjects(path: Path) -> Subjects:
     if not subject:
         raise IjbError(f"{printable(path)}: no template in it")
     return Subjects(np.array(list(subject), np.int64), np.array(list(subject.values()), np.int64))
+
+
+def _is_number(cell: str) -> bool:
+    return cell.isdecimal() and len(cell) <= 18  # fits int64
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

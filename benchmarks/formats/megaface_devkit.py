@@ -6,6 +6,7 @@ A feature file is `<photo's relative path><ending>`, such as `4/2/11084833664_0.
 
 import json
 import math
+import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ TYPES: dict[int, np.dtype[np.float32] | np.dtype[np.float64]] = {5: np.dtype("<f
 MATED_PAIRS = 153_634
 # A results file keeps so many points of a CMC; the devkit's have about as many.
 CMC_POINTS = 1000
-RESULTS_NAME = re.compile(r"cmc_.*?_megaface_(?P<algorithm>.*)_(?P<distractors>\d+)_(?P<set>\d+)\.json")
+RESULTS_NAME = re.compile(r"cmc_.*?_megaface_(?P<algorithm>.*)_(?P<distractors>\d{1,15})_(?P<set>\d{1,9})\.json")
 
 
 class DevkitError(FaceIdError):
@@ -124,7 +125,7 @@ def read_photo_list(path: Path) -> PhotoList:
         raise DevkitError(f"{printable(path)}: `id` must name the person of each of the {len(paths)} photos")
     outside = next((name for name in paths if not _inside(name)), None)
     if outside is not None:
-        raise DevkitError(f"{printable(path)}: {printable(outside)} leads out of the folder of features")
+        raise DevkitError(f"{printable(path)}: {outside!r} is no path inside the folder of features")
     return PhotoList(tuple(paths), None if ids is None else tuple(str(name) for name in ids))
 
 
@@ -204,6 +205,10 @@ def _only_ending(root: Path, photo: str) -> str:
 
 def _inside(path: str) -> bool:
     parts = PurePosixPath(path).parts
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # half a surrogate pair: no file has such a name
+        return False
     return bool(parts) and not path.startswith("/") and ".." not in parts and "\0" not in path
 
 

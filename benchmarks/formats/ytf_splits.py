@@ -39,7 +39,7 @@ def read_splits(path: Path) -> VideoPairs:
         if not line.strip():
             continue
         match [cell.strip() for cell in line.split(",")]:
-            case [split, _, one, other, *_, is_same] if split.isdecimal() and int(split) > 0 and is_same in ("0", "1"):
+            case [split, _, one, other, *_, is_same] if _is_split(split) and is_same in ("0", "1"):
                 first.append(one)
                 second.append(other)
                 same.append(is_same == "1")
@@ -49,3 +49,7 @@ def read_splits(path: Path) -> VideoPairs:
     if len(set(fold)) < 2:
         raise SplitsError(f"{printable(path)}: pairs in {len(set(fold))} splits; at least two are needed")
     return VideoPairs(tuple(first), tuple(second), np.array(same), np.array(fold, np.int64))
+
+
+def _is_split(cell: str) -> bool:
+    return cell.isdecimal() and len(cell) < 10 and int(cell) > 0  # fits int64

@@ -159,12 +159,30 @@ def test_whose_enrolled_photo_has_no_feature_is_no_impostor(tmp_path: Path) -> N
     assert features.labels[lost] not in fewer.labels[trials.trials[0].probes]
 
 
+def test_trials_that_break_the_rule_are_refused(tmp_path: Path) -> None:
+    features = made_up()
+    config = read_config(published(tmp_path, features))
+    test, gallery, probes = (lists[0] for lists in (config.test, config.gallery, config.probes))
+    enrolled = np.isin(config.labels[probes], config.labels[gallery])
+    one = replace(config, test=(test,), gallery=(gallery,), probes=(probes,))
+    mate = probes[enrolled][:1]
+    with pytest.raises(ProtocolError, match="with one photo; the list has more"):
+        published_trials(replace(one, gallery=(np.append(gallery, mate),)), features)
+    for kind, count in ((enrolled, enrolled.sum()), (~enrolled, 0)):
+        with pytest.raises(ProtocolError, match=f": {count} of a trial's {kind.sum()} probes are of enrolled people"):
+            published_trials(replace(one, probes=(probes[kind],)), features)
+    with pytest.raises(ProtocolError, match="parts of the test photos"):
+        published_trials(replace(one, test=(test[1:],)), features)
+
+
 def test_a_file_that_is_not_blufrs_is_an_error_that_says_what_is_missing(tmp_path: Path) -> None:
     features = made_up()
     with pytest.raises(BlufrError, match="no galIndex in it"):
         read_config(published(tmp_path, features, galIndex=None))
     with pytest.raises(BlufrError, match="beyond the list"):
         read_config(published(tmp_path, features, galIndex=cells([np.array([[10_000]])])))
+    with pytest.raises(BlufrError, match="not whole"):
+        read_config(published(tmp_path, features, labels=np.full((len(features), 1), np.nan)))
     with pytest.raises(BlufrError, match="differ in length"):
         read_config(published(tmp_path, features, galIndex=cells([np.array([[1]])])))
     (tmp_path / "text.mat").write_text("text" * 100)
@@ -175,5 +193,5 @@ def test_a_file_that_is_not_blufrs_is_an_error_that_says_what_is_missing(tmp_pat
     strange = np.array([f"{n}.jpg" for n in range(len(features))])
     others = feature_set(features.features, features.labels, strange, Path("other.npz"))
     config = read_config(published(tmp_path, features))
-    with pytest.raises(ProtocolError, match=r"(\d+) of the \1 photos of BLUFR's list are not in it"):
+    with pytest.raises(ProtocolError, match=r"(\d+) of the \1 photos of the list are not in it"):
         published_trials(config, others)

@@ -314,6 +314,20 @@ def test_without_the_libraries_of_the_page_nothing_is_measured_and_the_error_say
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_measured(
+    run: Run, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.protocols.lfw.lfw", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("benchmarks.speed.measure.measure_speed", lambda *_, **__: pytest.fail("measured"))
+    faces.save(tmp_path / "f.npz")
+    (tmp_path / "file").write_text("no folder")
+    pairs = pairs_file(tmp_path / "pairs.txt")
+    for command in (("lfw", "f.npz", "--pairs", pairs), ("speed",)):
+        done = run("benchmark", *command, "-o", "file/out")
+        assert (done.code, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert "file/out: cannot be made" in done.stderr
+
+
 @pytest.mark.usefixtures("without_page")
 def test_lfw_takes_photos_and_embeds_them_once(
     run: Run,

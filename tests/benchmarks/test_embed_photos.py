@@ -3,6 +3,8 @@
 import csv
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,6 +161,15 @@ def test_when_no_photo_has_a_face_nothing_is_written_but_the_reasons(tmp_path: P
 def test_a_damaged_record_is_not_trusted(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "f.npz.progress").write_bytes(b"not a database" * 100)
     with pytest.raises(FeatureError, match=r"f\.npz\.progress: .* delete it to begin again"):
+        embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("record", ["no json", "[1]", "7"])
+def test_a_record_whose_settings_are_damaged_is_not_trusted(folder: Path, tmp_path: Path, record: str) -> None:
+    embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), tmp_path / "f.npz")
+    with closing(sqlite3.connect(tmp_path / "f.npz.progress")) as store, store:
+        store.execute("UPDATE settings SET record = ?", [record])
+    with pytest.raises(FeatureError, match=r"f\.npz\.progress is damaged .* delete it to begin again"):
         embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), tmp_path / "f.npz")
 
 

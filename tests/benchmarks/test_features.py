@@ -1,3 +1,5 @@
+import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -117,10 +119,21 @@ def broken_files(folder: Path) -> dict[str, Path]:
     np.save(folder / "long.npy", unit_rows(4, 4))
     (folder / "long.npy").write_bytes((folder / "long.npy").read_bytes()[:-1])
     (folder / "faces.txt").write_text("1 2 3")
+    np.save(folder / "array.npy", good["features"])
+    (folder / "array.npy").rename(folder / "array.npz")
+    np.savez(folder / "archive.npz", **good)
+    (folder / "archive.npz").rename(folder / "archive.npy")
+    (folder / "text.npz").write_text("1 2 3")
+    with zipfile.ZipFile(folder / "no_ending.npz", "w") as archive:
+        for name, array in good.items():
+            buffer = BytesIO()
+            np.save(buffer, array)
+            archive.writestr(name, buffer.getvalue())
     np.save(folder / "empty.npy", np.empty((0, 4), np.float32))
     return {
         **files,
         **{name: folder / name for name in ("torn.npz", "text.npy", "long.npy", "faces.txt", "empty.npy", "none.npz")},
+        **{name: folder / name for name in ("array.npz", "archive.npy", "text.npz", "no_ending.npz")},
     }
 
 
@@ -138,6 +151,10 @@ def broken_files(folder: Path) -> dict[str, Path]:
         ("faces.txt", "ends in .npz"),
         ("empty.npy", r"not \[0, 4\]"),
         ("none.npz", "no such feature file"),
+        ("array.npz", "not a sound .npz"),
+        ("archive.npy", "not a sound .npy"),
+        ("text.npz", r"not a sound \.npz file, which is a zip archive"),
+        ("no_ending.npz", "not a sound .npz"),
     ],
 )
 def test_a_file_that_is_no_feature_file_is_refused_by_name(tmp_path: Path, which: str, says: str) -> None:

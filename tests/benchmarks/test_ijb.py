@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.features import FeatureSet, feature_set
-from benchmarks.formats.ijb_meta import IjbError, IjbMeta, read_meta
+from benchmarks.formats.ijb_meta import IjbError, IjbMeta, Subjects, read_meta
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.ijb import Switches, ijb, template_features
 
@@ -198,7 +198,7 @@ def test_a_template_without_a_face_is_a_miss_and_no_alarm(tree: Path) -> None:
     assert (results.open_set[1].false_alarms, results.open_set[1].non_mated_searches) == (4, 40)
     assert results.open_set[1].threshold == pytest.approx(0.34)
     few = feature_set(features.features[:50], features.labels[:50], features.paths[:50], Path("ijbc.npz"))
-    with pytest.raises(ProtocolError, match="112 of the 162 faces"):
+    with pytest.raises(ProtocolError, match="112 of the 162 photos of the list"):
         ijb(few, meta, "net", PLAIN)
 
 
@@ -217,11 +217,15 @@ def test_without_lists_for_searches_there_is_one_to_one_alone(tree: Path) -> Non
     [
         ("face_tid_mid.txt", "x.jpg 1", "line 163: not `image template medium`"),
         ("name_5pts_score.txt", "x.jpg 1 2 3", "line 163: not `image`, ten coordinates"),
+        ("face_tid_mid.txt", f"x.jpg {10**19} 1", "line 163: not `image template medium`"),
+        ("name_5pts_score.txt", "x.jpg" + 10 * " 1" + " nan", "line 163: nan is no detector's score"),
+        ("name_5pts_score.txt", "x.jpg" + 10 * " 1" + " -0.5", "line 163: -0.5 is no detector's score"),
         ("template_pair_label.txt", "1000 2000 2", "label 0 or 1"),
         ("template_pair_label.txt", "1000 2000", "template_pair_label"),
         ("template_pair_label.txt", "1000 9999 0", "template 9999 has no face"),
         ("1N_gallery_G1.csv", "1000,5,x", "template 1000 is of two subjects"),
         ("1N_probe_mixed.csv", "one,5", "not `template,subject"),
+        ("1N_probe_mixed.csv", f"{10**19},5", "not `template,subject"),
     ],
 )
 def test_a_line_that_is_wrong_is_named(tree: Path, file: str, line: str, says: str) -> None:
@@ -238,3 +242,23 @@ def test_a_folder_without_the_lists_and_one_with_half_of_them_are_errors(tree: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(IjbError, match="0 files"):
         read_meta(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(("subjects", "mated"), [(range(HALF), 40), (range(HALF, 80), 0)])
+def test_a_gallery_that_knows_all_probes_or_none_has_no_open_set_figures(
+    tree: Path, subjects: range, mated: int
+) -> None:
+    meta = read_meta(tree)
+    assert meta.probes is not None
+    chosen = np.isin(meta.probes.subject, subjects)
+    few = replace(meta, probes=Subjects(meta.probes.template[chosen], meta.probes.subject[chosen]))
+    with pytest.raises(ProtocolError, match=f"^{mated} of the 40 probes' subjects are enrolled"):
+        ijb(tree_features(meta), few, "net", PLAIN)
+
+
+def test_the_legacy_variant_says_when_it_lacks_impostor_pairs(tree: Path) -> None:
+    meta = read_meta(tree)
+    one = Subjects(np.array([1000]), np.array([0]))
+    alone = replace(meta, galleries={"G1": one, "G2": one}, probes=Subjects(np.array([2000]), np.array([0])))
+    with pytest.raises(ProtocolError, match="0 impostor pairs are too few"):
+        ijb(tree_features(meta), alone, "net", PLAIN, legacy=True)

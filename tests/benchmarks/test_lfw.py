@@ -22,11 +22,18 @@ def test_the_official_list_has_ten_folds_of_300_and_300(shared: Path) -> None:
 
 
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path) -> None:
-    (tmp_path / "pairs.txt").write_text("1\t1\nAnn\t1\t2\nAnn 1 Bob 1\n")
+    (tmp_path / "pairs.txt").write_text("2\t1\nAnn\t1\t2\nAnn 1 Bob 1\n" + "Ann\t1\t2\n" * 2)
     with pytest.raises(ProtocolError, match="line 3"):
         read_pairs(tmp_path / "pairs.txt")
-    (tmp_path / "pairs.txt").write_text("1\t2\nAnn\t1\t2\n")
-    with pytest.raises(ProtocolError, match="1 pairs where 1 folds of 2 x 2"):
+    (tmp_path / "pairs.txt").write_text("2\t2\nAnn\t1\t2\n")
+    with pytest.raises(ProtocolError, match="1 pairs where 2 folds of 2 x 2"):
+        read_pairs(tmp_path / "pairs.txt")
+
+
+@pytest.mark.parametrize("text", ["0\t0\n", "1\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\n", "-2\t-1\n" + "Ann\t1\t2\n" * 4])
+def test_without_other_folds_there_is_no_threshold_and_the_list_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pairs.txt").write_text(text)
+    with pytest.raises(ProtocolError, match="at least two folds"):
         read_pairs(tmp_path / "pairs.txt")
 
 
@@ -52,11 +59,11 @@ def test_two_folds_worked_out_by_hand(tmp_path: Path) -> None:
     )
     results = lfw(features, read_pairs(tmp_path / "pairs.txt"), "net")
     exact = results.accuracy[0]
-    # Fold 1 is scored at a threshold of fold 2: none is better than accepting nothing or all of 0.6 and up, below 0.6
-    # or above 0.96, whose mean lies between 0.6 and 0.96; Ann's 0.8 then is above or below it.
     assert exact.convention.startswith("exact")
-    # Fold 2 is scored at fold 1's threshold, half way from 0 to 0.8: Bob's pair is right, Cy is accepted.
-    assert exact.folds[1] == 0.5
+    # Fold 1 is scored at a threshold of fold 2, where accepting all or nothing is best. The later of the two is taken,
+    # above 0.96, at which Ann's pair is missed. Fold 2 is scored at fold 1's threshold, half way from 0 to 0.8: Bob's
+    # pair is right, Cy is accepted.
+    assert exact.folds == (0.5, 0.5)
     assert [one.convention.split(":")[0] for one in results.accuracy] == [
         "exact",
         "SphereFace",

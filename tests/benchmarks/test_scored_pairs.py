@@ -1,10 +1,13 @@
 """What is said of any pairs: TAR at FAR with both intervals, what is refused, histograms, worst errors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.bootstrap import MatedTrials, NonMatedTrials, accepted_intervals
 from benchmarks.protocols import scored_pairs
+from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
 from benchmarks.results import Results
 
@@ -42,6 +45,13 @@ def test_the_clustered_interval_is_that_of_all_pairs_and_their_people() -> None:
     )
     assert (row.tar.ci95_clustered,) == expected
     assert (row.impostor_trials, row.tar.trials) == (1710, 60)
+
+
+def test_pairs_of_one_kind_alone_are_refused() -> None:
+    one = pairs()
+    for same, count in ((np.ones_like(one.same), 1770), (np.zeros_like(one.same), 0)):
+        with pytest.raises(ProtocolError, match=f"pairs: {count} of the 1770 pairs are of one person"):
+            add_pair_figures(EMPTY, replace(one, same=same), [0.01])
 
 
 def test_another_rule_and_unknown_people_have_no_clustered_interval() -> None:

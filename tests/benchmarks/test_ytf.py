@@ -42,7 +42,14 @@ def test_a_list_with_and_without_further_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["1, 1, Ann/0, Ann/3", "x, 1, Ann/0, Ann/3, 1", "1, 1, Ann/0, Ann/3, same", "0, 1, A/0, B/1, 1"]
+    "line",
+    [
+        "1, 1, Ann/0, Ann/3",
+        "x, 1, Ann/0, Ann/3, 1",
+        "1, 1, Ann/0, Ann/3, same",
+        "0, 1, A/0, B/1, 1",
+        f"{10**19}, 1, A/0, B/1, 1",
+    ],
 )
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(SplitsError, match="line 3"):
