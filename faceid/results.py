@@ -44,7 +44,9 @@ class Answer:
     """The answer for one face of one photo, or for a photo without a usable face.
 
     `similarity` is the best candidate's, in [-1, 1], whatever the decision; `box` is x, y, w, h in pixels of the
-    upright photo; `quality` is in [0, 1].
+    upright photo; `quality` is in [0, 1]. What is proved about the search is in `exact_decision` and
+    `exact_candidates` (`indexer.records.SearchResult`); None where nobody was searched for. `probability` that the best
+    candidate is the person, 0..1, if enrolled people and strangers come as often; None where it was not calibrated.
     """
 
     path: Path
@@ -59,6 +61,9 @@ class Answer:
     candidates: tuple[Candidate, ...] = ()
     reason_codes: tuple[str, ...] = ()
     message: str | None = None
+    exact_decision: bool | None = None
+    exact_candidates: bool | None = None
+    probability: float | None = None
 
     @property
     def source(self) -> str:
@@ -95,6 +100,9 @@ class Answer:
             "reason_codes": list(self.reason_codes),
             "model": self.model,
             "gallery_revision": self.gallery_revision,
+            "exact_decision": self.exact_decision,
+            "exact_candidates": self.exact_candidates,
+            "probability": None if self.probability is None else round(self.probability, 4),
         }
 
 

@@ -1,9 +1,12 @@
 """Where a threshold comes from: the gallery's own calibration first, then the model's table; and how both are made."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from faceid import model_zoo
 from faceid.detection import FacePolicy
@@ -23,6 +26,9 @@ from indexer.calibration import (
 from indexer.decision import Calibration, Kind, Target, Threshold, choose_threshold
 from indexer.errors import CalibrationError
 from indexer.gallery import Gallery
+from indexer.held_out import HeldOut, held_out
+from indexer.known_searches import both, enrolled_as_strangers, mated_searches, probability_of, stranger_searches
+from indexer.records import Ids
 
 # Gallery sizes at which a model's table is measured, as far as the photos reach; each leaves strangers to search with.
 MODEL_GALLERY_SIZES = (30, 100, 300, 1000, 3000, 10_000)
@@ -30,10 +36,14 @@ MODEL_GALLERY_SIZES = (30, 100, 300, 1000, 3000, 10_000)
 
 @dataclass(frozen=True)
 class GalleryCalibration:
-    """What calibrating a gallery left out: photos without a face, and people who may be enrolled twice."""
+    """What calibrating a gallery left out: photos without a face, and people who may be enrolled twice.
+
+    `check`, where rates to check were given, says what the thresholds are worth on people who did not set them.
+    """
 
     failures: tuple[PhotoFaces, ...] = ()
     suspected_duplicates: tuple[SuspectedDuplicate, ...] = ()
+    check: HeldOut | None = None
 
 
 def identification_threshold(model: Model, gallery: Gallery, fpir: float) -> Threshold:
@@ -61,24 +71,36 @@ def verification_threshold(model: Model, gallery: Gallery | None, far: float) ->
 
 
 def calibrate_gallery(
-    engine: FaceEngine, gallery: Gallery, strangers: Iterable[tuple[Path, str | None]] | None, *, faces: FacePolicy
+    engine: FaceEngine,
+    gallery: Gallery,
+    strangers: Iterable[tuple[Path, str | None]] | None,
+    *,
+    faces: FacePolicy,
+    checked_fpirs: Sequence[float] = (),
 ) -> GalleryCalibration:
     """Measure the gallery's non-mated scores and keep them in it: for FPIR, and for FAR between its people.
 
     `strangers` are photos of people who are not enrolled, as `photos_in` lists them; each face is one non-mated
-    search. Without them everybody is searched among all the others. Raises CalibrationError where that is too little.
+    search. Without them everybody is searched among all the others. Where enough people have several templates, the
+    law of a match's probability is kept too. Raises CalibrationError where there is too little for an FPIR.
     """
     precision = engine.pipeline.embedder.precision
     if strangers is None:
         fpir, duplicates = calibrate_from_gallery(gallery, precision=precision)
         outcome = GalleryCalibration(suspected_duplicates=tuple(duplicates))
+        twice = [identity for pair in duplicates for identity in (pair.first_id, pair.second_id)]
+        non_mated = enrolled_as_strangers(gallery, np.array(twice, np.int64))
     else:
         features = engine.embed((PersonPhoto(path, "", reason_code=reason) for path, reason in strangers), faces=faces)
         data = f"{len(features.paths)} faces of strangers"
         fpir = calibrate_from_strangers(gallery, features.vectors, data=data, precision=precision)
         outcome = GalleryCalibration(failures=features.failures)
+        non_mated = stranger_searches(gallery, features.vectors, _persons(features.paths))
+    searches = both(mated_searches(gallery), non_mated)
+    with suppress(CalibrationError):  # too few people with several templates: an FPIR needs none
+        fpir = replace(fpir, probability=probability_of(searches))
     gallery.save_calibrations([fpir, *_pairs_of_gallery(gallery, outcome.suspected_duplicates, precision)])
-    return outcome
+    return replace(outcome, check=held_out(searches, gallery.size, checked_fpirs) if checked_fpirs else None)
 
 
 def calibrate_model_from_photos(
@@ -142,6 +164,13 @@ def _supported(
         except CalibrationError as error:
             refusal = str(error)
     raise CalibrationError(f"{refusal}; {advice}")
+
+
+def _persons(paths: Sequence[str]) -> Ids:
+    """Return the number of the person on each photo of a stranger: a folder is a person, a single one holds many."""
+    folders = [str(Path(path).parent) for path in paths]
+    names = folders if len(set(folders)) > 1 else paths
+    return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
 
 
 def _pairs_of_gallery(

@@ -111,7 +111,7 @@ def calibrate_model(
         order = np.random.default_rng(seed).permutation(len(people))
         index = VectorIndex(people.shape[1])
         index.add(np.arange(size), people[order[:size]])
-        best = index.search(people[order[size:]], 1)[1][:, 0]
+        best = index.search(people[order[size:]], 1).scores[:, 0]
         tail = _upper_tail(best)
         table.append(Calibration("fpir", tail, len(best), size, 1.0, "max", model_digest, precision, data, _today()))
     far = calibrate_pairs(vectors, labels, model_digest=model_digest, data=data, precision=precision)
@@ -121,8 +121,8 @@ def calibrate_model(
 def _searches(gallery: Gallery, vectors: FloatMatrix, k: int) -> Iterator[tuple[Ids, FloatMatrix]]:
     for start in range(0, len(vectors), _SEARCHES_AT_ONCE):
         answers = gallery.search(vectors[start : start + _SEARCHES_AT_ONCE], k)
-        ids = np.array([[one.id for one in answer] for answer in answers], np.int64)
-        yield ids, np.array([[one.similarity for one in answer] for answer in answers], np.float32)
+        ids = np.array([[one.id for one in answer.candidates] for answer in answers], np.int64)
+        yield ids, np.array([[one.similarity for one in answer.candidates] for answer in answers], np.float32)
 
 
 def _fpir(gallery: Gallery, scores: FloatVector, size: int, data: str, precision: str) -> Calibration:

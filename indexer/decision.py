@@ -10,7 +10,19 @@ import numpy as np
 
 from indexer.errors import CalibrationError
 from indexer.intervals import wilson
+from indexer.match_probability import MatchProbability
 from indexer.records import FloatVector
+from indexer.tail import (
+    MIN_EXCEEDANCES,
+    SHARE,
+    UpperTail,
+    any_of,
+    fit_tail,
+    resample_tail,
+    tail_interval,
+    tail_probability,
+    tail_quantile,
+)
 
 MAX_STORED = 65_536
 """Scores kept of one sample: enough for a FAR of 1e-4 from 6e8 pairs, and 256 KiB."""
@@ -20,6 +32,10 @@ RULE_OF_THREE = 3
 
 SAME_SIZE = 0.10
 """Galleries within this share of the calibrated size count as measured; others are extrapolated."""
+
+FORETOLD_EVENTS = 0.3
+"""Events in the trials below which a fitted tail is not asked: a tenth of what the rule of three asks for. On faces it
+then held the rate within a factor of four; rarer ones rest on the law alone."""
 
 Target = Literal["fpir", "far"]
 Kind = Literal["gallery", "model", "user"]
@@ -31,6 +47,7 @@ class Calibration:
 
     `scores` float32 [m], largest first, is the upper tail (m <= MAX_STORED) of `trials` scores. For 'fpir' a score
     is the best of one non-mated search against `gallery_size` identities; for 'far' it is one pair of two people.
+    `probability` is fitted to mated and non-mated searches of the same gallery, where both were at hand.
     """
 
     target: Target
@@ -43,6 +60,7 @@ class Calibration:
     precision: str
     data: str
     date: str
+    probability: MatchProbability | None = None
 
     def __post_init__(self) -> None:
         if self.scores.dtype != np.float32 or self.scores.ndim != 1 or len(self.scores) > self.trials:
@@ -55,6 +73,8 @@ class Calibration:
     def to_record(self) -> dict[str, Any]:
         """Return JSON-able values; scores as base64 of little-endian float32, so that none is rounded."""
         record = asdict(self)
+        if self.probability is None:  # as programs wrote it that knew none
+            del record["probability"]
         record["scores"] = base64.b64encode(self.scores.astype("<f4").tobytes()).decode("ascii")
         return record
 
@@ -63,7 +83,9 @@ class Calibration:
         """Return the inverse of to_record; raises CalibrationError for anything else."""
         try:
             scores = np.frombuffer(base64.b64decode(record["scores"], validate=True), "<f4").astype(np.float32)
-            return cls(**{**record, "scores": scores})
+            law = record.get("probability")
+            probability = None if law is None else MatchProbability(**law)
+            return cls(**{**record, "scores": scores, "probability": probability})
         except (KeyError, TypeError, ValueError) as error:
             raise CalibrationError(f"not a calibration record: {error}") from error
 
@@ -72,8 +94,9 @@ class Calibration:
 class Threshold:
     """A similarity to accept at (>=), and where it comes from.
 
-    `gallery_size` is the N it is meant for, `measured_at` the N that was searched when it was measured; `ci95` is
-    the 95 % interval of the rate at this threshold (Wilson; naive where searches share people).
+    `gallery_size` is the N it is meant for, `measured_at` the N that was searched when it was measured. `measured` is
+    false where the rate was not counted at that N but extrapolated. `ci95` is the 95 % interval of the rate at this
+    threshold (Wilson of counts, bootstrap of a fitted tail; naive where searches share people).
     """
 
     value: float
@@ -122,9 +145,11 @@ def choose_threshold(
 ) -> Threshold:
     """Return the threshold for a rate of `value`, from the calibration that was measured nearest to `gallery_size`.
 
-    An FPIR f at N follows from a sample at N0 with f0 = 1 - (1 - f)^(N0/N), as if identities alarmed independently;
-    it counts as measured within 10 % of N0. Raises CalibrationError where there is no calibration, where the trials
-    cannot support the rate (fewer than 3 / f0), or where the stored tail ends before it.
+    Within 10 % of the size N0 of the sample, a rate that the trials support (3 / f of them) is counted. Every other
+    FPIR f at N is extrapolated: it follows from the sample's f0 = 1 - (1 - f)^(N0/N), as if identities alarmed
+    independently, and the score of f0 from a generalized Pareto tail of the best scores (`indexer.tail`), or from
+    counting where f0 lies in their bulk. Raises CalibrationError where there is no calibration, where trials cannot
+    support a FAR, or an FPIR even by the tail (FORETOLD_EVENTS), and where the stored scores end before the rate.
     """
     if not 0 < value < 1:
         raise CalibrationError(f"the target {target.upper()} {value:g} must lie between 0 and 1")
@@ -139,17 +164,19 @@ def choose_threshold(
         source = max(fitting, key=lambda calibration: _fitness(calibration, size))
         ratio = _size(source) / size
     rate = _rescale(value, ratio)
-    if source.trials * rate < RULE_OF_THREE * (1 - 1e-12):
+    supported = source.trials * rate >= RULE_OF_THREE * (1 - 1e-12)
+    same_size = size is None or abs(size - _size(source)) <= SAME_SIZE * _size(source)
+    tail = None if target == "far" or (supported and same_size) else _tail_for(source, rate)
+    if tail is None and not supported:
         raise CalibrationError(_too_few(source, target, value, size, math.ceil(RULE_OF_THREE / rate)))
-    threshold = threshold_at(source.scores, source.trials, rate)
-    alarms = int((source.scores >= threshold).sum())
-    low, high = wilson(alarms, source.trials)
+    threshold = threshold_at(source.scores, source.trials, rate) if tail is None else tail_quantile(tail, rate)
+    low, high = _counted_interval(source, threshold) if tail is None else _foretold_interval(source, tail, threshold)
     return Threshold(
         value=threshold,
         kind=kind,
         target=target,
         target_value=value,
-        measured=size is None or abs(size - _size(source)) <= SAME_SIZE * _size(source),
+        measured=supported and same_size,
         trials=source.trials,
         ci95=(_rescale(low, 1 / ratio), _rescale(high, 1 / ratio)),
         gallery_size=size,
@@ -157,6 +184,38 @@ def choose_threshold(
         measured_at=source.gallery_size,
         data=source.data,
     )
+
+
+def choose_probability(calibrations: Sequence[Calibration], gallery_size: int) -> MatchProbability | None:
+    """Return the latest law of a match's probability that holds for this gallery; None where none was fitted.
+
+    It changes with the size, so that it holds within 10 % of the size that was searched.
+    """
+    laws = [
+        (calibration.date, calibration.probability)
+        for calibration in reversed(calibrations)
+        if calibration.probability is not None
+        and abs(gallery_size - _size(calibration)) <= SAME_SIZE * _size(calibration)
+    ]
+    return max(laws, key=lambda law: law[0])[1] if laws else None
+
+
+def _tail_for(source: Calibration, rate: float) -> UpperTail | None:
+    """Return the tail of the best scores if it reaches down to this rate; None where counting must do."""
+    count = min(round(SHARE * source.trials), len(source.scores) - 1)
+    if count < MIN_EXCEEDANCES or rate > count / source.trials or source.trials * rate < FORETOLD_EVENTS * (1 - 1e-12):
+        return None
+    if source.scores[0] == source.scores[count - 1]:  # copies of one score have no shape
+        return None
+    return fit_tail(source.scores, source.trials, count)
+
+
+def _counted_interval(source: Calibration, threshold: float) -> tuple[float, float]:
+    return wilson(int((source.scores >= threshold).sum()), source.trials)
+
+
+def _foretold_interval(source: Calibration, tail: UpperTail, threshold: float) -> tuple[float, float]:
+    return tail_interval(resample_tail(source.scores, tail), lambda drawn: float(tail_probability(drawn, threshold)))
 
 
 def _size(calibration: Calibration) -> int:
@@ -171,7 +230,7 @@ def _fitness(calibration: Calibration, size: int) -> tuple[float, int, str]:
 
 def _rescale(rate: float, ratio: float) -> float:
     """1 - (1 - rate)^ratio without losing small rates."""
-    return 1.0 if rate >= 1 else -math.expm1(ratio * math.log1p(-rate))
+    return float(any_of(np.float64(rate), ratio))
 
 
 def _too_few(source: Calibration, target: Target, value: float, size: int | None, needed: int) -> str:

@@ -30,11 +30,18 @@ FARS = (1e-2, 1e-3, 1e-4)
     multiple=True,
     help="Rates to show (default 0.1, 0.01, 0.003); others follow from the same measurement.",
 )
+@click.option(
+    "--report",
+    "report_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Draw here what thresholds and probabilities are worth on people who did not set them (extra `report`).",
+)
 @output_option
 def calibrate(
     gallery_path: Path,
     strangers: tuple[Path, ...],
     fpirs: tuple[float, ...],
+    report_dir: Path | None,
     faces: Any,
     output: str | None,
     **engine_settings: Any,
@@ -47,7 +54,8 @@ def calibrate(
 
     with open_with_engine(gallery_path, writable=True, **engine_settings) as (engine, gallery):
         photos = progress(photos_in(strangers), "strangers") if strangers else None
-        outcome = calibrate_gallery(engine, gallery, photos, faces=faces)
+        checked = (fpirs or FPIRS) if report_dir else ()
+        outcome = calibrate_gallery(engine, gallery, photos, faces=faces, checked_fpirs=checked)
         for failure in outcome.failures:
             say(explain(failure))
         for pair in outcome.suspected_duplicates:
@@ -55,6 +63,11 @@ def calibrate(
                 f"Left out, perhaps one person: ids {pair.first_id} and {pair.second_id}, similarity "
                 f"{pair.similarity:.3f}; look with `faceid gallery show`, join with `faceid gallery merge`"
             )
+        if report_dir and outcome.check:
+            from faceid.calibration_report import write_calibration_report
+
+            picture, numbers = write_calibration_report(outcome.check, report_dir)
+            say(f"Checked on held-out people: {picture}, {numbers}")
         rows = gallery_rows(engine.model, gallery, fpirs or FPIRS, FARS)
     write_records(rows, output, dict, table_row)
 

@@ -56,10 +56,10 @@ def test_a_threshold_from_strangers_alarms_as_often_as_promised(crowd):
     measured = calibrate_from_strangers(crowd, STRANGERS, data="strangers")
     threshold = choose_threshold([measured], "fpir", 0.02, crowd.size, "gallery")
     assert threshold.measured
-    alarms = [answer[0].similarity >= threshold.value for answer in crowd.search(STRANGERS, 1)]
+    alarms = [answer.candidates[0].similarity >= threshold.value for answer in crowd.search(STRANGERS, 1)]
     assert sum(alarms) == 14
     fresh = crowd.search(unit_vectors(20_000, seed=5), 1)
-    rate = np.mean([answer[0].similarity >= threshold.value for answer in fresh])
+    rate = np.mean([answer.candidates[0].similarity >= threshold.value for answer in fresh])
     low, high = wilson(14, 700, 0.999)
     assert low < rate < high
 

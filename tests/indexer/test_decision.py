@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from indexer.decision import Calibration, choose_threshold, decide, threshold_at, user_threshold
 from indexer.errors import CalibrationError
@@ -57,12 +58,32 @@ def test_at_the_measured_size_the_row_is_measured_with_its_interval():
 
 
 def test_at_twice_the_size_half_the_rate_is_allowed_and_the_row_says_extrapolated():
-    # f0 = 1 - 0.98^(1/2) = 0.010051: ten alarms of 1000.
+    # f0 = 1 - 0.98^(1/2) = 0.010051; the law of evenly spread scores gives it at 1 - f0.
     threshold = choose_threshold([calibration(LADDER)], "fpir", 0.02, 2000, "model")
     assert not threshold.measured
-    assert threshold.value == float(np.nextafter(np.float32(0.99), np.float32(1)))
-    low, high = wilson(10, 1000)
-    assert threshold.ci95 == pytest.approx((1 - (1 - low) ** 2, 1 - (1 - high) ** 2))
+    assert threshold.value == pytest.approx(1 - 0.010051, abs=0.002)
+    assert threshold.ci95[0] < 0.02 < threshold.ci95[1]
+
+
+def test_a_smaller_gallery_takes_its_threshold_from_the_bulk_by_counting():
+    # f0 = 1 - 0.95^(1000/400) = 0.1203 is no tail any more: 120 of 1000 may alarm.
+    threshold = choose_threshold([calibration(LADDER)], "fpir", 0.05, 400, "model")
+    assert not threshold.measured
+    assert threshold.value == float(np.nextafter(np.float32(0.88), np.float32(1)))
+    low, high = wilson(120, 1000)
+    assert threshold.ci95 == pytest.approx((1 - (1 - low) ** 0.4, 1 - (1 - high) ** 0.4))
+
+
+def test_too_few_searches_for_a_tail_are_counted_with_the_rescaled_rate():
+    # f0 = 1 - 0.95^(1/2) = 0.0253 of 250 searches at twice the size: six alarms.
+    few = calibration(np.arange(1, 251) / 250)
+    assert choose_threshold([few], "fpir", 0.05, 2000, "model").value == pytest.approx(244 / 250, abs=1e-6)
+
+
+def test_scores_that_are_all_the_same_have_no_tail_and_are_counted():
+    same = calibration(np.full(1000, 0.5))
+    threshold = choose_threshold([same], "fpir", 0.02, 2000, "model")
+    assert threshold.value == float(np.nextafter(np.float32(0.5), np.float32(1)))
 
 
 @pytest.mark.parametrize(("size", "measured"), [(900, True), (1100, True), (1101, False), (899, False)])
@@ -70,12 +91,31 @@ def test_ten_percent_is_as_good_as_the_same_size(size, measured):
     assert choose_threshold([calibration(LADDER)], "fpir", 0.05, size, "gallery").measured is measured
 
 
-def test_a_target_below_three_events_is_refused_with_the_number_needed():
-    with pytest.raises(CalibrationError, match=r"FPIR 0\.001 at 1000 .* 1000 non-mated searches .* needs 3000"):
-        choose_threshold([calibration(LADDER)], "fpir", 0.001, 1000, "gallery")
-    assert choose_threshold([calibration(LADDER)], "fpir", 0.003, 1000, "gallery").trials == 1000
+def test_a_rate_below_three_events_is_foretold_and_a_tenth_of_that_refused_with_the_number_needed():
+    counted = choose_threshold([calibration(LADDER)], "fpir", 0.003, 1000, "gallery")
+    assert counted.measured
+    foretold = choose_threshold([calibration(LADDER)], "fpir", 0.0005, 1000, "gallery")
+    assert not foretold.measured
+    assert foretold.value == pytest.approx(0.9995, abs=0.002)
+    assert foretold.ci95[0] < 0.0005 < foretold.ci95[1]
+    with pytest.raises(CalibrationError, match=r"FPIR 0\.0002 at 1000 .* 1000 non-mated searches .* needs 15000"):
+        choose_threshold([calibration(LADDER)], "fpir", 0.0002, 1000, "gallery")
     with pytest.raises(CalibrationError, match="needs"):
-        choose_threshold([calibration(LADDER)], "fpir", 0.003, 2000, "gallery")
+        choose_threshold([calibration(LADDER)], "fpir", 0.003, 20_000, "gallery")
+
+
+def test_the_tail_keeps_its_promise_on_searches_of_a_gallery_ten_times_as_large():
+    # Best of N scores of one law: known exactly. A hundred calibrations from 1,000 searches at N0 = 1,000.
+    random = np.random.default_rng(7)
+    achieved = []
+    for _ in range(100):
+        best = norm.isf(-np.expm1(np.log(random.random(1000)) / 1000))
+        threshold = choose_threshold([calibration(best)], "fpir", 0.01, 10_000, "model")
+        assert not threshold.measured
+        achieved.append(-np.expm1(10_000 * np.log1p(-norm.sf(threshold.value))))
+    assert np.median(achieved) == pytest.approx(0.01, rel=0.5)
+    assert np.quantile(achieved, 0.1) > 0.001
+    assert np.quantile(achieved, 0.9) < 0.06
 
 
 def test_the_size_nearest_in_proportion_is_used():

@@ -1,5 +1,6 @@
 """`faceid calibrate`: the gallery's own thresholds, with their provenance."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,8 +16,15 @@ def test_strangers_set_the_threshold_and_identify_uses_it(run: Run, lfw_people: 
     run("enroll", tmp_path / "people", *at, "--model", "mobilefacenet", "--faces", "centre")
 
     rates = ("--fpir", "0.2", "--fpir", "0.01")
-    outcome = run("calibrate", *at, "--strangers", tmp_path / "strangers", *rates, "--faces", "centre", "--json")
+    report = ("--report", tmp_path / "report")
+    outcome = run(
+        "calibrate", *at, "--strangers", tmp_path / "strangers", *rates, "--faces", "centre", "--json", *report
+    )
     assert outcome.code == 0
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"calibration.png", "calibration.json"}
+    check = json.loads((tmp_path / "report" / "calibration.json").read_text())
+    assert check["achieved"][0]["searches"] == 15, "half of the strangers check what the other half set"
+    assert "too few for a probability" in check["remark"], "nobody has two templates here"
     measured, refused = outcome.records[:2]
     assert (measured["basis"], measured["kind"], measured["trials"], measured["gallery_size"]) == (
         "measured",

@@ -1,6 +1,7 @@
 """`faceid gallery ...`: looking after a gallery from the command line."""
 
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,13 +89,52 @@ def test_no_gallery_is_exit_code_one_and_a_damaged_one_five(run: Run, gallery: P
 
 
 def test_a_damaged_cache_is_found_and_rebuilt(run: Run, gallery: Path) -> None:
-    cache = gallery / "index.safetensors"
+    cache = max(gallery.glob("index-*"), key=lambda file: file.stat().st_size)
     content = bytearray(cache.read_bytes())
     content[-10] ^= 1
     cache.write_bytes(content)
-    assert run("gallery", "check", "--gallery", gallery).code == 1
+    assert run("gallery", "check", "--deep", "--gallery", gallery).code == 1
     assert run("gallery", "rebuild", "--gallery", gallery).code == 0
-    assert run("gallery", "check", "--gallery", gallery).code == 0
+    assert run("gallery", "check", "--deep", "--gallery", gallery).code == 0
+
+
+def test_a_flipped_bit_in_a_vector_of_the_database_is_exit_code_five(run: Run, gallery: Path) -> None:
+    with sqlite3.connect(gallery / "gallery.db") as raw:
+        (blob,) = raw.execute("SELECT vector FROM embedding WHERE template_id = 2").fetchone()
+        raw.execute("UPDATE embedding SET vector = ? WHERE template_id = 2", (bytes([blob[0] ^ 1]) + blob[1:],))
+    raw.close()
+    outcome = run("gallery", "check", "--deep", "--gallery", gallery, "--json")
+    assert outcome.code == 5
+    assert {record["kind"] for record in outcome.records} == {"bad_row"}
+
+
+def test_undo_takes_back_and_purge_gives_up_undoing(run: Run, gallery: Path, names: list[str]) -> None:
+    at = ("--gallery", gallery)
+    run("gallery", "rename", names[0], "Ann Lee", *at)
+    run("gallery", "remove", names[1], *at)
+    listed = run("gallery", "undo", "--list", *at, "--json").records
+    assert [record["action"] for record in listed] == ["remove", "rename"]
+    assert run("gallery", "undo", *at).code == 0
+    assert run("gallery", "undo", str(listed[1]["id"]), *at).code == 0
+    assert [record["name"] for record in run("gallery", "list", *at, "--json").records] == names
+    run("gallery", "rename", names[0], "Ann Lee", *at)
+    assert run("gallery", "purge", *at).code == 1, "no answer means no"
+    assert run("gallery", "purge", "--yes", *at).code == 0
+    assert names[0].encode() not in (gallery / "gallery.db").read_bytes().replace(f"{names[0]}/".encode(), b"").replace(
+        f"{names[0]}_".encode(), b""
+    )
+    assert run("gallery", "undo", *at).code == 1
+
+
+def test_a_backup_is_merged_into_another_gallery(run: Run, gallery: Path, names: list[str], tmp_path: Path) -> None:
+    assert run("gallery", "backup", tmp_path / "backup", "--gallery", gallery).code == 0
+    assert run("gallery", "backup", tmp_path / "backup", "--gallery", gallery).code == 1, "it is not empty"
+    run("gallery", "erase", names[0], "--yes", "--gallery", gallery)
+    run("gallery", "remove", names[1], "--gallery", gallery)
+    merged = run("gallery", "merge-from", tmp_path / "backup", "--gallery", gallery, "--json")
+    assert merged.code == 3, "one who was removed here stays removed, and that is told"
+    by_name = {record["name"]: record for record in merged.records}
+    assert (by_name[names[0]]["enrolled"], by_name[names[1]]["conflicts"]) == (1, {"removed": 1})
 
 
 def test_reembed_binds_the_gallery_to_another_model(

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from indexer.decision import Calibration
+from indexer.gallery import Gallery
+from indexer.match_probability import MatchProbability, context_of, match_probability
 from tests.faceid.cli.conftest import Run
 
 RECORD = {
     "schema_version", "source", "face_index", "box", "detection_score", "quality", "decision", "identity", "similarity",
     "threshold", "threshold_source", "candidates", "reason_codes", "model", "gallery_revision",
+    "exact_decision", "exact_candidates", "probability",
 }  # fmt: skip
 
 
@@ -34,6 +39,27 @@ def test_another_photo_of_an_enrolled_person_gets_the_name(run: Run, gallery: Pa
     assert record["threshold_source"]["kind"] == "user"
 
 
+def test_a_calibrated_gallery_gives_a_probability_beside_the_similarity(
+    run: Run, gallery: Path, lfw_people: Path
+) -> None:
+    arguments = ("identify", second_photo(lfw_people), "--gallery", gallery, "--threshold", "0.3", "--faces", "centre")
+    (record,) = run(*arguments, "--json").records
+    assert record["probability"] is None
+    law = MatchProbability(-4.0, 20.0, -10.0, 100, 100)
+    with Gallery.open(gallery, writable=True) as opened:
+        sample = np.array([0.3], np.float32)
+        digest = opened.model.digest
+        opened.save_calibrations(
+            [Calibration("fpir", sample, 100, 12, 1.0, "max", digest, "float32", "x", "2026", law)]
+        )
+    (with_law,) = run(*arguments, "--top-k", "2", "--json").records
+    (wide,) = run(*arguments, "--top-k", "12", "--json").records
+    similarities = [candidate["similarity"] for candidate in wide["candidates"]]
+    expected = match_probability(law, similarities[0], context_of(similarities))
+    assert with_law["probability"] == pytest.approx(expected, abs=1e-4), "whatever number of candidates is shown"
+    assert len(with_law["candidates"]) == 2
+
+
 def test_below_the_threshold_the_best_candidate_is_not_an_identification(
     run: Run, gallery: Path, lfw_people: Path
 ) -> None:
@@ -54,6 +80,19 @@ def test_below_the_threshold_the_best_candidate_is_not_an_identification(
     assert table.code == 0
     assert "below the threshold" in table.stdout
     assert run(*arguments, "--fail-on-unknown").code == 1
+
+
+def test_a_fast_search_says_what_is_proved_and_a_missing_device_is_no_silent_change(
+    run: Run, gallery: Path, lfw_people: Path
+) -> None:
+    arguments = ("identify", second_photo(lfw_people), "--gallery", gallery, "--threshold", "0.3", "--faces", "centre")
+    (proved,), (fast,) = run(*arguments, "--json").records, run(*arguments, "--fast", "--json").records
+    assert proved["exact_decision"] is proved["exact_candidates"] is True
+    assert fast == proved, "so small a gallery is searched whole either way"
+    if not torch.cuda.is_available():
+        refused = run(*arguments, "--index", "gpu")
+        assert refused.code == 1
+        assert "no CUDA device" in refused.stderr
 
 
 def test_every_face_of_a_group_photo_is_answered(run: Run, gallery: Path, lfw_people: Path, tmp_path: Path) -> None:
