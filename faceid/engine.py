@@ -26,10 +26,11 @@ from faceid.photo_list import PersonPhoto
 from faceid.pipeline import BATCH_PHOTOS, PhotoFaces, PhotoFile, Pipeline
 from faceid.quality import Limits
 from faceid.results import Answer, Enrollment, EnrollmentStatus, Verification
-from indexer.decision import Threshold, decide
+from indexer.decision import Threshold, choose_probability, decide
 from indexer.errors import InvalidName, ModelMismatch
 from indexer.gallery import Gallery
-from indexer.records import Enrolled, FloatMatrix, FloatVector, ModelBinding, NewTemplate, clean_name
+from indexer.match_probability import CONTEXT, MatchProbability, context_of, match_probability
+from indexer.records import Candidate, Enrolled, FloatMatrix, FloatVector, ModelBinding, NewTemplate, clean_name
 
 Item = TypeVar("Item")
 DEFAULT_LIMITS = Limits()
@@ -120,16 +121,19 @@ class FaceEngine:
         faces: FacePolicy = "all",
         limits: Limits | None = None,
         top_k: int = 5,
+        fast: bool = False,
     ) -> Iterator[Answer]:
         """Say who is on each photo: one answer per face, and one for a photo without a usable face.
 
-        `photos` as `photos_in` lists them; with `limits`, faces of poorer quality get `rejected_quality`. Raises
+        `photos` as `photos_in` lists them; with `limits`, faces of poorer quality get `rejected_quality`; with `fast`,
+        a large gallery is only sampled, and the answers say what is not proved (`Gallery.search`). Raises
         ModelMismatch for a gallery of another model.
         """
         self._require_same_model(gallery)
+        law = choose_probability(gallery.calibrations(), gallery.size)
         for batch in _batches(photos):
             for found in self._find_faces(batch, faces):
-                yield from self._answers(gallery, found, threshold, limits, top_k)
+                yield from self._answers(gallery, found, threshold, limits, top_k, fast, law)
 
     def verify(self, first: Path, second: Path, threshold: Threshold, *, faces: FacePolicy = "largest") -> Verification:
         """Say whether two photos show the same person; of several faces kept by the policy the first counts."""
@@ -235,7 +239,14 @@ class FaceEngine:
         )
 
     def _answers(
-        self, gallery: Gallery, found: PhotoFaces, threshold: Threshold, limits: Limits | None, top_k: int
+        self,
+        gallery: Gallery,
+        found: PhotoFaces,
+        threshold: Threshold,
+        limits: Limits | None,
+        top_k: int,
+        fast: bool,
+        law: MatchProbability | None,
     ) -> Iterator[Answer]:
         model = self.model.spec.name
         if found.reason_code:
@@ -250,8 +261,11 @@ class FaceEngine:
             )
             return
         with self.pipeline.timed("search"):
-            candidates = gallery.search(np.stack([face.vector for face in found.faces]), top_k)
-        for index, (face, best) in enumerate(zip(found.faces, candidates, strict=True)):
+            vectors = np.stack([face.vector for face in found.faces])
+            asked = max(top_k, 1 + CONTEXT) if law else top_k
+            results = gallery.search(vectors, asked, threshold=threshold.value, fast=fast)
+        for index, (face, result) in enumerate(zip(found.faces, results, strict=True)):
+            best = result.candidates[:top_k]
             poor = face.quality.reason_codes(limits) if limits else ()
             yield Answer(
                 found.path,
@@ -263,8 +277,11 @@ class FaceEngine:
                 face.box,
                 face.detection_score,
                 face.quality.overall,
-                tuple(best),
+                best,
                 poor,
+                exact_decision=result.exact_decision,
+                exact_candidates=result.exact_candidates,
+                probability=_probability(law, result.candidates),
             )
 
 
@@ -273,6 +290,13 @@ def explain(found: PhotoFaces) -> str:
     if found.error:
         return str(found.error)
     return f"{printable(found.path)}: {EXPLANATIONS[found.reason_code or 'no_face']}"
+
+
+def _probability(law: MatchProbability | None, candidates: Sequence[Candidate]) -> float | None:
+    if law is None or not candidates:
+        return None
+    similarities = [candidate.similarity for candidate in candidates]
+    return match_probability(law, similarities[0], context_of(similarities))
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -7,27 +7,34 @@ import numpy as np
 from sqlalchemy import Connection, func, select
 
 from indexer import index_cache
+from indexer.checksum import COVERED, sql_of
 from indexer.errors import StoreDamaged
 from indexer.identity_index import fuse
+from indexer.index_cache import IndexCache
+from indexer.index_manifest import MANIFEST, belongs, read_manifest
 from indexer.records import Problem, Stats
 from indexer.schema import calibration, embedding, identity, model, template
-from indexer.store import active_templates, embeddings, gallery_row, size
+from indexer.segment_file import CHUNK, SegmentDamaged, SegmentFile
+from indexer.snapshot import merged
+from indexer.store import GalleryRow, active_templates, embeddings, gallery_row, size
 from indexer.vector_index import NORM_TOLERANCE
 
 _LISTED = 10  # problems of one kind that are told one by one
 
 
-def find_problems(connection: Connection, cache: Path) -> list[Problem]:
-    """Every problem of one revision: the file's structure, its rows' relations, each vector, and the cache."""
-    return [
-        *_structure(connection),
-        *_relations(connection),
-        *_vectors(connection),
-        *_cache(connection, cache),
-    ]
+def find_problems(connection: Connection, folder: Path, *, deep: bool) -> list[Problem]:
+    """Every problem of one revision: the file's structure, its rows' relations, and the caches' names and sizes.
+
+    `deep` adds what takes the reading of every byte: the checksum of each row, each vector, each chunk of the caches,
+    and whether the caches say what the database says.
+    """
+    problems = [*_structure(connection), *_relations(connection)]
+    if deep:
+        problems += [*_rows(connection), *_vectors(connection)]
+    return [*problems, *_cache(connection, folder, deep=deep)]
 
 
-def collect_stats(connection: Connection, database: Path, cache: Path) -> Stats:
+def collect_stats(connection: Connection, database: Path) -> Stats:
     """Return counts of one revision and the sizes of the files, the write-ahead log included."""
     row = gallery_row(connection)
     _, owners = active_templates(connection)
@@ -49,7 +56,7 @@ def collect_stats(connection: Connection, database: Path, cache: Path) -> Stats:
         precisions={name: int(count) for name, count in precisions},
         calibrations=connection.execute(select(func.count()).select_from(calibration)).scalar_one(),
         database_bytes=sum(file.stat().st_size for file in files if file.exists()),
-        cache_bytes=cache.stat().st_size if cache.exists() else 0,
+        cache_bytes=index_cache.size_of(database.parent),
         revision=row.revision,
         fusion=row.fusion,
         model=row.model,
@@ -104,20 +111,54 @@ def _vectors(connection: Connection) -> Iterator[Problem]:
                 return
 
 
-def _cache(connection: Connection, cache: Path) -> Iterator[Problem]:
-    if not cache.exists():
-        return
+def _rows(connection: Connection) -> Iterator[Problem]:
+    """Rows that are not what was written: a bit that flipped in the file."""
+    for table, columns in COVERED.items():
+        query = f"SELECT {columns[0]} FROM {table} WHERE checksum <> {sql_of(table)} LIMIT {_LISTED}"
+        for (key,) in connection.exec_driver_sql(query):
+            yield Problem("bad_row", f"the row {key} of table {table} was changed on the disk; restore a backup")
+
+
+def _cache(connection: Connection, folder: Path, *, deep: bool) -> Iterator[Problem]:
     row = gallery_row(connection)
-    if not index_cache.is_fresh(cache, row):
-        yield Problem("stale_cache", f"{cache} is not of revision {row.revision}; searches do not use it", True)
+    manifest = read_manifest(folder)
+    path = folder / MANIFEST
+    if manifest is None:
+        if path.exists():
+            yield Problem("bad_cache", f"{path} is damaged; searches do not use it", True)
         return
-    entries = index_cache.load(cache, row)
+    if manifest.revision > row.revision or not belongs(manifest, connection, row):
+        yield Problem("stale_cache", f"{path} is not of this gallery's past; searches do not use it", True)
+        return
+    files = []
+    for record in (*manifest.segments, *([manifest.owners] if manifest.owners else [])):
+        try:
+            files.append(SegmentFile(folder, record))
+        except SegmentDamaged as error:
+            yield Problem("bad_cache", f"{folder / record.file}: {error}; searches do not use it", True)
+    if not deep or len(files) < len(manifest.files):
+        return
+    for file in files:
+        for chunk in file.damaged_chunks()[:_LISTED]:
+            where = f"{folder / file.record.file}, byte {chunk * CHUNK} and on"
+            yield Problem("bad_cache", f"{where}: not as it was written; the first touch rejects it", True)
+            return
+    yield from _agreement(connection, folder, row)
+
+
+def _agreement(connection: Connection, folder: Path, row: GalleryRow) -> Iterator[Problem]:
+    """Whether sound files, brought up to the present revision, say what the database says."""
     try:
+        snapshot = IndexCache(folder).at(connection)
         truth = fuse(embeddings(connection), row.fusion)
     except StoreDamaged:
         return  # already told
-    same = entries is not None and all(
-        np.array_equal(getattr(entries, name), getattr(truth, name)) for name in ("ids", "identity_ids", "vectors")
-    )
+    ids, owners, pieces = merged(snapshot, 0)
+    vectors = [np.asarray(segment.vectors[rows]) for segment, rows in pieces]
+    order = np.argsort(ids)
+    same = np.array_equal(ids[order], truth.ids) and np.array_equal(owners[order], truth.identity_ids)
+    if same and len(ids):
+        every = np.concatenate(vectors)[order]
+        same = every.tobytes() == np.asarray(truth.vectors).tobytes()
     if not same:
-        yield Problem("bad_cache", f"{cache} is damaged; searches do not use it", True)
+        yield Problem("wrong_cache", f"{folder / MANIFEST} does not say what the database says", True)

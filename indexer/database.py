@@ -10,13 +10,15 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
+from indexer.checksum import SQL_NAME, checksum
 from indexer.errors import GalleryError, GalleryLocked, StoreDamaged
 from indexer.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
 
 PAGE_SIZE = 16384  # seven 512-number templates a page instead of one and an overflow chain
+CACHE_KIB = 65536  # a digest's place in its index is random: with SQLite's own 2 MiB each insert reads a page again
+CHECKED_AT_OPENING = 64 << 20
+"""Bytes up to which opening also walks through the tables; larger databases are told damaged where they are touched."""
 BUSY_TIMEOUT_MS = 5000  # readers never block a writer in WAL; this waits out a checkpoint
-
-_HEADER = b"SQLite format 3\0"
 
 
 class Database:
@@ -53,9 +55,7 @@ class Database:
         secure_delete zeroes deleted cells, but what SQLite left behind when it moved a cell to another page while
         balancing its trees is not a deleted cell: only VACUUM gets rid of that.
         """
-        with _translated(self.path), self.engine.connect() as connection:
-            raw = connection.connection.driver_connection
-            assert raw is not None
+        with self.raw() as raw:
             raw.execute("PRAGMA busy_timeout=100")
             try:
                 raw.execute("VACUUM")
@@ -67,6 +67,15 @@ class Database:
             finally:
                 raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
             return busy == 0
+
+    @contextmanager
+    def raw(self) -> Iterator[sqlite3.Connection]:
+        """Hand out a connection of the driver itself, outside of any transaction."""
+        self._check_open()
+        with _translated(self.path), self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            yield raw
 
     def close(self) -> None:
         """Close every connection; the last writer's close folds the write-ahead log into the file."""
@@ -80,7 +89,7 @@ class Database:
 
 def create_database(path: Path) -> None:
     """Make an empty database of the newest schema by running every migration; `path` must not exist yet."""
-    with closing(sqlite3.connect(path)) as raw:
+    with _translated(path), closing(sqlite3.connect(path)) as raw:
         raw.execute(f"PRAGMA page_size={PAGE_SIZE}")
         raw.execute(f"PRAGMA application_id={APPLICATION_ID}")
         raw.execute("PRAGMA journal_mode=WAL")
@@ -104,16 +113,15 @@ def migrate(path: Path) -> None:
 
 
 def check_database(path: Path) -> str:
-    """Return the schema version of a database that is ours and whole in all but its vectors.
+    """Return the schema version of a database that is ours, of its full size and, if small, whole in all but vectors.
 
-    Vectors are checked where they are read, and all of them by `Gallery.check`. Raises GalleryError where there is
+    The rest is checked where it is read, and all of it by `Gallery.check`. Raises GalleryError where there is
     no gallery and StoreDamaged for a file that is not SQLite, not ours, of a newer schema, or malformed.
     """
     if not path.is_file():
         raise GalleryError(f"there is no gallery in {path.parent}; enrol somebody to create one, or give another path")
-    with path.open("rb") as file:
-        if file.read(len(_HEADER)) != _HEADER:
-            raise StoreDamaged(f"{path} is not an SQLite database; restore it from a backup")
+    # Never open the file but through SQLite: closing any other descriptor of it drops every lock this process holds on
+    # it (POSIX), and then a writer elsewhere deletes the log under the feet of this process's readers.
     engine = _engine(path, writable=False)
     try:
         with _translated(path), engine.connect() as connection:
@@ -128,6 +136,9 @@ def check_database(path: Path) -> str:
                     f"{path} has schema {version}, this program knows up to {HEAD};"
                     " open it with the version that wrote it, or a newer one"
                 )
+            _check_size(connection, path)
+            if path.stat().st_size > CHECKED_AT_OPENING:
+                return str(version)
             for table in sorted(set(metadata.tables) & tables - {"embedding"}):
                 found = connection.exec_driver_sql(f"PRAGMA quick_check('{table}')").scalar()
                 if found != "ok":
@@ -135,6 +146,17 @@ def check_database(path: Path) -> str:
             return str(version)
     finally:
         engine.dispose()
+
+
+def _check_size(connection: Connection, path: Path) -> None:
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        return  # the end of the database may still be in the log
+    pages, page_size = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "page_size")
+    )
+    if path.stat().st_size < pages * page_size:
+        raise StoreDamaged(f"{path} is shorter than it says it is; restore it from a backup or an export")
 
 
 def _engine(path: Path, *, writable: bool) -> Engine:
@@ -148,9 +170,11 @@ def _engine(path: Path, *, writable: bool) -> Engine:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.create_function(SQL_NAME, -1, checksum, deterministic=True)
         if writable:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON")
+            connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         return connection
 
     engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool)
@@ -167,6 +191,8 @@ def _translated(path: Path) -> Iterator[None]:
     """SQLite's errors in the user's words."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise StoreDamaged(f"{path} is damaged (a text is no UTF-8); restore it from a backup or an export") from error
     except (exc.DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else error
         text = str(cause)
@@ -174,6 +200,8 @@ def _translated(path: Path) -> Iterator[None]:
             raise
         if "locked" in text or "busy" in text:
             raise GalleryLocked(f"{path} is being written by another process; try again when it is done") from error
-        if "malformed" in text or "not a database" in text or "no such" in text:
+        if "not a database" in text:
+            raise StoreDamaged(f"{path} is not an SQLite database; restore it from a backup") from error
+        if any(word in text for word in ("malformed", "no such", "UTF-8")):
             raise StoreDamaged(f"{path} is damaged ({text}); restore it from a backup or an export") from error
         raise GalleryError(f"{path} could not be used: {text}") from error

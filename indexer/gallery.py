@@ -1,26 +1,34 @@
 """The gallery: unit vectors and names in a directory, searched exactly, written by one process at a time.
 
-A gallery is a directory: `gallery.db` (SQLite, the truth), `index.safetensors` (a cache), `writer.lock`.
+A gallery is a directory: `gallery.db` (SQLite, the truth), `gallery.revision` (the last revision that was
+acknowledged), `index.json` and `index-*.safetensors` (caches), `writer.lock`.
 """
 
+import itertools
 import secrets
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, insert, update
 
-from indexer import checks, curation, index_cache, reembedding, store, transfer
+from indexer import checks, curation, index_cache, reembedding, store, transfer, undo
+from indexer.acknowledged import acknowledge, acknowledged, refuse_older
+from indexer.backup import make_backup
 from indexer.database import Database, check_database, create_database, migrate
 from indexer.decision import Calibration
+from indexer.durable_file import replace_durably
 from indexer.enrolment import add_templates
 from indexer.errors import GalleryError, GalleryLocked, ModelMismatch
-from indexer.identity_index import IdentityIndex, fuse
+from indexer.identity_index import IdentityIndex
+from indexer.index_cache import IndexCache, OutdatedRead
+from indexer.index_kinds import IndexKind, check_kind
 from indexer.records import (
     Added,
     Candidate,
@@ -29,17 +37,25 @@ from indexer.records import (
     FloatMatrix,
     Fusion,
     Identity,
+    MergedPerson,
     ModelBinding,
     NewTemplate,
     Problem,
+    SearchResult,
     Stats,
     TemplateRow,
 )
 from indexer.schema import HEAD, gallery, model
+from indexer.segment_file import SegmentDamaged
+from indexer.snapshot import Snapshot
+from indexer.undo import Undoable
 
-DATABASE, CACHE, LOCK = "gallery.db", "index.safetensors", "writer.lock"
+DATABASE, LOCK = "gallery.db", "writer.lock"
 
 _TEMPLATES_AT_ONCE = 2_000
+_PATIENCE = 3  # times that caches may be of a later revision than the transaction before they are taken for foreign
+
+_Answer = TypeVar("_Answer")
 
 
 class Gallery:
@@ -54,8 +70,9 @@ class Gallery:
         self.path = path
         self._database = database
         self._lock = lock
-        self._index: IdentityIndex | None = None
-        self._indexed: store.GalleryRow | None = None
+        self._cache = IndexCache(path)
+        self._index: tuple[Snapshot, IdentityIndex] | None = None
+        self._kind: IndexKind = "auto"
 
     @classmethod
     def create(cls, path: str | Path, model: ModelBinding, fusion: Fusion = "max") -> "Gallery":
@@ -73,6 +90,8 @@ class Gallery:
         lock = _lock(path)
         try:
             _create_in(path, model, fusion)
+        except OSError as error:
+            raise GalleryError(f"{path} cannot be made a gallery: {error.strerror}") from error
         finally:
             lock.release()
         return cls.open(path, writable=True)
@@ -91,12 +110,19 @@ class Gallery:
                 if not writable:
                     raise GalleryError(f"{path} has the older schema {version}; open it once for writing to upgrade it")
                 migrate(path / DATABASE)
+            noted = acknowledged(path)
             self = cls(path, Database(path / DATABASE, writable=writable), lock)
-            self._check_model(model_digest)
-            if writable:
-                index_cache.remove_leftovers(path / CACHE)
-                if self._row().erase_pending:
-                    self._finish_erase()
+            try:
+                row = self._row()
+                refuse_older(path, noted, row.uuid, row.revision)
+                self._check_model(model_digest)
+                if writable:
+                    index_cache.remove_leftovers(path)
+                    if row.erase_pending:
+                        self._finish_erase()
+            except BaseException:
+                self._database.close()
+                raise
             return self
         except BaseException:
             if lock is not None:
@@ -111,7 +137,7 @@ class Gallery:
             if self._lock is not None:
                 if self._row().erase_pending:
                     self._finish_erase()
-                with suppress(GalleryError):  # what was written is safe; without a cache the next search reads it
+                with suppress(GalleryError, OutdatedRead):  # what was written is safe, and can be searched without
                     self._save_cache()
         finally:
             self._database.close()
@@ -147,6 +173,9 @@ class Gallery:
     def size(self) -> int:
         """N: the identities that a search can return."""
         with self._database.read() as connection:
+            known = self._index
+            if known is not None and known[0].row.revision == store.revision(connection):
+                return known[0].people  # counted once a revision: a query takes a second at a million templates
             return store.size(connection)
 
     # Enrolling and searching
@@ -162,26 +191,48 @@ class Gallery:
         An identity is the external id, or without one the name. What was removed is rejected unless `restore`. A photo
         that is enrolled under somebody else is rejected. Raises VectorError, and adds nothing, for bad vectors.
         """
-        with self._database.write() as connection:
-            return add_templates(connection, templates, restore)
+        with self._write() as connection:
+            last = store.last_id(connection, "template")
+            added = add_templates(connection, templates, restore)
+        new = {
+            one.template_id or 0: its.vector for one, its in zip(added, templates, strict=True) if _is_new(one, last)
+        }
+        if new:
+            ids = sorted(new)
+            self._cache.offer(np.array(ids, np.int64), np.stack([new[one] for one in ids]))
+        return added
 
-    def search(self, vectors: FloatMatrix, k: int) -> list[list[Candidate]]:
+    def search(
+        self, vectors: FloatMatrix, k: int, *, threshold: float | None = None, fast: bool = False
+    ) -> list[SearchResult]:
         """Return the min(k, N) best identities of each vector [Q, D] float32 of unit length, best first, ties by id.
 
-        Similarities are canonical: float64 inner products of the stored float32 vectors, rounded to float32.
-        Raises VectorError.
+        Similarities are canonical: float64 inner products of the stored float32 vectors, rounded to float32. With
+        `fast`, a large gallery is only sampled: somebody may be missed, and the result says so. `threshold` changes
+        nothing but what `exact_decision` speaks of. Raises VectorError.
         """
-        with self._database.read() as connection:
-            index = self._fresh_index(connection)
-            ids, scores = index.search(vectors, k)
-            names = store.names(connection, np.unique(np.concatenate([*ids, np.empty(0, np.int64)])).tolist())
-        return [
-            [
-                Candidate(person, names[person], similarity, rank)
-                for rank, (person, similarity) in enumerate(zip(one.tolist(), its.tolist(), strict=True), start=1)
+
+        def ask(connection: Connection, index: IdentityIndex) -> list[SearchResult]:
+            found = index.search(vectors, k, threshold=threshold, fast=fast)
+            names = store.names(connection, np.unique(found.ids).tolist())
+            certified = zip(found.exact_decision.tolist(), found.exact_candidates.tolist(), strict=True)
+            return [
+                SearchResult(
+                    tuple(
+                        Candidate(person, names[person], similarity, rank)
+                        for rank, (person, similarity) in enumerate(zip(one, its, strict=True), start=1)
+                    ),
+                    *proofs,
+                )
+                for one, its, proofs in zip(found.ids.tolist(), found.scores.tolist(), certified, strict=True)
             ]
-            for one, its in zip(ids, scores, strict=True)
-        ]
+
+        return self._answered(ask)
+
+    def use_index(self, kind: IndexKind) -> None:
+        """Search with this kind of index from now on; raises VectorError for one that this machine cannot run."""
+        check_kind(kind)
+        self._kind, self._index = kind, None
 
     def embeddings(self) -> Embeddings:
         """Every active template's vector with its template id and identity id, in order of template id."""
@@ -213,27 +264,27 @@ class Gallery:
 
     def rename(self, identity_id: int, new_name: str) -> None:
         """Give a person another name. Raises InvalidName, and GalleryError if the name is somebody else's key."""
-        with self._database.write() as connection:
+        with self._write() as connection:
             curation.rename(connection, identity_id, new_name)
 
     def merge(self, source_id: int, into_id: int) -> None:
         """Make `source_id` the same person as `into_id`, which keeps its name; the old key leads there from now on."""
-        with self._database.write() as connection:
+        with self._write() as connection:
             curation.merge(connection, source_id, into_id)
 
     def remove(self, identity_id: int) -> None:
         """Hide a person from searches; stays hidden when the photos are enrolled again, until restored."""
-        with self._database.write() as connection:
+        with self._write() as connection:
             curation.remove(connection, identity_id)
 
     def restore(self, identity_id: int) -> None:
         """Bring a removed person back, without photos that were removed singly or are somebody else's by now."""
-        with self._database.write() as connection:
+        with self._write() as connection:
             curation.restore(connection, identity_id)
 
     def remove_templates(self, template_ids: Sequence[int]) -> int:
         """Hide single templates; how many were active until now. Raises GalleryError for an unknown id."""
-        with self._database.write() as connection:
+        with self._write() as connection:
             return curation.remove_templates(connection, template_ids)
 
     def erase(self, identity_id: int) -> Literal["done", "pending"]:
@@ -241,11 +292,33 @@ class Gallery:
 
         'pending' while another process still reads an older revision: the person is gone from every new search, the
         bytes go when the gallery is next opened or closed for writing without such a reader. Of the audit trail a
-        salted digest of the name remains; exports and backups are not reached.
+        salted digest of the name remains, of the undo records nothing; exports and backups are not reached.
         """
-        with self._database.write() as connection:
+        with self._write() as connection:
             curation.erase(connection, identity_id)
         return "done" if self._finish_erase() else "pending"
+
+    def undoable(self) -> list[Undoable]:
+        """List what `undo` can take back, newest first."""
+        with self._database.read() as connection:
+            return undo.undoable(connection)
+
+    def undo(self, entry: int | None = None) -> Undoable:
+        """Take back a remove, merge, rename or remove_templates: the newest one, or an `entry` of `undoable`.
+
+        Raises GalleryError if there is nothing to undo, or if something later about the same people must be undone
+        first. Photos enrolled since a merge stay with the person they went to.
+        """
+        with self._write() as connection:
+            return undo.take_back(connection, entry)
+
+    def purge(self, older_than: timedelta = timedelta(0)) -> int:
+        """Give up undoing what is at least that old, and destroy the former names kept for it; how many entries."""
+        with self._write() as connection:
+            count = undo.purge(connection, older_than)
+        if count:
+            self._finish_erase()
+        return count
 
     # Thresholds
 
@@ -256,7 +329,7 @@ class Gallery:
 
     def save_calibrations(self, calibrations: Sequence[Calibration]) -> None:
         """Keep measurements; one of the same target, data and gallery size is replaced."""
-        with self._database.write() as connection:
+        with self._write() as connection:
             store.save_calibrations(connection, calibrations)
             store.record_audit(connection, "calibrate", [(None, None, {"calibrations": len(calibrations)})])
             store.bump_revision(connection)
@@ -276,7 +349,7 @@ class Gallery:
 
     def add_embeddings(self, new_model: ModelBinding, template_ids: Sequence[int], vectors: FloatMatrix) -> None:
         """Store vectors [n, D] of a model the gallery will switch to; searches do not see them yet. Repeatable."""
-        with self._database.write() as connection:
+        with self._write() as connection:
             reembedding.add(connection, new_model, template_ids, vectors)
 
     def switch_model(self, new_model: ModelBinding, drop: Sequence[int] = ()) -> None:
@@ -284,13 +357,17 @@ class Gallery:
 
         `drop` names templates that cannot be embedded again and are deleted. Raises GalleryError if others lack one.
         """
-        with self._database.write() as connection:
+        self._forget()  # also the old model's vectors that no search has asked for yet
+        with self._write() as connection:
             reembedding.switch(connection, new_model, drop)
 
     # Care
 
     def export(self, file: str | Path) -> int:
-        """Write everybody, removed people included, into one file for another machine; the number of templates."""
+        """Write everybody, removed people included, into one Parquet file; the number of templates.
+
+        Raises GalleryError where the file cannot be written, or pyarrow (the extra `export`) is not installed.
+        """
         with self._database.read() as connection:
             return transfer.write_export(connection, Path(file))
 
@@ -299,24 +376,49 @@ class Gallery:
 
         Raises GalleryError for a file that is damaged or no export, ModelMismatch for another model's.
         """
-        export = transfer.read_export(Path(file))
-        with self._database.write() as connection:
-            return transfer.add_export(connection, export, Path(file))
+        content = transfer.read_export(Path(file))
+        with self._write() as connection:
+            return transfer.add_content(connection, content, str(file))
 
-    def check(self) -> list[Problem]:
-        """Everything that is wrong with the gallery's files: an empty list if it is sound. Reads every vector."""
+    def merge_from(self, other: str | Path) -> list[MergedPerson]:
+        """Add everybody of another gallery of the same model, as `import_` does; one MergedPerson for each of them.
+
+        Repeatable. What is here stays as it is: a photo that is somebody else's here, or was removed here, is a
+        conflict of its person. Raises what `open` raises for the other gallery, ModelMismatch for another model's.
+        """
+        with Gallery.open(other) as source, source._database.read() as connection:
+            content = transfer.read_content(connection)
+        with self._write() as connection:
+            added = transfer.add_content(connection, content, str(other))
+        return transfer.outcomes(content, added)
+
+    def backup(self, folder: str | Path) -> None:
+        """Copy the gallery's truth, as it is at one moment, into a new folder; it may be in use meanwhile.
+
+        The copy is a gallery; its caches are made when it is next opened for writing. Raises GalleryError where
+        something is there already, or the disk is full.
+        """
+        make_backup(self._database, Path(folder))
+
+    def check(self, *, deep: bool = False) -> list[Problem]:
+        """Everything that is wrong with the gallery's files: an empty list if it is sound.
+
+        `deep` reads every byte: each row's checksum, each chunk of the caches, and whether the two agree.
+        """
         with self._database.read() as connection:
-            return checks.find_problems(connection, self.path / CACHE)
+            return checks.find_problems(connection, self.path, deep=deep)
 
     def stats(self) -> Stats:
         """Return counts and sizes."""
         with self._database.read() as connection:
-            return checks.collect_stats(connection, self.path / DATABASE, self.path / CACHE)
+            return checks.collect_stats(connection, self.path / DATABASE)
 
     def rebuild(self) -> None:
-        """Make the cache anew from the database."""
-        (self.path / CACHE).unlink(missing_ok=True)
-        self._index = None
+        """Make every cache anew from the database."""
+        if self._lock is None:
+            raise GalleryError(f"{self.path} was opened for reading; open it with writable=True")
+        index_cache.remove_all(self.path)
+        self._forget()
         self._save_cache()
 
     # Within
@@ -328,49 +430,69 @@ class Gallery:
     def _check_model(self, digest: str | None) -> None:
         bound = self.model
         if digest is not None and digest != bound.digest:
-            self._database.close()
             raise ModelMismatch(
                 f"the gallery {self.path} was embedded by {bound.name} (SHA-256 {bound.digest}), the model at hand has"
                 f" {digest}; use that model, or `faceid gallery reembed` to move the gallery to this one"
             )
 
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """Open a transaction that is on the disk, and noted as acknowledged, when the block ends."""
+        with self._database.write() as connection:
+            yield connection
+            row = store.gallery_row(connection)
+        acknowledge(self.path, row.uuid, row.revision)
+
     def _fresh_index(self, connection: Connection) -> IdentityIndex:
-        """Bring the index to the revision that the transaction sees: from memory, the cache, or the database."""
-        row = store.gallery_row(connection)
-        known = self._indexed
-        if self._index is None or known is None or (row.fusion == "mean" and known != row) or known.model != row.model:
-            entries = index_cache.load(self.path / CACHE, row)
-            if entries is None:
-                entries = fuse(store.embeddings(connection), row.fusion)
-            self._index = IdentityIndex(entries, row.model.dimension)
-        elif known != row:
-            ids, owners = store.active_templates(connection)
-            self._index.refresh(ids, owners, lambda fresh: store.embeddings(connection, fresh).vectors)
-        self._indexed = row
-        return self._index
+        """Return the index of the revision that the transaction sees; raises OutdatedRead, SegmentDamaged."""
+        snapshot = self._cache.at(connection)
+        known = self._index
+        if known is not None and known[0] is snapshot:
+            return known[1]
+        previous = None if known is None else known[1]
+        index = IdentityIndex(snapshot.entries, snapshot.row.model.dimension, previous, self._kind)
+        self._index = (snapshot, index)
+        return index
+
+    def _answered(self, ask: Callable[[Connection, IdentityIndex], _Answer]) -> _Answer:
+        """Ask the index of one revision inside a transaction of that revision; again if the files were no good."""
+        for attempt in itertools.count():
+            try:
+                with self._database.read() as connection:
+                    return ask(connection, self._fresh_index(connection))
+            except OutdatedRead:  # saved or refreshed a moment after this transaction began
+                if attempt >= _PATIENCE:
+                    self._cache.distrust()
+            except SegmentDamaged:
+                self._cache.distrust()
+        raise AssertionError("unreachable")
+
+    def _forget(self) -> None:
+        self._cache.drop()
+        self._index = None
 
     def _save_cache(self) -> None:
         with self._database.read() as connection:
-            row = store.gallery_row(connection)
-            if self._lock is None or index_cache.is_fresh(self.path / CACHE, row):
-                return
-            if self._index is None:
-                entries = fuse(store.embeddings(connection), row.fusion)
-            else:
-                entries = self._fresh_index(connection).entries
-            index_cache.save(self.path / CACHE, row, entries)
+            self._cache.save(connection)
 
     def _finish_erase(self) -> bool:
         """Get erased bytes out of the files; False while a reader of an older revision is in the way."""
-        (self.path / CACHE).unlink(missing_ok=True)
-        self._index = None
+        self._forget()
+        try:
+            with self._database.read() as connection:
+                self._cache.save(connection, existing=store.every_template(connection))
+        except GalleryError:  # a full disk: the caches can be made again, the erasing cannot wait for it
+            index_cache.remove_all(self.path)
         if not self._database.scrub():
             return False
         with self._database.write() as connection:
             connection.execute(update(gallery).values(erase_pending=0))
-        with suppress(GalleryError):
-            self._save_cache()
+            store.seal(connection)
         return True
+
+
+def _is_new(one: Added, last: int) -> bool:
+    return one.status == "enrolled" and one.template_id is not None and one.template_id > last
 
 
 def _lock(path: Path) -> FileLock:
@@ -411,6 +533,7 @@ def _create_in(path: Path, bound: ModelBinding, fusion: Fusion) -> None:
                     erase_pending=0,
                 )
             )
+            store.seal(connection)
     finally:
         database.close()
-    index_cache.replace_durably(temporary, path / DATABASE)
+    replace_durably(temporary, path / DATABASE)

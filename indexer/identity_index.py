@@ -1,10 +1,13 @@
 """The searchable form of a gallery at one revision: templates, or identities' means, under a VectorIndex."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.certified_search import Found
+from indexer.codes import Codes
+from indexer.index_kinds import IndexKind, Vectors
 from indexer.records import Embeddings, FloatMatrix, Fusion, Ids
 from indexer.vector_index import VectorIndex
 
@@ -13,14 +16,15 @@ _NO_DIRECTION = 1e-6  # a mean shorter than this points nowhere: its templates c
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """What is searched: ids int64 [n], the identity of each int64 [n], unit vectors float32 [n, D].
+    """What is searched: ids int64 [n], the identity of each int64 [n] (-1: gone), unit vectors float32 [n, D].
 
     With fusion 'max' an entry is a template under its id; with 'mean' it is an identity under its id.
     """
 
     ids: Ids
     identity_ids: Ids
-    vectors: FloatMatrix
+    vectors: Vectors
+    codes: Codes | None = None
 
 
 def fuse(embeddings: Embeddings, fusion: Fusion) -> Entries:
@@ -39,57 +43,29 @@ def fuse(embeddings: Embeddings, fusion: Fusion) -> Entries:
 
 
 class IdentityIndex:
-    """Finds the best identities: an identity's score is that of its best entry."""
+    """Finds the best identities: an identity's score is that of its best entry. Never changes; made for a revision."""
 
-    def __init__(self, entries: Entries, dimension: int) -> None:
-        self._index = VectorIndex(dimension)
-        self._index.add(entries.ids, entries.vectors)
-        self._owners = entries.identity_ids
+    def __init__(
+        self,
+        segments: Sequence[Entries],
+        dimension: int,
+        previous: "IdentityIndex | None" = None,
+        kind: IndexKind = "auto",
+    ) -> None:
+        """Take segments as they lie; what `previous` prepared for the very same `vectors` is used again."""
+        self._index = VectorIndex(dimension, kind)
+        for one in segments:
+            like = previous._index if previous is not None else None
+            self._index.attach(one.ids, one.identity_ids, one.vectors, one.codes, like)
 
-    @property
-    def entries(self) -> Entries:
-        """What is in the index, in order of id."""
-        ids = self._index.ids
-        order = slice(None) if (np.diff(ids) > 0).all() else np.argsort(ids)
-        return Entries(ids[order], self._owners[order], self._index.vectors[order])
-
-    def refresh(self, ids: Ids, identity_ids: Ids, vectors_of: Callable[[Ids], FloatMatrix]) -> None:
-        """Hold exactly the entries ids [n] (ascending) of identity_ids [n]; vectors are asked for the new ones only.
-
-        An entry that stays keeps its vector: a template's vector never changes under one model.
-        """
-        gone = np.setdiff1d(self._index.ids, ids)
-        if len(gone):
-            self._index.remove(gone)
-        fresh = np.setdiff1d(ids, self._index.ids)
-        if len(fresh):
-            self._index.add(fresh, vectors_of(fresh))
-        self._owners = identity_ids[np.searchsorted(ids, self._index.ids)]
-
-    def search(self, queries: FloatMatrix, k: int) -> tuple[list[Ids], list[FloatMatrix]]:
-        """For each query [D] the min(k, N) best identities and their canonical scores, ties by the smaller id."""
-        people = len(np.unique(self._owners))
-        found: list[tuple[Ids, FloatMatrix]] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
-        open_rows, width = np.arange(len(queries) if people else 0), k + 1
-        sorter = np.argsort(self._index.ids)
-        while len(open_rows):
-            ids, scores = self._index.search(queries[open_rows], width)
-            owners = self._owners[sorter[np.searchsorted(self._index.ids, ids, sorter=sorter)]]
-            everything = ids.shape[1] == len(self._index)
-            unproven = []
-            for place, row in enumerate(open_rows):
-                best, best_scores = _first_of_each(owners[place], scores[place])
-                # A person outside the list, or tied at its end, may still belong among the k.
-                if everything or (len(best) >= k and best_scores[k - 1] > scores[place, -1]):
-                    found[row] = best[:k], best_scores[:k]
-                else:
-                    unproven.append(row)
-            open_rows, width = np.array(unproven, np.int64), width * 4
-        return [one[0] for one in found], [one[1] for one in found]
-
-
-def _first_of_each(owners: Ids, scores: FloatMatrix) -> tuple[Ids, FloatMatrix]:
-    """Each owner once with its best score, best first, ties by owner; scores come sorted, best first."""
-    people, first = np.unique(owners, return_index=True)
-    order = np.lexsort((people, -scores[first]))
-    return people[order], scores[first][order]
+    def search(
+        self,
+        queries: FloatMatrix,
+        k: int,
+        *,
+        threshold: float | None = None,
+        fast: bool = False,
+        within: Ids | None = None,
+    ) -> Found:
+        """For each query the min(k, N) best identities, N those of `within` or all; see `VectorIndex.search`."""
+        return self._index.search(queries, k, threshold=threshold, fast=fast, within=within)

@@ -60,6 +60,21 @@ class Added:
 
 
 @dataclass(frozen=True)
+class MergedPerson:
+    """What became of one person of another gallery: whose id it is here (None: nobody), and its templates by outcome.
+
+    `conflicts` counts the rejected templates by reason code (see `Added`).
+    """
+
+    name: str
+    external_id: str | None
+    identity_id: int | None
+    enrolled: int
+    already_enrolled: int
+    conflicts: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Enrolled:
     """A template that a photo already has; `removed` if it, or its identity, is hidden from searches."""
 
@@ -78,6 +93,20 @@ class Candidate:
     name: str
     similarity: float
     rank: int
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The answer to one search: candidates, best first, and what is proved about everybody else.
+
+    `exact_decision`: nobody else can displace the best or reach the threshold that the search was told.
+    `exact_candidates`: the candidates are those that scoring every template would give. Both are always true unless
+    the search was `fast`.
+    """
+
+    candidates: tuple[Candidate, ...]
+    exact_decision: bool
+    exact_candidates: bool
 
 
 @dataclass(frozen=True)

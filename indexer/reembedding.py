@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
+from indexer.checksum import checksum
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import FloatMatrix, ModelBinding, TemplateRow
 from indexer.schema import embedding, gallery, model, template
@@ -44,11 +45,12 @@ def add(connection: Connection, new_model: ModelBinding, template_ids: Sequence[
         known |= set(connection.execute(select(template.c.id).where(template.c.id.in_(piece))).scalars())
         old = delete(embedding).where(embedding.c.model_id == model_id, embedding.c.template_id.in_(piece))
         connection.execute(old)
-    rows = [
-        {"template_id": template_id, "model_id": model_id, "vector": vector.astype("<f4").tobytes()}
-        for template_id, vector in zip(template_ids, vectors, strict=True)
-        if template_id in known  # one that was erased in the meantime has no place for a vector
-    ]
+    rows = []
+    for template_id, vector in zip(template_ids, vectors, strict=True):
+        if template_id in known:  # one that was erased in the meantime has no place for a vector
+            blob = vector.astype("<f4").tobytes()
+            sealed = checksum(template_id, model_id, blob)
+            rows.append({"template_id": template_id, "model_id": model_id, "vector": blob, "checksum": sealed})
     if rows:
         connection.execute(insert(embedding), rows)
 

@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSIONS = ("0001",)
+SCHEMA_VERSIONS = ("0001", "0002", "0003")
 """Every schema this code can read, oldest first; each is a file in migrations/versions."""
 HEAD = SCHEMA_VERSIONS[-1]
 
@@ -44,6 +44,12 @@ model = Table(
     CheckConstraint("dimension BETWEEN 1 AND 65536", name="dimension"),
 )
 
+
+def _checksum() -> Column[int]:
+    """CRC-32 of what a row says, as `indexer.checksum` computes it: SQLite itself does not notice a flipped bit."""
+    return Column("checksum", Integer, nullable=False, server_default=text("0"))
+
+
 gallery = Table(
     "gallery",
     metadata,
@@ -56,6 +62,7 @@ gallery = Table(
     # Salts the audit trail's digests: outsiders cannot confirm a guessed name, who holds this database can.
     Column("audit_salt", LargeBinary, nullable=False),
     Column("erase_pending", Integer, nullable=False),
+    _checksum(),
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("fusion IN ('max', 'mean')", name="fusion"),
     CheckConstraint("revision >= 1", name="revision"),
@@ -73,6 +80,7 @@ identity = Table(
     Column("removed_at", String(20)),
     # A merged identity stays as an alias, so that enrolling its folder again reaches the person it became.
     Column("merged_into", ForeignKey("identity.id")),
+    _checksum(),
     CheckConstraint("length(CAST(name AS BLOB)) BETWEEN 1 AND 255", name="name"),
     CheckConstraint("length(CAST(external_id AS BLOB)) BETWEEN 1 AND 255", name="external_id"),
     CheckConstraint("merged_into IS NULL OR (merged_into <> id AND removed_at IS NOT NULL)", name="merged"),
@@ -112,6 +120,7 @@ template = Table(
     Column("precision", String(8), nullable=False),
     Column("created_at", String(20), nullable=False),
     Column("removed_at", String(20)),
+    _checksum(),
     UniqueConstraint("identity_id", "source_digest"),
     CheckConstraint("length(source_digest) = 32", name="source_digest"),
     CheckConstraint("precision IN ('float32', 'bfloat16')", name="precision"),
@@ -130,6 +139,7 @@ embedding = Table(
     Column("template_id", ForeignKey("template.id", ondelete="CASCADE"), primary_key=True),
     Column("model_id", ForeignKey("model.id"), primary_key=True),
     Column("vector", LargeBinary, nullable=False),  # little-endian float32 [dimension]; the store checks the length
+    _checksum(),
     CheckConstraint("length(vector) > 0 AND length(vector) % 4 = 0", name="vector"),
 )
 
@@ -147,7 +157,9 @@ calibration = Table(
     Column("precision", String(8), nullable=False),
     Column("data", Text, nullable=False),
     Column("date", Text, nullable=False),
+    Column("probability", Text),  # JSON of a MatchProbability
     Column("revision", Integer, nullable=False),  # the gallery's revision when it was saved
+    _checksum(),
     CheckConstraint("target IN ('fpir', 'far')", name="target"),
     CheckConstraint("length(scores) % 4 = 0 AND length(scores) / 4 <= trials", name="scores"),
     CheckConstraint("(target = 'fpir') = (gallery_size IS NOT NULL)", name="gallery_size"),
@@ -162,5 +174,25 @@ audit = Table(
     Column("identity_id", Integer),  # not a foreign key: the trail outlives an erased person
     Column("digest", LargeBinary),  # SHA-256(salt + name): never the name itself
     Column("details", Text, nullable=False),  # JSON of counts, never of names or paths
+    _checksum(),
     sqlite_autoincrement=True,
+)
+
+undo = Table(
+    "undo",
+    metadata,
+    # How to take back an entry of the trail; gone when it was taken back, purged, or one of its people erased.
+    Column("audit_id", ForeignKey("audit.id", ondelete="CASCADE"), primary_key=True),
+    Column("payload", Text, nullable=False),  # JSON; may hold a former name
+    _checksum(),
+)
+
+change = Table(
+    "change",
+    metadata,
+    # Which templates changed hands or visibility in which revision: what an index of an older one must look at again.
+    # New templates are not in it: their ids are above all that the index has seen.
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("template_id", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )

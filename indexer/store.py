@@ -3,19 +3,21 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Select, and_, func, insert, or_, select, update
 
+from indexer.checksum import COVERED, GALLERY, checksum
 from indexer.decision import Calibration
 from indexer.errors import GalleryError, StoreDamaged
+from indexer.match_probability import MatchProbability
 from indexer.records import (
     Embeddings,
     Enrolled,
-    FloatVector,
+    FloatMatrix,
     Fusion,
     Identity,
     Ids,
@@ -23,9 +25,17 @@ from indexer.records import (
     TemplateRow,
     clean_name,
 )
-from indexer.schema import audit, calibration, embedding, gallery, identity, model, template
+from indexer.schema import calibration, change, gallery, identity, template, undo
 
 _CHUNK = 5_000  # bound parameters in one statement; SQLite's own limit is 32,766 or more
+
+_GALLERY_ROW = GALLERY.replace(" FROM ", ", g.model_id, g.checksum FROM ", 1)
+
+_ACTIVE_PAIRS = (
+    "SELECT t.id, t.identity_id FROM template t JOIN identity i ON i.id = t.identity_id"
+    " WHERE t.removed_at IS NULL AND i.removed_at IS NULL"
+)
+_VECTORS = 2_000  # read from the database at a time
 
 _T = TypeVar("_T")
 
@@ -44,18 +54,16 @@ class GalleryRow:
 
 
 def gallery_row(connection: Connection) -> GalleryRow:
-    """Return the gallery's row with its model; raises StoreDamaged if it is missing."""
-    row = connection.execute(select(gallery, model).join(model, gallery.c.model_id == model.c.id)).mappings().first()
-    if row is None:
+    """Return the gallery's row with its model; raises StoreDamaged if it is missing or not as it was written."""
+    found = connection.exec_driver_sql(_GALLERY_ROW).first()
+    if found is None:
         raise StoreDamaged("the database says nothing about its gallery or model; restore it from a backup")
+    *covered, model_id, expected = found
+    if checksum(*covered) != expected:
+        raise StoreDamaged("the database's row on its gallery and model is damaged; restore it from a backup")
+    uuid, _, fusion, revision, salt, erase_pending, name, digest, dimension = covered
     return GalleryRow(
-        uuid=row[gallery.c.uuid],
-        fusion=cast(Fusion, row[gallery.c.fusion]),
-        revision=row[gallery.c.revision],
-        erase_pending=bool(row[gallery.c.erase_pending]),
-        model_id=row[model.c.id],
-        model=ModelBinding(row[model.c.name], row[model.c.digest], row[model.c.dimension]),
-        audit_salt=row[gallery.c.audit_salt],
+        uuid, cast(Fusion, fusion), revision, bool(erase_pending), model_id, ModelBinding(name, digest, dimension), salt
     )
 
 
@@ -67,23 +75,50 @@ def revision(connection: Connection) -> int:
 def bump_revision(connection: Connection) -> None:
     """Count one change; part of every transaction that changes what can be seen."""
     connection.execute(update(gallery).values(revision=gallery.c.revision + 1))
+    seal(connection)
+
+
+def seal(connection: Connection) -> None:
+    """Renew the checksum of the gallery's row: the last thing a transaction does that touches it."""
+    covered = connection.exec_driver_sql(GALLERY).one()
+    connection.execute(update(gallery).values(checksum=checksum(*covered)))
+
+
+def note_changes(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Log the templates that meet a condition as changed in the coming revision: in owner, visibility or existence."""
+    coming = select(gallery.c.revision + 1).scalar_subquery()
+    query = select(coming, template.c.id).where(which)
+    statement = insert(change).prefix_with("OR IGNORE", dialect="sqlite")
+    connection.execute(statement.from_select(["revision", "template_id"], query))
+
+
+def changed_since(connection: Connection, revision: int) -> Ids:
+    """Return the ids of templates that changed after a revision, ascending; new ones are not among them."""
+    rows = connection.exec_driver_sql(
+        "SELECT DISTINCT template_id FROM change WHERE revision > ? ORDER BY template_id", (revision,)
+    )
+    return np.array(rows.scalars().all(), np.int64)
 
 
 def record_audit(connection: Connection, action: str, people: Iterable[tuple[int | None, str | None, Any]]) -> None:
     """Append to the trail, for each (identity id, name, details): a salted digest of the name, never the name."""
     salt = connection.execute(select(gallery.c.audit_salt)).scalar_one()
-    rows = [
-        {
-            "at": now(),
-            "action": action,
-            "identity_id": identity_id,
-            "digest": None if name is None else hashlib.sha256(salt + name.encode()).digest(),
-            "details": json.dumps(details, sort_keys=True),
-        }
-        for identity_id, name, details in people
-    ]
+    at = now()
+    rows = []
+    for identity_id, name, details in people:
+        digest = None if name is None else hashlib.sha256(salt + name.encode()).digest()
+        row = (at, action, identity_id, digest, json.dumps(details, sort_keys=True))
+        rows.append((*row, checksum(*row)))
     if rows:
-        connection.execute(insert(audit), rows)
+        connection.exec_driver_sql(
+            "INSERT INTO audit (at, action, identity_id, digest, details, checksum) VALUES (?, ?, ?, ?, ?, ?)", rows
+        )
+
+
+def keep_undo(connection: Connection, payload: dict[str, Any]) -> None:
+    """Keep what it takes to take back the trail's newest entry."""
+    row = (last_id(connection, "audit"), json.dumps(payload, ensure_ascii=False))
+    connection.execute(insert(undo).values(audit_id=row[0], payload=row[1], checksum=checksum(*row)))
 
 
 def now() -> str:
@@ -108,48 +143,78 @@ def size(connection: Connection) -> int:
 
 def active_templates(connection: Connection) -> tuple[Ids, Ids]:
     """Ids of the active templates [n] in order, and the identity of each [n], int64."""
-    rows = connection.execute(
-        select(template.c.id, template.c.identity_id).join(identity).where(_active).order_by(template.c.id)
-    ).all()
-    pairs = np.array([tuple(row) for row in rows], np.int64).reshape(-1, 2)
-    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
+    return _pairs(connection.exec_driver_sql(f"{_ACTIVE_PAIRS} ORDER BY t.id"))
 
 
-def embeddings(connection: Connection, template_ids: Ids | None = None) -> Embeddings:
-    """Return the active templates' vectors in order of template id; only those of `template_ids` (ascending) if given.
+def every_template(connection: Connection) -> Ids:
+    """Return the ids of all templates, hidden ones included, ascending."""
+    return np.array(connection.exec_driver_sql("SELECT id FROM template ORDER BY id").scalars().all(), np.int64)
 
-    Raises StoreDamaged for a vector that is missing or of the wrong length.
+
+def owners_of(connection: Connection, template_ids: Ids) -> Ids:
+    """Return the identity of each template [n], -1 for one that is hidden or gone."""
+    owner: dict[int, int] = {}
+    for piece in chunks(template_ids.tolist()):
+        marks = ",".join("?" * len(piece))
+        rows = connection.exec_driver_sql(f"{_ACTIVE_PAIRS} AND t.id IN ({marks})", tuple(piece))
+        owner.update((row[0], row[1]) for row in rows)
+    return np.array([owner.get(one, -1) for one in template_ids.tolist()], np.int64)
+
+
+def newer_templates(connection: Connection, after: int) -> tuple[Ids, Ids]:
+    """Return the active templates with an id above `after` and their identities, in order of id."""
+    return _pairs(connection.exec_driver_sql(f"{_ACTIVE_PAIRS} AND t.id > ? ORDER BY t.id", (after,)))
+
+
+def last_id(connection: Connection, table: str) -> int:
+    """Return the highest id that a table ever gave to a row; 0 before the first."""
+    # AUTOINCREMENT's own memory: it also knows the ids of rows that are gone.
+    found = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).scalar()
+    return int(found or 0)
+
+
+def next_ids(connection: Connection, table: str, count: int) -> range:
+    """Return ids for `count` new rows of a table: never one that was given before."""
+    first = last_id(connection, table) + 1
+    return range(first, first + count)
+
+
+def vectors_of(connection: Connection, template_ids: Ids) -> FloatMatrix:
+    """Return vectors float32 [n, D] of templates (ascending ids), each found to be as it was written.
+
+    Raises StoreDamaged for one that is missing, of the wrong length or changed on the disk.
     """
     row = gallery_row(connection)
-    every_id, every_identity = active_templates(connection)
-    if template_ids is not None:
-        wanted = np.isin(every_id, template_ids)
-        every_id, every_identity = every_id[wanted], every_identity[wanted]
-    vectors = np.empty((len(every_id), row.model.dimension), np.float32)
-    query: Select[Any] = select(embedding.c.template_id, embedding.c.vector).where(embedding.c.model_id == row.model_id)
-    if template_ids is None:
-        pieces: Iterable[Select[Any]] = [query.order_by(embedding.c.template_id)]
-    else:
-        pieces = (
-            query.where(embedding.c.template_id.in_(piece)).order_by(embedding.c.template_id)
-            for piece in chunks(every_id.tolist())
-        )
-    place = 0
-    for piece in pieces:
-        for found in connection.execute(piece).yield_per(_CHUNK):
-            if place < len(every_id) and found.template_id == every_id[place]:
-                vectors[place] = to_vector(found.vector, row.model.dimension, found.template_id)
-                place += 1
-    if place < len(every_id):
-        raise StoreDamaged(f"template {every_id[place]} has no vector; `faceid gallery check` lists them all")
-    return Embeddings(every_id, every_identity, vectors)
+    vectors = np.empty((len(template_ids), row.model.dimension), np.float32)
+    for start in range(0, len(template_ids), _VECTORS):
+        piece = template_ids[start : start + _VECTORS]
+        # A dense piece is read as a range: one walk along the tree instead of a descent for each id.
+        dense = piece[-1] - piece[0] < 2 * len(piece)
+        marks = "BETWEEN ? AND ?" if dense else f"IN ({','.join('?' * len(piece))})"
+        bounds = (int(piece[0]), int(piece[-1])) if dense else tuple(piece.tolist())
+        rows = connection.exec_driver_sql(
+            f"SELECT template_id, vector, checksum FROM embedding WHERE model_id = ? AND template_id {marks}"
+            " ORDER BY template_id",
+            (row.model_id, *bounds),
+        ).fetchall()
+        by_id = {template_id: (blob, sealed) for template_id, blob, sealed in rows}
+        blobs = []
+        for template_id in piece.tolist():
+            blob, sealed = by_id.get(template_id, (None, 0))
+            if blob is None:
+                raise StoreDamaged(f"template {template_id} has no vector; `faceid gallery check` lists them all")
+            if len(blob) != 4 * row.model.dimension or checksum(template_id, row.model_id, blob) != sealed:
+                raise StoreDamaged(f"the vector of template {template_id} was changed on the disk; restore a backup")
+            blobs.append(blob)
+        found = np.frombuffer(b"".join(blobs), "<f4").reshape(len(piece), -1)
+        vectors[start : start + len(piece)] = found
+    return vectors
 
 
-def to_vector(blob: bytes, dimension: int, template_id: int) -> FloatVector:
-    """Return a stored vector as float32 [dimension]; raises StoreDamaged for the wrong length."""
-    if len(blob) != 4 * dimension:
-        raise StoreDamaged(f"the vector of template {template_id} has {len(blob)} bytes, not {4 * dimension}")
-    return np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
+def embeddings(connection: Connection) -> Embeddings:
+    """Return the active templates' vectors in order of template id; raises StoreDamaged as `vectors_of`."""
+    ids, owners = active_templates(connection)
+    return Embeddings(ids, owners, vectors_of(connection, ids))
 
 
 def names(connection: Connection, identity_ids: Iterable[int]) -> dict[int, str]:
@@ -243,6 +308,7 @@ def calibrations(connection: Connection) -> list[Calibration]:
             precision=row.precision,
             data=row.data,
             date=row.date,
+            probability=None if row.probability is None else MatchProbability(**json.loads(row.probability)),
         )
         for row in connection.execute(query)
     ]
@@ -264,21 +330,27 @@ def save_calibrations(connection: Connection, new: Sequence[Calibration]) -> Non
                 calibration.c.data == one.data,
             )
         )
-        connection.execute(
-            insert(calibration).values(
-                target=one.target,
-                scores=one.scores.astype("<f4").tobytes(),
-                trials=one.trials,
-                gallery_size=one.gallery_size,
-                templates_per_identity=one.templates_per_identity,
-                fusion=one.fusion,
-                model_digest=one.model_digest,
-                precision=one.precision,
-                data=one.data,
-                date=one.date,
-                revision=row.revision + 1,
-            )
-        )
+        values: dict[str, Any] = {
+            "target": one.target,
+            "scores": one.scores.astype("<f4").tobytes(),
+            "trials": one.trials,
+            "gallery_size": one.gallery_size,
+            "templates_per_identity": one.templates_per_identity,
+            "fusion": one.fusion,
+            "model_digest": one.model_digest,
+            "precision": one.precision,
+            "data": one.data,
+            "date": one.date,
+            "probability": None if one.probability is None else json.dumps(asdict(one.probability)),
+            "revision": row.revision + 1,
+        }
+        covered = (values[column] for column in COVERED["calibration"])
+        connection.execute(insert(calibration).values(**values, checksum=checksum(*covered)))
+
+
+def _pairs(rows: CursorResult[Any]) -> tuple[Ids, Ids]:
+    pairs = np.array([tuple(row) for row in rows.fetchall()], np.int64).reshape(-1, 2)
+    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
 
 
 _active = and_(template.c.removed_at.is_(None), identity.c.removed_at.is_(None))

@@ -1,173 +1,209 @@
-"""An exact inner-product index that refuses what FAISS swallows and answers in canonical scores.
+"""Unit vectors under ids, searched by inner product in any kind of index, always with canonical scores.
 
-The canonical score of two stored vectors is their float64 dot product rounded to float32. FAISS computes in
-float32, so it only shortlists: every score that leaves this file is canonical, and the top k is exact in it.
+Vectors lie in parts. A part never changes: adding makes a new one (small ones at the end are joined), removing marks
+rows as gone (tombstones), and a part with too many of them is made anew without them. Each part has its own index,
+made at the first search that needs it.
 """
 
-import os
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer import index_kinds
+from indexer.certified_search import Found, Part, search
+from indexer.codes import Codes
 from indexer.errors import VectorError
+from indexer.index_kinds import IndexKind, Shortlister, Vectors
 from indexer.records import FloatMatrix, Ids
+from indexer.scores import NORM_TOLERANCE as NORM_TOLERANCE
+from indexer.scores import canonical_scores as canonical_scores
+from indexer.scores import check_vectors as check_vectors
+from indexer.scores import score_error as score_error
 
-NORM_TOLERANCE = 1e-3
-"""How far from 1 a vector's length may be; a float32 network's normalisation is within 1e-6, bfloat16's within 1e-3."""
+_DEAD_SHARE = 0.25  # of a part: more tombstones than that cost more than making it anew
+_GONE = -1
 
-_UNIT_ROUNDOFF = 2.0**-24  # of float32
-_MAX_SHORTLIST = 2048  # above it FAISS's heap costs more than scoring everything canonically
-_BLAS_FROM = 4096  # 8 queries of 512 numbers
-_RESCORE_BLOCK = 1 << 22  # float64 elements held at once while rescoring (32 MiB)
+
+@dataclass(eq=False)
+class _Prepared:
+    """The indexes of one part's vectors, each made once, also by many threads."""
+
+    vectors: Vectors
+    codes: Codes | None
+    kinds: dict[IndexKind, Shortlister] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+    def of(self, kind: IndexKind) -> Shortlister:
+        with self.lock:
+            if kind not in self.kinds:
+                self.kinds[kind] = index_kinds.prepare(self.vectors, self.codes, kind)
+            return self.kinds[kind]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """One part: ids int64 [n] (ascending or not), the owner of each int64 [n], -1 for a row that is gone."""
+
+    ids: Ids
+    owners: Ids
+    prepared: _Prepared
+    in_memory: bool  # ours to join with others and to make anew
+
+    @property
+    def vectors(self) -> Vectors:
+        return self.prepared.vectors
 
 
 class VectorIndex:
-    """Unit vectors float32 [n, dimension] under int64 ids of the caller, searched by inner product."""
+    """Unit vectors float32 [n, dimension] under int64 ids of the caller; what is found is an owner, by its best vector.
 
-    def __init__(self, dimension: int) -> None:
+    Searches may run in many threads; adding and removing may not run beside anything.
+    """
+
+    def __init__(self, dimension: int, kind: IndexKind = "auto") -> None:
+        """Make an empty index; raises VectorError for a kind that does not exist or that this machine cannot run."""
+        index_kinds.check_kind(kind)
         self.dimension = dimension
-        self._faiss = import_faiss()
-        self._index = self._faiss.IndexFlatIP(dimension)
-        self._ids: Ids = np.empty(0, np.int64)
+        self.kind: IndexKind = kind
+        self._parts: tuple[_Rows, ...] = ()
+        self._seen: tuple[Part, ...] | None = None  # what searches see, made by the first one
 
     def __len__(self) -> int:
-        return len(self._ids)
+        """Vectors that are there."""
+        return sum(int(np.count_nonzero(part.owners != _GONE)) for part in self._parts)
 
     @property
     def ids(self) -> Ids:
         """The ids [n] int64 in the order of addition."""
-        return self._ids
+        return np.concatenate([part.ids[part.owners != _GONE] for part in self._parts] or [np.empty(0, np.int64)])
 
     @property
     def vectors(self) -> FloatMatrix:
-        """The vectors [n, dimension] float32 as they lie in the index: a view, valid until the next add or remove."""
-        if not len(self):
-            return np.empty((0, self.dimension), np.float32)
-        flat = self._faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dimension)
-        view: FloatMatrix = flat.reshape(len(self), self.dimension)
-        return view
+        """The vectors [n, dimension] float32 in the order of `ids`: a copy."""
+        parts = [part.vectors[np.flatnonzero(part.owners != _GONE)] for part in self._parts]
+        return np.concatenate(parts or [np.empty((0, self.dimension), np.float32)])
 
-    def add(self, ids: Ids, vectors: FloatMatrix) -> None:
-        """Add ids [m] int64 with vectors [m, dimension] float32; all or none.
+    def add(self, ids: Ids, vectors: FloatMatrix, owners: Ids | None = None) -> None:
+        """Add ids [m] int64 with vectors [m, dimension] float32, of `owners` [m] int64 (or of themselves); all or none.
 
         Raises VectorError for an id that is negative or taken, and for what `check_vectors` refuses.
         """
         check_vectors(vectors, self.dimension)
-        if ids.dtype != np.int64 or ids.shape != (len(vectors),):
-            raise VectorError(f"ids must be int64 [{len(vectors)}], not {ids.dtype} {list(ids.shape)}")
-        if (ids < 0).any():
-            raise VectorError(f"id {ids.min()} is negative")
-        if len(np.unique(ids)) < len(ids) or np.isin(ids, self._ids).any():
+        owners = ids if owners is None else owners
+        for name, values in (("ids", ids), ("owners", owners)):
+            if values.dtype != np.int64 or values.shape != (len(vectors),):
+                raise VectorError(f"{name} must be int64 [{len(vectors)}], not {values.dtype} {list(values.shape)}")
+            if (values < 0).any():
+                raise VectorError(f"{'id' if name == 'ids' else 'owner'} {values.min()} is negative")
+        if len(np.unique(ids)) < len(ids) or any(_shared(ids, part) for part in self._parts):
             raise VectorError("an id is already in the index, or comes twice")
-        self._index.add(np.ascontiguousarray(vectors))
-        self._ids = np.concatenate([self._ids, ids])
+        if len(ids):
+            self._change(
+                (*self._parts, _in_memory(ids.copy(), owners.copy(), np.array(vectors, np.float32, order="C")))
+            )
+
+    def attach(self, ids: Ids, owners: Ids, vectors: Vectors, codes: Codes | None, like: "VectorIndex | None") -> None:
+        """Add rows where they lie, unchecked: ids that no other part has, owners with -1 for a row that is gone.
+
+        What `like` prepared for the very same `vectors` is used again.
+        """
+        known = {id(part.vectors): part.prepared for part in like._parts} if like is not None else {}
+        prepared = known.get(id(vectors)) or _Prepared(vectors, codes)
+        self._parts, self._seen = (*self._parts, _Rows(ids, owners, prepared, in_memory=False)), None
 
     def remove(self, ids: Ids) -> None:
-        """Take ids [m] int64 out; raises VectorError if one of them is not there. One pass over the whole index."""
-        strangers = np.setdiff1d(ids, self._ids)
+        """Take ids [m] int64 out; raises VectorError, and takes none, if one of them is not there."""
+        strangers = np.setdiff1d(ids, self.ids)
         if len(strangers):
             raise VectorError(f"id {strangers[0]} is not in the index")
-        doomed = np.isin(self._ids, ids)
-        self._index.remove_ids(self._faiss.IDSelectorBatch(np.flatnonzero(doomed)))
-        self._ids = self._ids[~doomed]
+        parts = []
+        for part in self._parts:
+            gone = np.isin(part.ids, ids)
+            parts.append(replace(part, owners=np.where(gone, _GONE, part.owners)) if gone.any() else part)
+        self._change(tuple(parts))
 
-    def search(self, queries: FloatMatrix, k: int) -> tuple[Ids, FloatMatrix]:
-        """Return the k best ids of each query: ids [Q, min(k, n)] int64 and canonical scores float32, best first.
+    def search(
+        self,
+        queries: FloatMatrix,
+        k: int,
+        *,
+        threshold: float | None = None,
+        fast: bool = False,
+        within: Ids | None = None,
+    ) -> Found:
+        """Return the min(k, N) best owners of each query [Q, dimension] float32 of unit length; k >= 1.
 
-        Equal scores are ordered by the smaller id. `queries` is [Q, dimension] float32, unit length (VectorError
-        otherwise); k >= 1.
+        `within` limits the search to these owners. With `fast` a large index is only sampled, and the answer says what
+        is not proved. Raises VectorError for queries that are no embeddings.
         """
         check_vectors(queries, self.dimension)
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
-        n, k = len(self), min(k, len(self))
-        ids = np.empty((len(queries), k), np.int64)
-        scores = np.empty((len(queries), k), np.float32)
-        if k == 0:
-            return ids, scores
-        queries = np.ascontiguousarray(queries)
-        open_rows, width = np.arange(len(queries)), k + 8
-        while len(open_rows):
-            if width >= min(n, _MAX_SHORTLIST):
-                for row in open_rows:
-                    ids[row], scores[row] = self._scan(queries[row], k)
-                break
-            unproven = []
-            block = max(1, _RESCORE_BLOCK // (width * self.dimension))
-            for start in range(0, len(open_rows), block):
-                rows = open_rows[start : start + block]
-                proven, best_ids, best_scores = self._shortlist(queries[rows], k, width)
-                ids[rows[proven]], scores[rows[proven]] = best_ids[proven], best_scores[proven]
-                unproven.append(rows[~proven])
-            open_rows, width = np.concatenate(unproven), width * 4
-        return ids, scores
+        parts = self._view(within)
+        chosen = index_kinds.choose(sum(len(part.owners) for part in parts), self.kind, fast and within is None)
 
-    def _shortlist(self, queries: FloatMatrix, k: int, width: int) -> tuple[NDArray[np.bool_], Ids, FloatMatrix]:
-        """Top k of a FAISS shortlist, and which rows are proven: nobody outside it can reach the k-th score."""
-        rough, positions = self._index.search(queries, width)
-        scores = canonical_scores(queries[:, None, :], self.vectors[positions])
-        ids = self._ids[positions]
-        order = np.lexsort((ids, -scores))[:, :k]
-        ids, scores = np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
-        proven: NDArray[np.bool_] = scores[:, -1] > rough[:, -1] + score_error(self.dimension)
-        return proven, ids, scores
+        def shortlisters() -> Sequence[Shortlister]:
+            return [part.prepared.of(chosen) for part in self._parts]
 
-    def _scan(self, query: FloatMatrix, k: int) -> tuple[Ids, FloatMatrix]:
-        """Top k by scoring every vector canonically: for small indexes and for crowds of ties."""
-        block = max(1, _RESCORE_BLOCK // self.dimension)
-        vectors = self.vectors
-        scores = np.concatenate(
-            [canonical_scores(query, vectors[start : start + block]) for start in range(0, len(vectors), block)]
-        )
-        cut = np.partition(scores, -k)[-k]
-        near = np.flatnonzero(scores >= cut)
-        best = near[np.lexsort((self._ids[near], -scores[near]))[:k]]
-        return self._ids[best], scores[best]
+        proved = not fast or within is not None
+        return search(parts, shortlisters, queries, _owners_up_to(k, parts), threshold, proved)
+
+    def _view(self, within: Ids | None) -> tuple[Part, ...]:
+        """Return what a search sees: the parts with their live rows."""
+        if self._seen is None:
+            self._seen = tuple(_part(part, part.owners != _GONE) for part in self._parts)
+        if within is None:
+            return self._seen
+        return tuple(_part(part, np.isin(part.owners, within) & (part.owners != _GONE)) for part in self._parts)
+
+    def _change(self, parts: tuple[_Rows, ...]) -> None:
+        """Make parts anew that are mostly gone, and join the last ones until each is twice as long as the next."""
+        kept = []
+        for part in parts:
+            live = part.owners != _GONE
+            if part.in_memory and np.count_nonzero(~live) > _DEAD_SHARE * len(live):
+                part = _in_memory(part.ids[live], part.owners[live], part.vectors[np.flatnonzero(live)])
+            if len(part.ids):
+                kept.append(part)
+        while len(kept) > 1 and kept[-2].in_memory and len(kept[-2].ids) < 2 * len(kept[-1].ids):
+            pair = kept[-2:]
+            kept[-2:] = [
+                _in_memory(
+                    np.concatenate([part.ids for part in pair]),
+                    np.concatenate([part.owners for part in pair]),
+                    np.concatenate([part.vectors[:] for part in pair]),
+                )
+            ]
+        self._parts, self._seen = tuple(kept), None
 
 
-def canonical_scores(a: FloatMatrix, b: FloatMatrix) -> FloatMatrix:
-    """Inner products over the last axis, [..., D] x [..., D] broadcast -> [...]: float64, rounded to float32.
-
-    Products of float32 are exact in float64, and NumPy sums the last axis pairwise in an order that depends on D
-    alone, so the score of a pair is the same in every batch.
-    """
-    products = np.multiply(a, b, dtype=np.float64)
-    result: FloatMatrix = products.sum(axis=-1).astype(np.float32)
-    return result
+def _in_memory(ids: Ids, owners: Ids, vectors: FloatMatrix) -> _Rows:
+    return _Rows(ids, owners, _Prepared(vectors, None), in_memory=True)
 
 
-def score_error(dimension: int) -> float:
-    """How far a float32 inner product of two vectors within NORM_TOLERANCE may lie from their canonical score.
-
-    gamma_n = n u / (1 - n u) bounds any order of summation (Higham 2002, eq. 3.5; |x|.|y| <= 1 by Cauchy-Schwarz);
-    one more u for the rounding of the canonical score.
-    """
-    nu = (dimension + 1) * _UNIT_ROUNDOFF
-    return (1 + NORM_TOLERANCE) ** 2 * nu / (1 - nu)
+def _part(part: _Rows, live: NDArray[np.bool_]) -> Part:
+    return Part(part.owners, part.vectors, None if live.all() else live)
 
 
-def check_vectors(vectors: FloatMatrix, dimension: int) -> None:
-    """Raise VectorError unless vectors is float32 [m, dimension], finite, each of length 1 within NORM_TOLERANCE."""
-    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
-        raise VectorError(f"vectors must be float32, not {getattr(vectors, 'dtype', type(vectors).__name__)}")
-    if vectors.ndim != 2 or vectors.shape[1] != dimension:
-        raise VectorError(f"vectors must be [n, {dimension}], not {list(vectors.shape)}")
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-    bad = np.flatnonzero(~(np.abs(lengths - 1) <= NORM_TOLERANCE))  # not (a > b): NaN must not pass
-    if len(bad):
-        raise VectorError(f"vector {bad[0]} has length {lengths[bad[0]]:.6g}; it must be 1 within {NORM_TOLERANCE}")
+def _shared(ids: Ids, part: _Rows) -> bool:
+    if ids.size and part.ids.size and ids.min() > part.ids.max():
+        return False  # ids that only grow: no need to look at each
+    return bool(np.isin(ids, part.ids[part.owners != _GONE]).any())
 
 
-def import_faiss() -> ModuleType:
-    """FAISS, on first need. Its bundled OpenBLAS takes an AVX-512 machine for a Prescott unless it is told."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if "OPENBLAS_CORETYPE" not in os.environ and cpuinfo.is_file() and "avx512f" in cpuinfo.read_text():
-        os.environ["OPENBLAS_CORETYPE"] = "SkylakeX"
-    import faiss
-
-    # Above this many numbers in a batch of queries FAISS calls BLAS; its own 128,000 leaves batches 10 x slower.
-    faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM
-    module: ModuleType = faiss
-    return module
+def _owners_up_to(k: int, parts: Sequence[Part]) -> int:
+    """Return the number of owners, or k if there are more; looks at few rows of a large index."""
+    known = np.empty(0, np.int64)
+    for part in parts:
+        start, size = 0, 4 * k
+        while start < len(part.owners):
+            rows = slice(start, start + size)
+            owners = part.owners[rows] if part.live is None else part.owners[rows][part.live[rows]]
+            known = np.union1d(known, owners)
+            if len(known) >= k:
+                return k
+            start, size = start + size, 2 * size
+    return len(known)

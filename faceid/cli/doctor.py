@@ -60,7 +60,7 @@ def _machine() -> Iterator[Finding]:
     import torch
 
     from faceid.cpu_features import cpu_features, has_bfloat16
-    from indexer.vector_index import import_faiss
+    from indexer.faiss_kinds import import_faiss
 
     faiss = import_faiss()
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"

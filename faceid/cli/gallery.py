@@ -1,15 +1,16 @@
 """`faceid gallery ...`: look after a gallery.  In Python: the methods of `Gallery` of the same names."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from faceid.cli.options import engine_options, gallery_option, output_option
-from faceid.cli.output import say, write_records, write_table
+from faceid.cli.gallery_care import backup, check, export, import_, merge_from, rebuild, reembed, stats
+from faceid.cli.options import gallery_option, output_option
+from faceid.cli.output import say, write_records
 from indexer.errors import GalleryError
 
 if TYPE_CHECKING:
@@ -130,96 +131,40 @@ def erase(people: tuple[str, ...], gallery_path: Path) -> None:
 
 
 @gallery.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("entry", type=int, required=False)
 @gallery_option
-def export(file: Path, gallery_path: Path) -> None:
-    """Write the gallery to one checksummed FILE, to be imported elsewhere. It holds biometric data."""
-    from indexer.gallery import Gallery
-
-    with Gallery.open(gallery_path) as opened:
-        count = opened.export(file)
-        say(f"{count} templates of {opened.size} people written to {file}.")
-
-
-@gallery.command(name="import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@gallery_option
-def import_(file: Path, gallery_path: Path) -> None:
-    """Add the people of an exported FILE to the gallery; makes the gallery where there is none."""
-    from faceid.cli.session import open_to_import
-
-    with open_to_import(gallery_path, file) as opened:
-        added = opened.import_(file)
-        counts = Counter(outcome.status.replace("_", " ") for outcome in added)
-        outcomes = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no templates"
-        say(f"{outcomes}; {opened.path} now holds {opened.size} people.")
-
-
-@gallery.command()
-@gallery_option
+@click.option("--list", "listed", is_flag=True, help="Show what can be undone, newest first, and change nothing.")
 @output_option
-@click.pass_context
-def check(ctx: click.Context, gallery_path: Path, output: str | None) -> None:
-    """Check the database and its caches; exits with 5 if the truth itself is damaged."""
+def undo(entry: int | None, gallery_path: Path, listed: bool, output: str | None) -> None:
+    """Take back the newest remove, merge or rename, or the ENTRY of the trail that --list shows."""
     from indexer.gallery import Gallery
 
-    with Gallery.open(gallery_path) as opened:
-        problems = opened.check()
-    write_records(problems, output, asdict, asdict)
-    say(f"{len(problems)} problems found." if problems else "No problem found.")
-    damaged = any(not problem.rebuild_mends for problem in problems)
-    ctx.exit(5 if damaged else 1 if problems else 0)
-
-
-@gallery.command()
-@gallery_option
-def rebuild(gallery_path: Path) -> None:
-    """Make the caches anew from the database."""
-    from indexer.gallery import Gallery
-
-    with Gallery.open(gallery_path, writable=True) as opened:
-        opened.rebuild()
-        say(f"{opened.path}: caches rebuilt at revision {opened.revision}.")
-
-
-@gallery.command()
-@gallery_option
-@output_option
-def stats(gallery_path: Path, output: str | None) -> None:
-    """Count people, templates and bytes."""
-    from indexer.gallery import Gallery
-
-    with Gallery.open(gallery_path) as opened:
-        counts = opened.stats()
-        if output:
-            write_records([counts], output, asdict, asdict)
+    with Gallery.open(gallery_path, writable=not listed) as opened:
+        if listed:
+            write_records(opened.undoable(), output, asdict, asdict)
         else:
-            write_table([{"what": name, "count": value} for name, value in asdict(counts).items()])
+            undone = opened.undo(entry)
+            people = ", ".join(map(str, undone.identity_ids))
+            say(f"Undone: {undone.action} of {undone.at}" + (f" (id {people})." if people else "."))
 
 
 @gallery.command()
 @gallery_option
-@engine_options
-@click.option("--drop-missing", is_flag=True, help="Remove templates whose photo is gone or has changed.")
-@click.pass_context
-def reembed(ctx: click.Context, /, gallery_path: Path, drop_missing: bool, **engine_settings: Any) -> None:
-    """Embed the gallery's photos with another model (--model) and bind the gallery to it; goes on if interrupted."""
-    from faceid.cli.session import make_engine
-    from faceid.reembedding import reembed_gallery
+@click.option(
+    "--older-than", "days", type=click.FloatRange(min=0), default=0.0, metavar="DAYS", help="Keep newer ones."
+)
+@click.confirmation_option("--yes", prompt="Give up undoing, and destroy the former names kept for it?")
+def purge(gallery_path: Path, days: float) -> None:
+    """Destroy what `undo` needs: afterwards no former name is left in the gallery."""
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        engine = make_engine(**engine_settings)
-        lost = reembed_gallery(engine, opened, drop_missing=drop_missing)
-        for template in lost:
-            say(f"{template.source}: gone, changed, or without the enrolled face ({template.name})")
-        if lost and not drop_missing:
-            raise GalleryError(
-                f"{len(lost)} templates cannot be embedded anew, so the gallery stays with {opened.model.name!r}; "
-                "bring their photos back, or give --drop-missing"
-            )
-        say(f"{opened.path} is now bound to {opened.model.name!r} ({opened.model.digest}).")
-    ctx.exit(3 if lost else 0)
+        count = opened.purge(timedelta(days=days))
+        say(f"{count} entries can no longer be undone.")
+
+
+for command in (export, import_, merge_from, backup, check, rebuild, stats, reembed):
+    gallery.add_command(command)
 
 
 def _one(opened: "Gallery", person: str) -> "Identity":

@@ -11,6 +11,8 @@ from faceid.cli.output import progress, say, write_records
 
 if TYPE_CHECKING:
     from faceid.results import Answer
+    from indexer.decision import Threshold
+    from indexer.index_kinds import IndexKind
 
 
 @click.command()
@@ -25,6 +27,18 @@ if TYPE_CHECKING:
 )
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Accept at this similarity instead.")
 @click.option("--top-k", type=click.IntRange(1, 1000), default=5, show_default=True, help="Candidates to list.")
+@click.option(
+    "--index",
+    "index_kind",
+    type=click.Choice(["auto", "flat", "float16", "sq8", "int8", "pq", "rabitq", "ivf-pq", "gpu", "faiss-gpu"]),
+    default="auto",
+    help="Kind of index; auto goes by the gallery's size.",
+)
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Only sample a large gallery: sooner, but somebody may be missed (the records say so).",
+)
 @click.option(
     "--quality/--no-quality",
     default=False,
@@ -49,6 +63,8 @@ def identify(
     fpir: float | None,
     threshold: float | None,
     top_k: int,
+    index_kind: "IndexKind",
+    fast: bool,
     quality: bool,
     annotate_dir: Path | None,
     fail_on_unknown: bool,
@@ -72,7 +88,8 @@ def identify(
             else identification_threshold(engine.model, gallery, fpir or 0.01)
         )
         if threshold is None and not accept_at.measured:
-            say(_extrapolated(accept_at.gallery_size, accept_at.measured_at))
+            say(_extrapolated(accept_at))
+        gallery.use_index(index_kind)
         answers = engine.identify(
             gallery,
             photos_in(photos),
@@ -80,6 +97,7 @@ def identify(
             faces=faces,
             limits=Limits() if quality else None,
             top_k=top_k,
+            fast=fast,
         )
         if annotate_dir:
             from faceid.annotate import annotated
@@ -112,8 +130,13 @@ def _row(answer: "Answer") -> dict[str, object]:
     }
 
 
-def _extrapolated(size: int | None, measured_at: int | None) -> str:
+def _extrapolated(threshold: "Threshold") -> str:
+    if threshold.gallery_size == threshold.measured_at:
+        return (
+            f"Note: {threshold.trials} searches of strangers are too few to count so rare alarms; the threshold is "
+            "extrapolated from their best scores. `faceid calibrate --strangers` with more photos measures it."
+        )
     return (
-        f"Note: the threshold was measured with {measured_at} people and is extrapolated to the {size} enrolled; "
-        "`faceid calibrate` measures it for this gallery."
+        f"Note: the threshold was measured with {threshold.measured_at} people and is extrapolated to the "
+        f"{threshold.gallery_size} enrolled; `faceid calibrate` measures it for this gallery."
     )

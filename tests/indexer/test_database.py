@@ -35,7 +35,7 @@ def words(path):
     with closing(sqlite3.connect(path)) as raw:
         rows = raw.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     return {
-        name: sorted(" ".join(sql.replace('"', "").replace(")", " ").split()).split(", "))
+        name: sorted(part.strip() for part in " ".join(sql.replace('"', "").replace(")", " ").split()).split(", "))
         for name, sql in rows
         if not name.startswith(("alembic", "sqlite_"))
     }
@@ -63,7 +63,7 @@ def test_the_settings_that_durability_rests_on(gallery):
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO gallery SELECT 2, uuid, created_at, fusion, revision, model_id, audit_salt, 0 FROM gallery",
+        "INSERT INTO gallery SELECT 2, uuid, created_at, fusion, revision, model_id, audit_salt, 0, 0 FROM gallery",
         "UPDATE gallery SET fusion = 'median'",
         "UPDATE gallery SET model_id = 99",
         "UPDATE identity SET name = ''",
@@ -75,7 +75,7 @@ def test_the_settings_that_durability_rests_on(gallery):
         "UPDATE template SET box_x = NULL",
         "UPDATE template SET identity_id = 99",
         "INSERT INTO template SELECT 9, identity_id, source, source_digest, NULL, NULL, NULL, NULL, NULL, NULL,"
-        " precision, created_at, NULL FROM template",
+        " precision, created_at, NULL, 0 FROM template",
         "UPDATE embedding SET vector = x'010203'",
         "DELETE FROM model",
     ],
@@ -141,8 +141,8 @@ def test_check_finds_what_only_reading_everything_finds(gallery):
     spoil(database, "DELETE FROM embedding WHERE template_id = 3")
     spoil(database, "DELETE FROM identity WHERE id = 4")
     with Gallery.open(gallery.path) as reader:
-        problems = reader.check()
-        assert {problem.kind for problem in problems} == {"orphan", "no_vector", "bad_vector"}
+        problems = reader.check(deep=True)
+        assert {problem.kind for problem in problems} == {"orphan", "no_vector", "bad_vector", "bad_row"}
         told = " ".join(problem.text for problem in problems)
         for words_ in ("template 1 under made-up has length 0", "has 60 bytes, not 64", "template 3 has no vector"):
             assert words_ in told

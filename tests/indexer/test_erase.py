@@ -1,11 +1,18 @@
 """After erase no byte of a person is left in any file of the gallery; while a reader is in the way it says so."""
 
+import errno
+import os
 import sqlite3
+from contextlib import closing
 
+import numpy as np
 import pytest
 
-from indexer import curation
+from benchmarks.durability import scenario
+from benchmarks.durability.scenario import needles
+from indexer import codes, curation
 from indexer.gallery import Gallery
+from indexer.index_manifest import read_manifest
 from tests.indexer.made_up_people import MODEL, OTHER_MODEL, photo, unit_vectors
 
 
@@ -25,6 +32,7 @@ def traces(gallery_path, templates, more=()):
                 "vector": one.vector.tobytes(),
                 "vector, begin": one.vector.tobytes()[:16],
                 "vector, end": one.vector.tobytes()[-16:],
+                "vector, in half precision": one.vector.astype(np.float16).tobytes(),
             }
             found += [(file.name, what) for what, needle in needles.items() if needle in content]
         found += [(file.name, word) for word in more if word.encode() in content]
@@ -119,3 +127,68 @@ def test_of_the_trail_a_salted_digest_remains(gallery):
     with sqlite3.connect(gallery.path / "gallery.db") as raw:
         row = raw.execute("SELECT identity_id, length(digest), details FROM audit WHERE action = 'erase'").fetchone()
     assert row == (1, 32, '{"templates": 3}')
+
+
+def test_no_code_of_a_vector_is_left_either_with_8_bit_codes_in_the_files(gallery, monkeypatch):
+    monkeypatch.setattr(codes, "CODED_FROM", 2)
+    gallery.add(ANN + BOB)
+    gallery.close()
+    wanted = needles(ANN)
+    assert {one.split()[0] for one in scenario.traces(gallery.path, wanted)} == {
+        "float32",
+        "int8",
+        "name",
+        "path",
+        "digest",
+    }
+    with Gallery.open(gallery.path, writable=True) as again:
+        assert again.erase(1) == "done"
+        assert scenario.traces(gallery.path, wanted) == []
+        assert {one.split()[0] for one in scenario.traces(gallery.path, needles(BOB))} >= {"float32", "int8"}
+        assert again.check(deep=True) == []
+    assert scenario.traces(gallery.path, wanted) == []
+
+
+def test_segments_without_the_erased_person_stay_as_they_are(gallery):
+    gallery.add([photo(f"p{i}", str(i)) for i in range(20)])
+    gallery.close()
+    (large,) = [one.file for one in read_manifest(gallery.path).segments]
+    with Gallery.open(gallery.path, writable=True) as again:
+        again.add([photo("Late", "late")])
+    with Gallery.open(gallery.path, writable=True) as again:
+        assert again.erase(21) == "done"
+    assert [one.file for one in read_manifest(gallery.path).segments] == [large]
+
+
+def is_pending(path):
+    with closing(sqlite3.connect(path / "gallery.db")) as raw:
+        return raw.execute("SELECT erase_pending FROM gallery").fetchone() == (1,)
+
+
+def test_an_erase_that_was_interrupted_is_finished_by_the_next_writer(gallery, monkeypatch):
+    gallery.add(ANN + BOB)
+    gallery.search(unit_vectors(1), 1)
+    monkeypatch.setattr("indexer.database.Database.scrub", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        gallery.erase(1)
+    scenario.abandon(gallery)
+    monkeypatch.undo()
+    assert is_pending(gallery.path)
+    with Gallery.open(gallery.path, writable=True):
+        assert traces(gallery.path, ANN) == []
+    assert not is_pending(gallery.path)
+
+
+def test_an_erase_on_a_full_disk_gives_up_the_caches_and_not_the_erasing(gallery, monkeypatch):
+    gallery.add(ANN + BOB)
+    gallery.close()
+
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Gallery.open(gallery.path, writable=True) as again:
+        monkeypatch.setattr(os, "pwrite", no_space)
+        again.erase(1)
+        assert traces(gallery.path, ANN) == []
+        monkeypatch.undo()
+        assert again.search(BOB[0].vector[None], 1)[0].candidates[0].name == "Bob"

@@ -37,7 +37,7 @@ class GalleryAgainstDict(RuleBasedStateMachine):
     def teardown(self):
         self.gallery.close()
         with Gallery.open(self.gallery.path) as reader:
-            assert reader.check() == []
+            assert reader.check(deep=True) == []
         shutil.rmtree(self.folder)
 
     def key(self, name, external_id):
@@ -179,11 +179,11 @@ class GalleryAgainstDict(RuleBasedStateMachine):
         for source, key in shown:
             found = self.gallery.enrolled([digest_of(source)])[digest_of(source)]
             assert [one.identity_id for one in found if not one.removed] == [key]
-        found = self.gallery.search(unit_vectors(1), 99)[0]
+        found = self.gallery.search(unit_vectors(1), 99)[0].candidates
         assert {one.id for one in found} == {key for _, key in shown}
         if self.gallery.fusion == "max":
             for source, key in shown:
-                best = self.gallery.search(photo("", source).vector[None], 1)[0][0]
+                best = self.gallery.search(photo("", source).vector[None], 1)[0].candidates[0]
                 assert (best.id, best.similarity > 0.9999) == (key, True)
 
 

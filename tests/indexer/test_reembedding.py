@@ -35,12 +35,20 @@ def test_the_gallery_answers_with_the_old_model_until_the_switch(filled):
     filled.add_embeddings(OTHER_MODEL, [5, 6], NEW[4:])
     filled.switch_model(OTHER_MODEL)
     assert filled.model == OTHER_MODEL
-    assert [filled.search(NEW[i : i + 1], 1)[0][0].name for i in range(5)] == ["p0", "p1", "p2", "p3", "p4"]
+    assert [filled.search(NEW[i : i + 1], 1)[0].candidates[0].name for i in range(5)] == ["p0", "p1", "p2", "p3", "p4"]
     filled.restore(6)
-    assert filled.search(NEW[5:], 1)[0][0].name == "p5"
+    assert filled.search(NEW[5:], 1)[0].candidates[0].name == "p5"
     assert filled.check() == []
     with pytest.raises(VectorError, match=r"\[n, 8\]"):
         filled.search(PEOPLE[0].vector[None], 1)
+
+
+def test_vectors_that_nobody_searched_before_the_switch_are_not_searched_after_it(gallery):
+    gallery.add(PEOPLE)
+    gallery.add_embeddings(OTHER_MODEL, list(range(1, 7)), NEW)
+    gallery.switch_model(OTHER_MODEL)
+    assert [gallery.search(NEW[i : i + 1], 1)[0].candidates[0].id for i in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert gallery.check(deep=True) == []
 
 
 def test_it_goes_on_where_it_stopped(filled):

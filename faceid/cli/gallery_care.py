@@ -1,0 +1,136 @@
+"""The commands of `faceid gallery` that look after the files: export, backup, check, rebuild and the like."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from faceid.cli.options import engine_options, gallery_option, output_option
+from faceid.cli.output import say, write_records, write_table
+from indexer.errors import GalleryError
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@gallery_option
+def export(file: Path, gallery_path: Path) -> None:
+    """Write the gallery to one checksummed Parquet FILE, to be imported elsewhere. It holds biometric data."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path) as opened:
+        count = opened.export(file)
+        say(f"{count} templates of {opened.size} people written to {file}.")
+
+
+@click.command(name="import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@gallery_option
+def import_(file: Path, gallery_path: Path) -> None:
+    """Add the people of an exported FILE to the gallery; makes the gallery where there is none."""
+    from faceid.cli.session import open_to_import
+
+    with open_to_import(gallery_path, file) as opened:
+        added = opened.import_(file)
+        counts = Counter(outcome.status.replace("_", " ") for outcome in added)
+        outcomes = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no templates"
+        say(f"{outcomes}; {opened.path} now holds {opened.size} people.")
+
+
+@click.command(name="merge-from")
+@click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@gallery_option
+@output_option
+@click.pass_context
+def merge_from(ctx: click.Context, other: Path, gallery_path: Path, output: str | None) -> None:
+    """Add everybody of OTHER, a gallery of the same model. Repeatable; conflicts are told, nobody here is changed."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path, writable=True) as opened:
+        people = opened.merge_from(other)
+        conflicting = [one for one in people if one.conflicts]
+        write_records(people if output else conflicting, output, asdict, asdict)
+        enrolled = sum(one.enrolled for one in people)
+        say(f"{enrolled} templates enrolled of {len(people)} people; {len(conflicting)} people with conflicts.")
+    ctx.exit(3 if conflicting else 0)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@gallery_option
+def backup(folder: Path, gallery_path: Path) -> None:
+    """Copy the gallery, consistently while it is in use, to a new FOLDER. It holds biometric data."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path) as opened:
+        opened.backup(folder)
+        say(f"{opened.path} is backed up in {folder}.")
+
+
+@click.command()
+@gallery_option
+@click.option("--deep", is_flag=True, help="Read every byte: each row's checksum, each chunk of the caches.")
+@output_option
+@click.pass_context
+def check(ctx: click.Context, gallery_path: Path, deep: bool, output: str | None) -> None:
+    """Check the database and its caches; exits with 5 if the truth itself is damaged."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path) as opened:
+        problems = opened.check(deep=deep)
+    write_records(problems, output, asdict, asdict)
+    say(f"{len(problems)} problems found." if problems else "No problem found.")
+    damaged = any(not problem.rebuild_mends for problem in problems)
+    ctx.exit(5 if damaged else 1 if problems else 0)
+
+
+@click.command()
+@gallery_option
+def rebuild(gallery_path: Path) -> None:
+    """Make the caches anew from the database."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path, writable=True) as opened:
+        opened.rebuild()
+        say(f"{opened.path}: caches rebuilt at revision {opened.revision}.")
+
+
+@click.command()
+@gallery_option
+@output_option
+def stats(gallery_path: Path, output: str | None) -> None:
+    """Count people, templates and bytes."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path) as opened:
+        counts = opened.stats()
+        if output:
+            write_records([counts], output, asdict, asdict)
+        else:
+            write_table([{"what": name, "count": value} for name, value in asdict(counts).items()])
+
+
+@click.command()
+@gallery_option
+@engine_options
+@click.option("--drop-missing", is_flag=True, help="Remove templates whose photo is gone or has changed.")
+@click.pass_context
+def reembed(ctx: click.Context, /, gallery_path: Path, drop_missing: bool, **engine_settings: Any) -> None:
+    """Embed the gallery's photos with another model (--model) and bind the gallery to it; goes on if interrupted."""
+    from faceid.cli.session import make_engine
+    from faceid.reembedding import reembed_gallery
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path, writable=True) as opened:
+        engine = make_engine(**engine_settings)
+        lost = reembed_gallery(engine, opened, drop_missing=drop_missing)
+        for template in lost:
+            say(f"{template.source}: gone, changed, or without the enrolled face ({template.name})")
+        if lost and not drop_missing:
+            raise GalleryError(
+                f"{len(lost)} templates cannot be embedded anew, so the gallery stays with {opened.model.name!r}; "
+                "bring their photos back, or give --drop-missing"
+            )
+        say(f"{opened.path} is now bound to {opened.model.name!r} ({opened.model.digest}).")
+    ctx.exit(3 if lost else 0)
