@@ -61,22 +61,34 @@ def tail_length(target: float, trials: int) -> int:
 
 
 def rate_interval(
-    hits: NDArray[np.bool_], identity: Ints, replicates: int = REPLICATES, seed: int = SEED
+    hits: NDArray[np.bool_],
+    identity: Ints,
+    second: Ints | None = None,
+    replicates: int = REPLICATES,
+    seed: int = SEED,
 ) -> Interval | None:
     """Return the 95 % interval of a share of trials, as rank-1: `hits` bool [n], `identity` int64 [n] of each trial.
 
-    None for fewer than MIN_IDENTITIES identities, and where all replicates agree (no miss, or no hit, at all).
+    `second` int64 [n] is the identity of the other side, where trials are pairs: one of two people has the product of
+    their weights, one of a single person that person's weight. Thresholds, if hits hang on any, are held. None for
+    fewer than MIN_IDENTITIES identities, and where all replicates agree (no miss, or no hit, at all).
     """
-    _, cluster = np.unique(identity, return_inverse=True)
-    trials = np.bincount(cluster)
-    found = np.bincount(cluster, weights=hits)
-    if len(trials) < MIN_IDENTITIES:
+    people, numbers = np.unique(np.stack([identity, identity if second is None else second]), return_inverse=True)
+    if len(people) < MIN_IDENTITIES:
         return None
+    # Trials of the same people go through each replicate as one.
+    first, other = numbers.reshape(2, -1)
+    drawn, trial = np.unique(first * len(people) + other, return_inverse=True)
+    trials, found = np.bincount(trial), np.bincount(trial, weights=hits)
+    first, other = np.divmod(drawn, len(people))
+    of_two = first != other
     random = np.random.default_rng(seed)
     shares = np.empty(replicates)
     for replicate in range(replicates):
-        weights = _poisson(random, len(trials))
-        shares[replicate] = (weights * found).sum() / max((weights * trials).sum(), 1.0)
+        weights = _poisson(random, len(people))
+        weight = weights[first]
+        weight[of_two] *= weights[other[of_two]]
+        shares[replicate] = (weight * found).sum() / max((weight * trials).sum(), 1.0)
     return _percentiles(shares)
 
 

@@ -1,6 +1,7 @@
 """Feature sets: unit vectors with the identity and the photo of each row, as every protocol takes them."""
 
 import hashlib
+import math
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from indexer.records import FloatMatrix, FloatVector
 BLOCK_VALUES = 2**24
 # float32 vectors of unit length keep it within 1e-6 up to thousands of dimensions; float16 ones do not.
 UNIT_TOLERANCE = 1e-5
+# What numpy.savez writes; its third version is for names of columns alone.
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 Strings = NDArray[np.str_]
 
@@ -97,13 +100,13 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     if not zipfile.is_zipfile(path):
         raise FeatureError(f"{printable(path)}: not a sound .npz file, which is a zip archive; write it again")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = {"features", "labels", "paths"} - set(archive.files)
+        with zipfile.ZipFile(path) as archive:
+            there = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+            missing = {"features", "labels", "paths"} - there
             if missing:
                 raise FeatureError(f"{printable(path)}: no array {', '.join(sorted(missing))} in it")
-            arrays = {key: archive[key] for key in ("labels", "paths", "model") if key in archive.files}
-            mapped = _mapped_member(path, "features.npy")
-            return {"features": archive["features"] if mapped is None else mapped, **arrays}
+            wanted = there & {"features", "labels", "paths", "model"}
+            return {key: _read_member(path, archive, f"{key}.npy", mapped=key == "features") for key in wanted}
     except FeatureError:
         raise
     except Exception as error:  # a damaged archive can end in nearly any error
@@ -118,24 +121,36 @@ def _model(names: NDArray[Any] | None, path: Path) -> ModelUsed | None:
     return ModelUsed(str(names[0]), str(names[1]))
 
 
-def _mapped_member(path: Path, name: str) -> NDArray[Any] | None:
-    """Map one array of an uncompressed archive; None where it is compressed, empty, or not in the plain layout."""
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-        member = archive.getinfo(name)
-        if member.compress_type != zipfile.ZIP_STORED:
-            return None
+def _read_member(path: Path, archive: zipfile.ZipFile, name: str, mapped: bool) -> NDArray[Any]:
+    """Read one array of an archive, or map it, where it lies there uncompressed and row by row.
+
+    Nothing is allocated before the array's own header agrees with the size that the archive declares, and zipfile reads
+    no more than that.
+    """
+    member = archive.getinfo(name)
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = HEADERS.get(version)
+        if read_header is None:
+            raise FeatureError(f"{printable(path)}: {name} is of format {version}; write it with numpy.savez")
+        shape, by_columns, dtype = read_header(file)
+        size = dtype.itemsize * math.prod(shape)
+        if not dtype.hasobject and file.tell() + size != member.file_size:
+            raise FeatureError(f"{printable(path)}: the size of {name} does not fit its header; write the file again")
+        plain = member.compress_type == zipfile.ZIP_STORED and not by_columns and not dtype.hasobject
+        if mapped and plain and size:
+            return np.memmap(path, dtype, "r", _offset(path, member) + file.tell(), shape)
+        file.seek(0)
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        return array
+
+
+def _offset(path: Path, member: zipfile.ZipInfo) -> int:
+    """Return where the member's bytes begin."""
+    with path.open("rb") as file:
         # The local header: 30 bytes that end in the lengths of the name and of the extra field, which follow.
         file.seek(member.header_offset + 26)
-        start = member.header_offset + 30 + sum(np.fromfile(file, "<u2", 2).tolist())
-        file.seek(start)
-        if np.lib.format.read_magic(file) != (1, 0):
-            return None
-        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-        if by_columns or dtype.hasobject or np.prod(shape, dtype=object) == 0:
-            return None
-        if file.tell() - start + dtype.itemsize * int(np.prod(shape, dtype=object)) != member.file_size:
-            raise FeatureError(f"{printable(path)}: the size of {name} does not fit its header; write the file again")
-        return np.memmap(path, dtype, "r", file.tell(), shape)
+        return member.header_offset + 30 + int(np.fromfile(file, "<u2", 2).sum(dtype=np.int64))
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

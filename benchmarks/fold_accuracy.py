@@ -6,17 +6,23 @@ A pair without a score (a photo without a face) is -inf and counts as not accept
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.bootstrap import Ints, rate_interval
+from benchmarks.rates import rate
 from benchmarks.results import Accuracy
 from indexer.records import FloatMatrix
 
 Scores = NDArray[np.floating]
 Folds = NDArray[np.int64]
 Same = NDArray[np.bool_]
+Identities = tuple[Ints, Ints]
+
+CLUSTERED = "accuracy: bootstrap over the identities of both sides, the folds' thresholds held"
+"""How the clustered interval of the pairs decided rightly comes about, for the conventions of results."""
 
 EXACT = "exact: the best threshold of all on the other folds, the middle one of several; accepts at >="
 SPHEREFACE = (
@@ -30,13 +36,22 @@ SPHEREFACE_STEPS = 10_000  # thresholds from -1 to 1 in steps of 1 / 10,000 (wy1
 INSIGHTFACE_DISTANCES = np.arange(0, 4, 0.01)  # insightface, verification.py
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FoldAccuracy:
-    """Accuracy per fold (0..1) and the threshold that was used for it; `convention` says how it was chosen."""
+    """Which pairs were decided rightly, bool [n], the `fold` int [n] of each, and the threshold used for each fold.
 
-    folds: tuple[float, ...]
+    `convention` says how the thresholds were chosen.
+    """
+
+    right: Same
+    fold: Folds
     thresholds: tuple[float, ...]
     convention: str
+
+    @property
+    def folds(self) -> tuple[float, ...]:
+        """The accuracy of each fold, 0..1."""
+        return tuple(float(self.right[self.fold == one].mean()) for one in np.unique(self.fold))
 
     @property
     def accuracy(self) -> float:
@@ -48,17 +63,24 @@ class FoldAccuracy:
         """The standard error of the mean over the folds: sample standard deviation / sqrt(folds)."""
         return float(np.std(self.folds, ddof=1) / np.sqrt(len(self.folds)))
 
-    def record(self) -> Accuracy:
-        """Return the same as a record of the results."""
-        return Accuracy(self.accuracy, self.standard_error, self.folds, self.convention)
+    def record(self, identities: Identities | None) -> Accuracy:
+        """Return the same as a record of the results; `identities` of both sides, int64 [n] each, if they are known."""
+        interval = None if identities is None else rate_interval(self.right, *identities)
+        counted = rate(int(self.right.sum()), len(self.right), interval)
+        return Accuracy(self.accuracy, self.standard_error, self.folds, self.convention, counted)
 
 
 def by_every_convention(
-    first: FloatMatrix, second: FloatMatrix, scores: Scores, same: Same, fold: Folds
+    first: FloatMatrix,
+    second: FloatMatrix,
+    scores: Scores,
+    same: Same,
+    fold: Folds,
+    identities: Identities | None,
 ) -> tuple[Accuracy, ...]:
-    """Return the accuracy by each convention, `exact` first; arguments as of the functions below."""
+    """Return the accuracy by each convention, `exact` first; arguments as of the functions below, and of `record`."""
     found = exact(scores, same, fold), sphereface(first, second, same, fold), insightface(scores, same, fold)
-    return tuple(one.record() for one in (*found, opensphere(scores, same, fold)))
+    return tuple(one.record(identities) for one in (*found, opensphere(scores, same, fold)))
 
 
 def exact(scores: Scores, same: Same, fold: Folds) -> FoldAccuracy:
@@ -86,7 +108,7 @@ def insightface(scores: Scores, same: Same, fold: Folds) -> FoldAccuracy:
         return closer
 
     result = _by_fold(scores, same, fold, choose, accept, INSIGHTFACE)
-    return FoldAccuracy(result.folds, tuple(1 - distance / 2 for distance in result.thresholds), INSIGHTFACE)
+    return replace(result, thresholds=tuple(1 - distance / 2 for distance in result.thresholds))
 
 
 def sphereface(first: FloatMatrix, second: FloatMatrix, same: Same, fold: Folds) -> FoldAccuracy:
@@ -95,24 +117,21 @@ def sphereface(first: FloatMatrix, second: FloatMatrix, same: Same, fold: Folds)
     Each fold is scored with the mean feature of the other folds subtracted. Theirs is the mean of raw features; where
     these are of unit length, so is what is averaged.
     """
-    accuracies, thresholds = [], []
+    right, thresholds = np.zeros(len(same), np.bool_), []
     for held_out in np.unique(fold):
         test = fold == held_out
         mean = np.nanmean(np.concatenate([first[~test], second[~test]]), axis=0, dtype=np.float64)
         scores = np.nan_to_num(_cosines(first - mean, second - mean), nan=-np.inf)
         threshold = _sphereface_threshold(scores[~test], same[~test])
-        right = np.where(same[test], scores[test] > threshold, scores[test] < threshold)
-        accuracies.append(float(right.mean()))
+        right[test] = np.where(same[test], scores[test] > threshold, scores[test] < threshold)
         thresholds.append(threshold)
-    return FoldAccuracy(tuple(accuracies), tuple(thresholds), SPHEREFACE)
+    return FoldAccuracy(right, fold, tuple(thresholds), SPHEREFACE)
 
 
 def opensphere(scores: Scores, same: Same, fold: Folds) -> FoldAccuracy:
     """Return the accuracy at the one threshold that is best for all pairs: nothing is held out, so it flatters."""
     threshold = best_threshold(scores, same)
-    right = (scores >= threshold) == same
-    folds = tuple(float(right[fold == one].mean()) for one in np.unique(fold))
-    return FoldAccuracy(folds, (threshold,) * len(folds), OPENSPHERE)
+    return FoldAccuracy((scores >= threshold) == same, fold, (threshold,) * len(np.unique(fold)), OPENSPHERE)
 
 
 def best_threshold(scores: Scores, same: Same) -> float:
@@ -139,13 +158,13 @@ def _by_fold(
     accept: Callable[[Scores, float], Same],
     convention: str,
 ) -> FoldAccuracy:
-    accuracies, thresholds = [], []
+    right, thresholds = np.zeros(len(same), np.bool_), []
     for held_out in np.unique(fold):
         test = fold == held_out
         threshold = choose(scores[~test], same[~test])
-        accuracies.append(float(np.mean(accept(scores[test], threshold) == same[test])))
+        right[test] = accept(scores[test], threshold) == same[test]
         thresholds.append(threshold)
-    return FoldAccuracy(tuple(accuracies), tuple(thresholds), convention)
+    return FoldAccuracy(right, fold, tuple(thresholds), convention)
 
 
 def _count_below(distances: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -85,7 +85,7 @@ def main() -> None:
         for kind in options.kinds:
             _show(Row(**_child(options.folder, templates, kind)))
     if not options.no_gallery:
-        for step in ("enrol", "open"):
+        for step in ("race", "enrol", "open"):
             print(json.dumps(_child(options.folder, max(options.templates), step), indent=1), flush=True)
 
 
@@ -179,6 +179,8 @@ def _one(folder: Path, templates: int, kind: str) -> dict[str, Any]:
         return _enrol(folder, templates)
     if kind == "open":
         return _open(folder, templates)
+    if kind == "race":
+        return _race(folder, templates)
     vectors = np.load(folder / f"vectors-{templates}.npy", mmap_mode="r")
     vectors[::1].sum(dtype=np.float32)  # every page of it is in memory from now on: nobody pays for the disk
     probes = _probes(folder, templates)
@@ -295,6 +297,38 @@ def _resident() -> int:
     """Bytes of this process's own memory; pages of mapped files do not count."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(fields["RssAnon"].split()[0]) * 1024
+
+
+# Side by side
+
+
+def _race(folder: Path, templates: int) -> dict[str, Any]:
+    """Let contestants take turns in one process: whatever slows the machine down slows all of them, ratios stand.
+
+    One query at a time calls no BLAS: FAISS's flat index is as it comes there, although it was told of this processor.
+    """
+    vectors = np.load(folder / f"vectors-{templates}.npy", mmap_mode="r")
+    probes = _probes(folder, templates)
+    proved, fast = _ours(vectors, "proved", "int8"), _ours(vectors, "fast", "pq")
+    flat = _faiss(vectors, fixed=True)
+    seconds: dict[str, list[float]] = {}
+    for turn in range(_SINGLES):
+        for sort, start in (("mated", 0), ("non-mated", PROBES)):
+            one = probes[start + turn : start + turn + 1]
+            for name, search in (("int8", proved), ("pq", fast), ("faiss flat", flat)):
+                _time_into(seconds, f"{name} 1 {sort}", partial(search, one))
+    for size in BATCHES[1:]:
+        for _ in range(5):
+            _time_into(seconds, f"int8 {size} mated", partial(proved, probes[:size]))
+            _time_into(seconds, f"matrix product {size}", partial(_product, probes[:size], vectors))
+            _time_into(seconds, f"int8 {size} non-mated", partial(proved, probes[PROBES : PROBES + size]))
+    return {name: {"median": float(np.median(times)), "quickest": min(times)} for name, times in seconds.items()}
+
+
+def _time_into(seconds: dict[str, list[float]], name: str, run: Callable[[], object]) -> None:
+    begun = time.perf_counter()
+    run()
+    seconds.setdefault(name, []).append(time.perf_counter() - begun)
 
 
 # The gallery on the disk

@@ -16,6 +16,7 @@ from benchmarks.protocols.megaface import Noise, Strategy, megaface
 from benchmarks.protocols.trillion_pairs import trillion_pairs
 from benchmarks.provenance import Report, run_benchmark, run_name
 from benchmarks.results import Prediction, Results
+from faceid.images import printable
 
 NoiseMode = Literal["raw", "r-compatible", "r-drop"]
 
@@ -58,7 +59,7 @@ def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Pat
     Features of photos are kept in the folder. Raises FaceIdError of what is wrong with an input.
     """
     probes, distractors = _features(inputs, folder, embedding)
-    noise = _noise(inputs, settings.noise, probes, distractors)
+    noise, notes = _noise(inputs, settings.noise, probes, distractors)
     lists = {
         "probe list": inputs.probe_list,
         "distractor list": inputs.distractor_list,
@@ -66,7 +67,7 @@ def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Pat
         "noisy distractors": inputs.distractor_noises,
     }
     report = run_benchmark(
-        lambda: _measure(probes, distractors, noise, settings),
+        lambda: _measure(probes, distractors, noise, notes, settings),
         [("probes", probes), ("distractors", distractors)],
         folder,
         [(role, path) for role, path in lists.items() if path is not None],
@@ -87,17 +88,31 @@ def _features(inputs: MegaFaceInputs, folder: Path, embedding: Embedding) -> tup
     return probes, photo_features(inputs.distractors, folder / "distractors.npz", embedding)
 
 
-def _noise(inputs: MegaFaceInputs, mode: NoiseMode, probes: FeatureSet, distractors: FeatureSet) -> Noise | None:
+def _noise(
+    inputs: MegaFaceInputs, mode: NoiseMode, probes: FeatureSet, distractors: FeatureSet
+) -> tuple[Noise | None, tuple[str, ...]]:
+    """Return what the lists mark, and a note on each list that marks nothing: perhaps it is of other photos."""
     if mode == "raw":
-        return None
-    masks = [
-        np.zeros(len(features), np.bool_) if path is None else noisy(features.paths, read_noises(path))
-        for features, path in ((probes, inputs.probe_noises), (distractors, inputs.distractor_noises))
-    ]
-    return Noise(mode, *masks)
+        return None, ()
+    masks, notes = [], []
+    for features, path in ((probes, inputs.probe_noises), (distractors, inputs.distractor_noises)):
+        mask = np.zeros(len(features), np.bool_)
+        if path is not None:
+            names = read_noises(path)
+            mask = noisy(features.paths, names)
+            if not mask.any():
+                notes.append(f"{printable(path)}: none of the {len(names):,} photos it names is in {features.source}")
+        masks.append(mask)
+    return Noise(mode, *masks), tuple(notes)
 
 
-def _measure(probes: FeatureSet, distractors: FeatureSet, noise: Noise | None, settings: MegaFaceSettings) -> Results:
+def _measure(
+    probes: FeatureSet,
+    distractors: FeatureSet,
+    noise: Noise | None,
+    notes: tuple[str, ...],
+    settings: MegaFaceSettings,
+) -> Results:
     if settings.trillion_pairs:
         return trillion_pairs(probes, distractors, run_name(probes))
     predictions: tuple[Prediction, ...] = ()
@@ -113,4 +128,4 @@ def _measure(probes: FeatureSet, distractors: FeatureSet, noise: Noise | None, s
     results = megaface(
         probes, distractors, settings.sizes, settings.sets, noise, name=run_name(probes), strategy=strategy
     )
-    return replace(results, predictions=predictions)
+    return replace(results, predictions=predictions, notes=results.notes + notes)

@@ -25,7 +25,8 @@ class Rate:
     """`hits` of `trials` and their share, 0..1.
 
     `ci95` is naive: it takes the trials for independent. `ci95_clustered` is a bootstrap over identities, with the
-    threshold recomputed in each replicate; None where it was not computed.
+    threshold recomputed in each replicate (held only where the conventions of the results say so); None where it was
+    not computed.
     """
 
     hits: int

@@ -6,7 +6,7 @@ float64 and int64 vectors, str, int, float, bool.
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -39,8 +39,9 @@ def encode(value: Any) -> Any:
 
 
 def decode(data: Any, kind: type[Record]) -> Record:
-    """Return JSON data as a dataclass of that kind; names that it does not know are passed over.
+    """Return JSON data as a dataclass of that kind.
 
+    Names that it does not know are passed over; a field that is not there takes its default, where it has one.
     Raises UnexpectedValue.
     """
     record: Record = _decode(data, kind, "")
@@ -75,10 +76,12 @@ def _decode(value: Any, kind: Any, place: str) -> Any:
 def _record(value: Any, kind: Any, place: str) -> Any:
     _expect(isinstance(value, dict), value, place)
     hints = get_type_hints(kind)
-    for name in hints:
-        if name not in value:
-            raise UnexpectedValue(f"{place}.{name} is missing".lstrip("."))
-    return kind(**{name: _decode(value[name], hint, f"{place}.{name}") for name, hint in hints.items()})
+    for field in fields(kind):
+        if field.name not in value and field.default is MISSING:
+            raise UnexpectedValue(f"{place}.{field.name} is missing".lstrip("."))
+    return kind(
+        **{name: _decode(value[name], hint, f"{place}.{name}") for name, hint in hints.items() if name in value}
+    )
 
 
 def _expect(holds: bool, value: Any, place: str) -> None:

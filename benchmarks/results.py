@@ -78,12 +78,17 @@ class OpenSetRow:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Mean accuracy over the folds, 0..1, its standard error, and the convention by which it was computed."""
+    """Mean accuracy over the folds, 0..1, its standard error, and the convention by which it was computed.
+
+    `right` counts the pairs decided rightly among all pairs, each at the threshold of its fold; where all folds are of
+    one size, its rate is the mean. None where folds do not part pairs, and in results of earlier releases.
+    """
 
     rate: float
     standard_error: float
     folds: tuple[float, ...]
     convention: str
+    right: Rate | None = None
 
 
 @dataclass(frozen=True)

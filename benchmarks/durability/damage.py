@@ -6,12 +6,15 @@ mends it. Nothing changed: the bit meant nothing (free space, a reserved byte); 
 answer, is as before. What is wrong is a different answer that nobody noticed, or a crash.
 """
 
+import itertools
 import random
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.durability.scenario import (
     OTHER_MODEL,
@@ -59,15 +62,24 @@ def damage_all(folder: Path, times: int, seed: int = 0) -> list[Damaged]:
             for name in names:
                 size = (sound / name).stat().st_size
                 share = times // 2 if name == DATABASE else times // 2 // (len(_files(closed)) + 1)
-                # One bit in each of so many regions of equal size: no part of a file is left out.
-                count = min(size, share)
-                places = [rng.randrange(size * one // count, size * (one + 1) // count) for one in range(count)]
+                used = _used(sound / name)
+                # One bit in each of so many regions of equal size: no part of what is used is left out.
+                count = min(len(used), share)
+                bounds = [len(used) * one // count for one in range(count + 1)]
+                places = [used[rng.randrange(*pair)] for pair in itertools.pairwise(bounds)]
                 flips = [_Damage(name, place, 1 << rng.randrange(8)) for place in places]
                 tears = [_Damage(name, size * one // 16, 0) for one in range(16)]
                 label = f"{name[:11]}...{len(results) // 2}" if name.startswith("index-") else name
                 results.append(_try(label, "flipped bit", flips, sound, folder, expected))
                 results.append(_try(label, "torn off", tears, sound, folder, expected))
     return results
+
+
+def _used(file: Path) -> list[int]:
+    """Return the places of the bytes that are not zero, or next to one: a small database is mostly free space."""
+    content = np.frombuffer(file.read_bytes(), np.uint8) != 0
+    used: list[int] = np.flatnonzero(content | np.roll(content, 1) | np.roll(content, -1)).tolist()
+    return used
 
 
 def _files(folder: Path) -> list[str]:

@@ -1,10 +1,9 @@
 """BLUFR's published splits: the MATLAB file `blufr_lfw_config.mat` (Liao et al. 2014).
 
 Read from it: `imageList` (cells with file names), `labels` (a class number each), and a cell a trial of indices into
-that list, from 1: `testIndex`, and its two parts `galIndex` and `probIndex`. MATLAB's formats up to 7.2.
+that list, from 1: `testIndex`, and its two parts `galIndex` and `probIndex`.
 """
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.formats.matlab_file import read_variables
 from faceid.images import printable
 from indexer.errors import FaceIdError
 
@@ -35,18 +35,8 @@ class BlufrConfig:
 
 
 def read_config(path: Path) -> BlufrConfig:
-    """Read the published splits. Raises BlufrError for a file that is not MATLAB's, or lacks something."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content = loadmat(str(path), variable_names=NAMES)
-    except OSError as error:
-        raise BlufrError(f"{printable(path)}: cannot be read ({error.strerror})") from error
-    except NotImplementedError as error:
-        raise BlufrError(f"{printable(path)}: MATLAB 7.3 is not read; save it there with `save -v7`") from error
-    except (MatReadError, ValueError, TypeError, zlib.error) as error:
-        raise BlufrError(f"{printable(path)}: not a MATLAB file ({error})") from error
+    """Read the published splits. Raises MatlabFileError as `read_variables`, BlufrError if the file lacks something."""
+    content = read_variables(path, NAMES)
     missing = [name for name in NAMES if name not in content]
     if missing:
         raise BlufrError(f"{printable(path)}: no {', '.join(missing)} in it; give BLUFR's blufr_lfw_config.mat")

@@ -20,7 +20,8 @@ from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import verification_row
 from benchmarks.protocols.searches import fnir_fpir_curve, open_set_row, search
-from benchmarks.results import Accuracy, Curve, Curves, Results, VerificationRow
+from benchmarks.rates import UnsupportedRate
+from benchmarks.results import Accuracy, Curve, Curves, Refusal, Results, VerificationRow
 from indexer.records import FloatMatrix, FloatVector
 from indexer.scores import canonical_scores
 
@@ -29,6 +30,8 @@ TRAINING_PEOPLE = 1500
 GALLERY_PEOPLE = 1000
 VERIFICATION_FAR = 1e-3
 IDENTIFICATION_FAR = 1e-2
+VERIFICATION = "VR at FAR 0.1 %"
+IDENTIFICATION = "DIR at FAR 1 %, rank 1"
 BLOCK = 512  # rows of the score matrix at a time
 
 Ints = NDArray[np.int64]
@@ -117,21 +120,31 @@ def blufr(features: FeatureSet, trials: Trials, name: str) -> Results:
     """Return VR at FAR 0.1 % and DIR at FAR 1 %, rank 1, of each trial, and their mean and standard deviation.
 
     Rows of the results have the trial's number as `set`; the open-set rows' `distractors` is the number of enrolled
-    people. VR and DIR stand in `accuracy`, a fold for each trial. The curves are those of trial 1, the ROC as far as
-    FAR 0.4 %.
+    people. VR and DIR stand in `accuracy`, a fold for each trial. A trial that is too small for one of them has it
+    among the refusals, and then there is no mean of it. The curves are those of trial 1, the ROC as far as FAR 0.4 %.
     """
     verification, open_set = [], []
+    refusals: list[Refusal] = []
     curves = Curves()
     for number, trial in enumerate(trials.trials, start=1):
-        row, curve = _verification(features.features, trials.identity, trial, number, name)
-        verification.append(row)
+        try:
+            row, curve = _verification(features.features, trials.identity, trial, number, name)
+            verification.append(row)
+        except UnsupportedRate as refused:
+            curve = Curves()
+            refusals.append(_refusal(VERIFICATION, number, refused))
         gallery, probes = trial.gallery, trial.probes
         searches = search(
             features.features[gallery], trials.identity[gallery], features.features[probes], trials.identity[probes]
         )
-        open_set.append(open_set_row(searches, IDENTIFICATION_FAR, number))
+        try:
+            open_set.append(open_set_row(searches, IDENTIFICATION_FAR, number))
+        except UnsupportedRate as refused:
+            refusals.append(_refusal(IDENTIFICATION, number, refused))
         if number == 1:
-            curves = replace(curve, fnir_fpir=(fnir_fpir_curve(searches, f"{name}, trial 1"),))
+            curves = curve
+            if len(searches.best):
+                curves = replace(curve, fnir_fpir=(fnir_fpir_curve(searches, f"{name}, trial 1"),))
     return Results(
         protocol="blufr",
         name=name,
@@ -143,10 +156,15 @@ def blufr(features: FeatureSet, trials: Trials, name: str) -> Results:
         },
         verification=tuple(verification),
         open_set=tuple(open_set),
-        accuracy=(
-            _over_trials("VR at FAR 0.1 %", [row.tar.rate for row in verification]),
-            _over_trials("DIR at FAR 1 %, rank 1", [1 - row.fnir.rate for row in open_set]),
+        accuracy=tuple(
+            _over_trials(what, rates)
+            for what, rates in (
+                (VERIFICATION, [row.tar.rate for row in verification]),
+                (IDENTIFICATION, [1 - row.fnir.rate for row in open_set]),
+            )
+            if len(rates) == len(trials.trials)
         ),
+        refusals=tuple(refusals),
         curves=curves,
         notes=(*features.notes, *trials.notes),
     )
@@ -234,6 +252,10 @@ def _rescored(features: FloatMatrix, pairs: tuple[Ints, Ints]) -> FloatVector:
         for at in range(0, len(pairs[0]), 2**13)
     ]
     return np.concatenate(parts)
+
+
+def _refusal(what: str, number: int, refused: UnsupportedRate) -> Refusal:
+    return Refusal(f"{what}, trial {number}", refused.needed, refused.trials)
 
 
 def _over_trials(what: str, rates: Sequence[float]) -> Accuracy:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.features import FeatureSet
-from benchmarks.fold_accuracy import by_every_convention
+from benchmarks.fold_accuracy import CLUSTERED, by_every_convention
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
@@ -45,12 +45,14 @@ def lfw(features: FeatureSet, pairs: Pairs, name: str) -> Results:
     at = [np.array([row[photo] for photo in side]) for side in (pairs.first, pairs.second)]
     first, second = (_features(features.features, side) for side in at)
     scores = np.where(np.isnan(first[:, 0] + second[:, 0]), np.float32(-np.inf), canonical_scores(first, second))
-    accuracies = by_every_convention(first, second, scores, pairs.same, pairs.fold)
+    scored = _scored(features, pairs, scores, at)
+    accuracies = by_every_convention(first, second, scores, pairs.same, pairs.fold, scored.identities)
     results = Results(
         protocol="lfw",
         name=name,
         conventions={
             "accuracy": accuracies[0].convention,
+            "ci95_clustered": CLUSTERED,
             "class": "unrestricted, with labelled outside data",
             "pairs": f"{len(scores)} in {len(np.unique(pairs.fold))} folds",
             "threshold": "TAR at FAR: conservative, all non-mated pairs pooled",
@@ -58,7 +60,7 @@ def lfw(features: FeatureSet, pairs: Pairs, name: str) -> Results:
         accuracy=accuracies,
         notes=(*features.notes, *_missing_note(missing)),
     )
-    return add_pair_figures(results, _scored(features, pairs, scores, at), FARS)
+    return add_pair_figures(results, scored, FARS)
 
 
 def read_pairs(path: Path) -> Pairs:

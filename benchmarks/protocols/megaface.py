@@ -25,7 +25,7 @@ from benchmarks.bootstrap import (
 from benchmarks.distractor_pass import MatedPairs, Prefix, distractor_pass, mated_pairs
 from benchmarks.features import FeatureSet
 from benchmarks.protocols.errors import ProtocolError
-from benchmarks.rates import UnsupportedRate, rate, require_support
+from benchmarks.rates import Rate, UnsupportedRate, rate, require_support
 from benchmarks.results import (
     Curve,
     Curves,
@@ -256,23 +256,33 @@ def _traditional_ranks(pairs: MatedPairs, among: Prefix, prefix: Prefix, identit
 
     Searched with all other photos. The mate is itself among the first photos, and equals itself there: one tie less.
     """
-    searched = pairs.mate == first[identity[pairs.probe]]
+    searched = _searched_traditionally(pairs, identity, first)
     rivals = among.above + among.ties - 1 + prefix.above + prefix.ties
     ranks: Ids = 1 + rivals[searched]
     return ranks
 
 
+def _searched_traditionally(pairs: MatedPairs, identity: Ids, first: Ids) -> NDArray[np.bool_]:
+    """Return which of the ordered pairs, bool [Q], are searches for the first photo of their identity."""
+    searched: NDArray[np.bool_] = pairs.mate == first[identity[pairs.probe]]
+    return searched
+
+
 def _identification(searches: _Searches, number: int) -> IdentificationRow:
     identity = searches.identity[searches.pairs.probe]
-    rank1 = metrics.rank_rate(searches.ranks)
+    searched = _searched_traditionally(searches.pairs, searches.identity, _first_photos(searches.identity))
     return IdentificationRow(
         searches.size,
         number,
-        replace(rank1, ci95_clustered=rate_interval(searches.ranks == 1, identity)),
-        metrics.rank_rate(searches.ranks, 10),
+        _rank_rate(searches.ranks, 1, identity),
+        _rank_rate(searches.ranks, 10, identity),
         int(searches.prefix.ties.sum()),
-        metrics.rank_rate(searches.traditional_ranks),
+        _rank_rate(searches.traditional_ranks, 1, identity[searched]),
     )
+
+
+def _rank_rate(ranks: Ids, rank: int, identity: Ids) -> Rate:
+    return replace(metrics.rank_rate(ranks, rank), ci95_clustered=rate_interval(ranks <= rank, identity))
 
 
 def _verification(
@@ -304,7 +314,9 @@ def _verification(
             tar = replace(tar, ci95_clustered=interval)
         elif prefix.accepted is not None:
             threshold, accepted = _fixed_threshold(prefix.accepted, math.floor(far * prefix.trials * (1 + 1e-12)))
-            tar, achieved = rate(int((genuine >= threshold).sum()), len(genuine)), rate(accepted, prefix.trials)
+            passed = genuine >= threshold
+            tar = rate(int(passed.sum()), len(genuine), rate_interval(passed, identity))
+            achieved = rate(accepted, prefix.trials)
         else:
             continue
         yield VerificationRow(searches.size, number, far, tar, threshold, achieved.hits, prefix.trials, achieved)
@@ -431,5 +443,5 @@ def _conventions(noise: Noise | None, sets: int, identities: int) -> dict[str, s
         + (f"; 2 to {sets}: NumPy's permutation of them, default_rng([{SEED}, set])" if sets > 1 else ""),
         "score": "float64 dot product of the float32 features, rounded to float32",
         "ci95_clustered": f"bootstrap over the {identities:,} identities of the probes;"
-        " the distractors are not drawn anew",
+        " the distractors are not drawn anew; a threshold that is one of the 65,536 fixed ones is held",
     }

@@ -36,7 +36,7 @@ def verification(pairs: ImagePairs, embed: Embed, name: str) -> Results:
     first, second = features[0::2], features[1::2]
     scores = np.nan_to_num(canonical_scores(first, second), nan=-np.inf)
     fold = np.arange(len(scores)) * FOLDS // len(scores)
-    accuracies = by_every_convention(first, second, scores, pairs.same, fold)
+    accuracies = by_every_convention(first, second, scores, pairs.same, fold, None)
     results = Results(
         protocol="verification",
         name=name,

@@ -6,7 +6,7 @@ from pathlib import PurePath
 import numpy as np
 
 from benchmarks.features import FeatureSet
-from benchmarks.fold_accuracy import by_every_convention
+from benchmarks.fold_accuracy import CLUSTERED, by_every_convention
 from benchmarks.formats.ytf_splits import VideoPairs
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
@@ -35,12 +35,15 @@ def ytf(features: FeatureSet, pairs: VideoPairs, name: str) -> Results:
     sides = [np.array([number[video] for video in side]) for side in (pairs.first, pairs.second)]
     first, second = (templates[side] for side in sides)
     scores = np.nan_to_num(canonical_scores(first, second), nan=-np.inf)
-    accuracies = by_every_convention(first, second, scores, pairs.same, pairs.fold)
+    _, person = np.unique([PurePath(video).parent.name for video in videos], return_inverse=True)
+    identities = person[sides[0]], person[sides[1]]
+    accuracies = by_every_convention(first, second, scores, pairs.same, pairs.fold, identities)
     results = Results(
         protocol="ytf",
         name=name,
         conventions={
             "accuracy": accuracies[0].convention,
+            "ci95_clustered": CLUSTERED,
             "pairs": f"{len(scores)} in {len(np.unique(pairs.fold))} folds",
             "template": f"mean of a video's unit features, brought to unit length; {int(np.sum(frames)):,} frames",
             "threshold": "TAR at FAR: conservative, all non-mated pairs pooled",
@@ -48,9 +51,8 @@ def ytf(features: FeatureSet, pairs: VideoPairs, name: str) -> Results:
         accuracy=accuracies,
         notes=(*features.notes, *_missing_note(missing)),
     )
-    _, person = np.unique([PurePath(video).parent.name for video in videos], return_inverse=True)
     names = np.array(videos)
-    scored = ScoredPairs(scores, pairs.same, (names[sides[0]], names[sides[1]]), (person[sides[0]], person[sides[1]]))
+    scored = ScoredPairs(scores, pairs.same, (names[sides[0]], names[sides[1]]), identities)
     return add_pair_figures(results, scored, FARS)
 
 

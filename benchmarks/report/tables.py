@@ -84,10 +84,10 @@ def open_set_table(runs: Runs) -> Table | None:
 
 
 def accuracy_table(runs: Runs) -> Table | None:
-    """List the mean accuracy over folds, a row for each convention."""
+    """List the mean accuracy over folds, a row for each convention, and the pairs decided rightly."""
     return _table(
         runs,
-        ("convention", "mean", "standard error of the mean", "folds", "lowest fold", "highest fold"),
+        ("convention", "mean", "standard error of the mean", "folds", "lowest fold", "highest fold", *RATE_HEADS),
         lambda results: (
             (
                 one.convention,
@@ -96,6 +96,7 @@ def accuracy_table(runs: Runs) -> Table | None:
                 str(len(one.folds)),
                 percent(min(one.folds, default=one.rate)),
                 percent(max(one.folds, default=one.rate)),
+                *(("",) * len(RATE_HEADS) if one.right is None else _rate_cells(one.right)[1:]),
             )
             for one in results.accuracy
         ),

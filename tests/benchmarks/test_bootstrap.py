@@ -51,6 +51,32 @@ def test_too_few_people_or_no_error_at_all_give_no_interval() -> None:
     assert rate_interval(np.ones(50, bool), np.arange(50)) is None
 
 
+def test_a_pair_of_two_people_is_drawn_as_often_as_both_together_and_of_one_as_often_as_this_one() -> None:
+    """Repeat every pair as often as its people were drawn, and count."""
+    random = np.random.default_rng(12)
+    first, second = random.integers(0, 15, (2, 300))
+    second[:150] = first[:150]
+    hits = random.random(300) < 0.8
+    assert (first[150:] == second[150:]).any()  # not all are where one would look for them
+    interval = rate_interval(hits, first, second, 80, seed=13)
+
+    generator, shares = np.random.default_rng(13), []
+    for _ in range(80):
+        weights = _poisson(generator, 15).astype(int)
+        times = [weights[a] if a == b else weights[a] * weights[b] for a, b in zip(first, second, strict=True)]
+        shares.append(np.repeat(hits, times).mean())
+    assert interval == pytest.approx(tuple(np.percentile(shares, [2.5, 97.5])))
+    assert interval != rate_interval(hits, first, None, 80, seed=13)
+    assert rate_interval(hits, first, first) == rate_interval(hits, first)
+
+
+def test_the_people_of_both_sides_count_for_whether_there_are_enough() -> None:
+    hits, first = np.arange(18) % 2 == 0, np.arange(18) % 6
+    assert rate_interval(hits, first) is None
+    assert rate_interval(hits, first, 6 + np.arange(18) % 3) is None
+    assert rate_interval(hits, first, 6 + np.arange(18) % 4) is not None
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_one_another() -> None:
     hits, people = np.arange(200) % 3 > 0, np.arange(200) // 4
     assert rate_interval(hits, people) == rate_interval(hits, people)

@@ -200,6 +200,20 @@ def test_noisy_probes_are_left_out_or_replaced_and_the_results_say_which(
     assert conventions["r-compatible"] != conventions["r-drop"]
 
 
+@pytest.mark.usefixtures("without_page")
+def test_a_noise_list_that_names_no_photo_at_hand_is_noted(run: Run, faces: Faces, tmp_path: Path) -> None:
+    faces.save(tmp_path / "p.npz")
+    np.save(tmp_path / "d.npy", faces.strangers)
+    (tmp_path / "noises.txt").write_text("Person_0_0001.jpg\n")
+    (tmp_path / "foreign.txt").write_text("1\tid/1.jpg\n2\tid/2.jpg\n")
+    inputs = ("--probes", "p.npz", "--distractors", "d.npy", "--sizes", "100", "--noise", "r-drop")
+    lists = ("--probe-noises", "noises.txt", "--distractor-noises", "foreign.txt")
+    done = run("benchmark", "megaface", *inputs, *lists, "-o", "out")
+    note = "foreign.txt: none of the 2 photos it names is in d.npy"
+    assert [one for one in results_of(tmp_path / "out")["notes"] if "none of" in one] == [note]
+    assert f"note: {note}" in done.stderr
+
+
 @pytest.mark.usefixtures("without_page", "with_models")
 def test_megaface_takes_folders_of_photos(run: Run, lfw_people: Path, tmp_path: Path) -> None:
     names = sorted(person.name for person in lfw_people.iterdir())
@@ -293,6 +307,9 @@ def test_lfw_writes_the_accuracy_of_each_fold(run: Run, faces: Faces, tmp_path: 
     assert len(record["accuracy"]["folds"]) == 4
     assert record["accuracy"]["rate"] == pytest.approx(np.mean(record["accuracy"]["folds"]))
     assert {"rate", "standard_error", "folds"} <= set(record["accuracy"])
+    right = record["accuracy"]["right"]
+    assert right["trials"] == 24
+    assert f"{right['hits']} of 24" in done.stdout
     assert "Accuracy" in done.stdout
     pairs = (tmp_path / "pairs.txt").read_bytes()
     assert [one["role"] for one in record["data"]] == ["photos", "pairs"]

@@ -154,7 +154,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
         ("array.npz", "not a sound .npz"),
         ("archive.npy", "not a sound .npy"),
         ("text.npz", r"not a sound \.npz file, which is a zip archive"),
-        ("no_ending.npz", "not a sound .npz"),
+        ("no_ending.npz", "no array features, labels, paths"),
     ],
 )
 def test_a_file_that_is_no_feature_file_is_refused_by_name(tmp_path: Path, which: str, says: str) -> None:
@@ -167,3 +167,49 @@ def test_a_file_that_is_no_feature_file_is_refused_by_name(tmp_path: Path, which
 def test_a_feature_set_has_the_length_of_its_rows() -> None:
     rows = unit_rows(3, 4)
     assert len(FeatureSet(rows, names(*"abc"), names(*"123"), "", "")) == 3
+
+
+def npy_header(shape: tuple[int, ...], descr: str) -> bytes:
+    buffer = BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("member", ["features", "labels", "paths", "model"])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_header_that_claims_more_than_the_archive_holds_is_refused_before_anything_is_allocated(
+    tmp_path: Path, member: str, compression: int
+) -> None:
+    arrays = {
+        "features": unit_rows(2, 4),
+        "labels": names("a", "b"),
+        "paths": names("1", "2"),
+        "model": names("m", "d"),
+    }
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", compression) as archive:
+        for name, array in arrays.items():
+            buffer = BytesIO()
+            np.save(buffer, array)
+            content = buffer.getvalue()
+            if name == member:  # 4 TB by its header, a million bytes by the archive's
+                content = npy_header((10**12,), "<f4" if member == "features" else "<U1") + bytes(10**6)
+            archive.writestr(f"{name}.npy", content)
+
+    with pytest.raises(FeatureError, match=rf"bomb\.npz: the size of {member}\.npy does not fit its header"):
+        read_features(tmp_path / "bomb.npz")
+
+
+def test_no_more_is_unpacked_than_the_archive_declares_so_that_its_check_sum_fails(tmp_path: Path) -> None:
+    file = tmp_path / "more.npz"
+    labels = names("a", "b")
+    np.savez_compressed(file, features=unit_rows(2, 4), labels=np.tile(labels, 5000), paths=names("1", "2"))
+    with zipfile.ZipFile(file) as archive:
+        member = archive.getinfo("labels.npy")
+    short = len(npy_header((2,), "<U1")) + labels.nbytes
+    size, less = (number.to_bytes(4, "little") for number in (member.file_size, short))
+    content = file.read_bytes()
+    directory = content.rindex(b"PK\x01\x02", 0, content.rindex(b"labels.npy"))
+    # The size is in the central directory, the one that counts.
+    file.write_bytes(content[:directory] + content[directory:].replace(size, less, 1))
+    with pytest.raises(FeatureError, match=r"not a sound \.npz.*Bad CRC-32 for file 'labels\.npy'"):
+        read_features(file)

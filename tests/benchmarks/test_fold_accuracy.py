@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.fold_accuracy import _sphereface_threshold, best_threshold, exact, insightface, opensphere, sphereface
+from benchmarks.bootstrap import rate_interval
+from benchmarks.fold_accuracy import (
+    _sphereface_threshold,
+    best_threshold,
+    by_every_convention,
+    exact,
+    insightface,
+    opensphere,
+    sphereface,
+)
+from benchmarks.rates import rate
 
 
 def test_accuracy_worked_out_by_hand() -> None:
@@ -20,6 +30,29 @@ def test_accuracy_worked_out_by_hand() -> None:
     assert result.folds == (0.75, 1.0)
     assert result.accuracy == 0.875
     assert result.standard_error == pytest.approx(0.125)
+
+
+def test_by_every_convention_the_pairs_decided_rightly_are_counted_with_both_intervals() -> None:
+    random = np.random.default_rng(3)
+    same, fold = np.arange(400) % 2 == 0, np.arange(400) // 40
+    people = random.integers(0, 50, 400)
+    identities = people, np.where(same, people, (people + random.integers(1, 50, 400)) % 50)
+    first = random.normal(size=(400, 6)).astype(np.float32)
+    second = np.where(same[:, None], first, 0) + random.normal(size=(400, 6)).astype(np.float32)
+    first, second = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (first, second))
+    scores = np.einsum("ij,ij->i", first, second).astype(np.float32)
+
+    for accuracy in by_every_convention(first, second, scores, same, fold, identities):
+        right = accuracy.right
+        assert (right.trials, right.rate) == (400, pytest.approx(accuracy.rate))
+        assert right.ci95 == rate(right.hits, 400).ci95
+        low, high = right.ci95_clustered
+        assert low < right.rate < high
+        assert high - low > right.ci95[1] - right.ci95[0]
+    found = exact(scores, same, fold)
+    decided = (scores >= np.array(found.thresholds)[fold]) == same  # folds are numbered from 0
+    assert found.record(identities).right.ci95_clustered == rate_interval(decided, *identities)
+    assert found.record(None).right == rate(int(decided.sum()), 400)
 
 
 def test_a_pair_without_a_score_counts_as_not_accepted() -> None:
@@ -92,7 +125,7 @@ def test_opensphere_flatters_because_it_sees_the_test_pairs() -> None:
     assert len(set(flattered.thresholds)) == 1
     assert flattered.accuracy == pytest.approx(max(((scores >= t) == same).mean() for t in np.append(scores, 2)))
     assert flattered.accuracy > exact(scores, same, fold).accuracy
-    assert "optimistic" in flattered.record().convention
+    assert "optimistic" in flattered.record(None).convention
 
 
 def test_a_score_at_the_threshold_is_refused_by_insightface_and_wrong_for_sphereface() -> None:

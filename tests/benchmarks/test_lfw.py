@@ -64,6 +64,7 @@ def test_two_folds_worked_out_by_hand(tmp_path: Path) -> None:
     # above 0.96, at which Ann's pair is missed. Fold 2 is scored at fold 1's threshold, half way from 0 to 0.8: Bob's
     # pair is right, Cy is accepted.
     assert exact.folds == (0.5, 0.5)
+    assert (exact.right.hits, exact.right.trials, exact.right.ci95_clustered) == (2, 4, None)  # three people
     assert [one.convention.split(":")[0] for one in results.accuracy] == [
         "exact",
         "SphereFace",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.bootstrap import rate_interval
 from benchmarks.distractor_pass import mated_pairs
 from benchmarks.features import FeatureSet
 from benchmarks.million import PHOTOS
@@ -140,12 +141,18 @@ def test_above_the_kept_scores_the_threshold_is_a_fixed_one_and_never_too_low(mo
     monkeypatch.setattr("benchmarks.protocols.megaface.KEPT_AT_LEAST", 1)
     monkeypatch.setattr("benchmarks.protocols.megaface.EXACT_FAR", 1e-9)
     probes, distractors = people(1, [4] * 10), strangers(2, 300)
-    (row,) = megaface(probes, distractors, [300], fars=[0.3], fpirs=[]).verification
+    results = megaface(probes, distractors, [300], fars=[0.3], fpirs=[])
+    (row,) = results.verification
     scores = canonical_scores(probes.features[:, None], distractors.features[None]).ravel()
     assert (row.threshold * 32768).is_integer()
     assert row.false_accepts == (scores >= row.threshold).sum() <= 0.3 * len(scores)
     assert (scores >= row.threshold - 1 / 32768).sum() > 0.3 * len(scores)
-    assert row.tar.ci95_clustered is None
+    probe, mate = np.triu_indices(len(probes), 1)
+    genuine = probes.labels[probe] == probes.labels[mate]
+    passed = canonical_scores(probes.features[probe[genuine]], probes.features[mate[genuine]]) >= row.threshold
+    assert row.tar.ci95_clustered == rate_interval(passed, probe[genuine] // 4)  # the threshold held
+    assert row.tar.ci95_clustered is not None
+    assert "fixed ones is held" in results.conventions["ci95_clustered"]
 
 
 def test_rates_that_the_trials_cannot_support_are_refused_with_the_number_needed():
@@ -158,10 +165,27 @@ def test_rates_that_the_trials_cannot_support_are_refused_with_the_number_needed
 
 def test_intervals_over_identities_are_given_and_wider_than_the_naive_ones():
     results = megaface(people(3, [6] * 40, spread=0.8), strangers(4, 400), [400], fars=[1e-2], fpirs=[0.1])
-    for one in (results.identification[0].rank1, results.verification[0].tar, results.open_set[0].fnir):
+    (ranks,) = results.identification
+    rates = (ranks.rank1, ranks.rank10, ranks.traditional_rank1, results.verification[0].tar, results.open_set[0].fnir)
+    for one in rates:
         low, high = one.ci95_clustered
         assert low <= one.rate <= high
         assert high - low > one.ci95[1] - one.ci95[0]
+
+
+def test_a_traditional_search_is_the_trial_of_its_probes_identity():
+    # The first of each person's three photos is enrolled; the odd people's others are strangers to it.
+    random = np.random.default_rng(5)
+    centres = np.repeat(random.standard_normal((20, 64)), 3, axis=0)
+    odd = (np.arange(60) // 3 % 2 == 1) & (np.arange(60) % 3 > 0)
+    centres[odd] = random.standard_normal((odd.sum(), 64))
+    probes = features(centres + 0.01 * random.standard_normal(centres.shape), np.repeat(np.arange(20), 3).astype(str))
+    (row,) = megaface(probes, strangers(6, 500, 64), [500], fars=[], fpirs=[]).identification
+    searched = np.arange(60)[np.arange(60) % 3 > 0]
+    person = np.unique(probes.labels, return_inverse=True)[1][searched]
+    hits = searched // 3 % 2 == 0
+    assert row.traditional_rank1.hits == hits.sum()
+    assert row.traditional_rank1.ci95_clustered == rate_interval(hits, person)
 
 
 class TestNoise:

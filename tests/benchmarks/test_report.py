@@ -17,7 +17,13 @@ from benchmarks.report.curve_figures import CURVE_KINDS, CurveKind, curve_figure
 from benchmarks.report.distractor_figures import prediction_figure, rank1_figure
 from benchmarks.report.page import write_report
 from benchmarks.report.score_figures import histogram_figure
-from benchmarks.report.tables import differences, identification_table, prediction_table, verification_table
+from benchmarks.report.tables import (
+    accuracy_table,
+    differences,
+    identification_table,
+    prediction_table,
+    verification_table,
+)
 from benchmarks.results import (
     Accuracy,
     Curve,
@@ -239,6 +245,18 @@ class TestTables:
         table = verification_table([("a", results())])
 
         assert dict(zip(table.head, table.rows[0], strict=True))["95 %, clustered"] == "not computed"
+
+    def test_an_accuracy_has_the_counts_of_its_pairs_where_it_has_any(self) -> None:
+        counted = Accuracy(0.95, 0.01, (0.94, 0.96), "exact", rate(190, 200, (0.9, 0.99)))
+        averaged = Accuracy(0.9, 0.01, (0.9, 0.9), "mean of two galleries")
+
+        table = accuracy_table([("a", results(accuracy=(counted, averaged)))])
+
+        assert table.head[-3:] == ("counted", "95 %, naive", "95 %, clustered")
+        low, high = rate(190, 200).ci95
+        assert table.rows[0][-3:] == ("190 of 200", f"{100 * low:.1f} to {100 * high:.1f} %", "90.0 to 99.0 %")
+        assert table.rows[1][-3:] == ("", "", "")
+        assert "counted" not in accuracy_table([("a", results(accuracy=(averaged,)))]).head
 
     def test_predictions_are_in_a_table_of_their_own(self) -> None:
         measured = identification_table([("a", results())])

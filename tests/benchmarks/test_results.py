@@ -44,7 +44,10 @@ FULL = Results(
     identification=(IdentificationRow(100, 1, rate(8, 10, (0.4, 0.9)), None, 1, rate(7, 10)),),
     verification=(VERIFICATION,),
     open_set=(OpenSetRow(100, 1, 0.01, rate(3, 10), 0.5, 4, 400, rate(4, 400)),),
-    accuracy=(Accuracy(0.75, 0.1, (0.7, 0.8), "restricted"), Accuracy(0.5, 0.2, (0.5,), "best threshold")),
+    accuracy=(
+        Accuracy(0.75, 0.1, (0.7, 0.8), "restricted", rate(15, 20, (0.5, 0.9))),
+        Accuracy(0.5, 0.2, (0.5,), "best threshold"),
+    ),
     predictions=(Prediction("rank1", 10**6, 0.5, (0.4, 0.6), "tail", 1000, None),),
     refusals=(Refusal("TAR at FAR 1e-6", 3_000_000, 3000),),
     worst_errors=(WorstError("missed", "a.jpg", "b.jpg", 0.1),),
@@ -86,6 +89,7 @@ def results() -> st.SearchStrategy[Results]:
         identification=few(with_rates[IdentificationRow]),
         verification=few(with_rates[VerificationRow]),
         open_set=few(with_rates[OpenSetRow]),
+        accuracy=few(with_rates[Accuracy]),
         curves=st.builds(Curves, cmc=few(curve()), traditional_cmc=few(curve()), roc=few(curve()), det=few(curve())),
         histograms=few(histogram()),
     )
@@ -99,6 +103,7 @@ RATES = {
     },
     VerificationRow: {"tar": counted(), "achieved_far": counted()},
     OpenSetRow: {"fnir": counted(), "achieved_fpir": counted()},
+    Accuracy: {"right": st.none() | counted()},
 }
 
 
@@ -164,6 +169,13 @@ class TestNames:
             "standard_error": 0.1,
             "folds": [0.7, 0.8],
             "convention": "restricted",
+            "right": {
+                "hits": 15,
+                "trials": 20,
+                "rate": 0.75,
+                "ci95": list(rate(15, 20).ci95),
+                "ci95_clustered": [0.5, 0.9],
+            },
         }
         assert [one["convention"] for one in record["more_accuracies"]] == ["best threshold"]
         assert record["model"] == {"name": "net", "digest": "ab" * 32}
@@ -238,6 +250,7 @@ class TestRefusedFiles:
             ({"histograms": [{"kind": "odd", "edges": [], "counts": []}]}, r"histograms\[0\]\.kind is 'odd'"),
             ({"histograms": [{"kind": "mated", "edges": [], "counts": [0.5]}]}, r"counts\[0\] is 0\.5"),
             ({"histograms": [{"kind": "mated", "edges": [], "counts": [10**30]}]}, "damaged"),
+            ({"accuracy": {"rate": 1.0, "standard_error": 0.0, "folds": []}}, r"accuracy\[0\]\.convention is missing"),
             ({"curves": 7}, "curves is 7"),
             ({"more_accuracies": 5}, r"accuracy\[1\] is 5"),
             ({"seconds": None}, "seconds is None"),
@@ -248,6 +261,12 @@ class TestRefusedFiles:
     def test_a_damaged_file_says_where(self, tmp_path: Path, changes: dict[str, object], place: str) -> None:
         with pytest.raises(ResultsError, match=place):
             read_results(self.changed(tmp_path, **changes))
+
+    def test_an_accuracy_of_an_earlier_release_has_no_counts(self, tmp_path: Path) -> None:
+        earlier = {"rate": 0.75, "standard_error": 0.1, "folds": [0.7, 0.8], "convention": "restricted"}
+        found, _ = read_results(self.changed(tmp_path, accuracy=earlier))
+
+        assert found.accuracy[0] == Accuracy(0.75, 0.1, (0.7, 0.8), "restricted", None)
 
     def test_names_of_a_later_release_are_passed_over(self, tmp_path: Path) -> None:
         np.testing.assert_equal(asdict(read_results(self.changed(tmp_path, later=1))[0]), asdict(FULL))

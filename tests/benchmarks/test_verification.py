@@ -36,6 +36,8 @@ def test_a_fold_with_one_wrong_pair_of_sixty() -> None:
     assert max(asked) <= 512
     for accuracy in results.accuracy:
         assert accuracy.folds == pytest.approx((59 / 60, 59 / 60, *[1.0] * 8)), accuracy.convention
+        assert (accuracy.right.hits, accuracy.right.trials) == (598, 600)
+        assert accuracy.right.ci95_clustered is None  # nobody knows whose images they are
     # FAR 0.01 of 300 strangers allows three: the threshold lies just above 0.1.
     (row,) = results.verification
     assert (row.false_accepts, row.impostor_trials, row.tar.hits, row.tar.trials) == (1, 300, 299, 300)

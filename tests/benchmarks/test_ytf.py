@@ -92,6 +92,7 @@ def test_four_pairs_worked_out_by_hand(tmp_path: Path) -> None:
     )
     # Fold 1's best threshold is 0.5: Cy is accepted; fold 2's lies between 0.7071 and 0.9732: fold 1 is all right.
     assert results.accuracy[0].folds == (1.0, 0.5)
+    assert (results.accuracy[0].right.hits, results.accuracy[0].right.trials) == (3, 4)
     assert "7 frames" in results.conventions["template"]
 
 
