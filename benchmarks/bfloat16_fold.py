@@ -7,7 +7,7 @@ Proof. Let x, y be a probe and a distractor, x', y' their values rounded to bflo
 * |<x, y> - <x', y'>| <= |x - x'| |y| + |x'| |y - y'|, by Cauchy-Schwarz, with residual norms measured for every vector;
 * products of bfloat16 are exact in float32, and summing D of them in float32 in any order errs by at most
   gamma_D |x'| |y'| (Higham 2002, eq. 3.5), taken twice for units that round more than once;
-* the sum is rounded to bfloat16 once: |sum - p| <= 2^-9 |sum| <= 2^-8 |p|;
+* the sum is rounded to bfloat16 once, to the nearest: |sum - p| <= 2^-8 |p|, half a unit in the last of its 8 bits;
 * the canonical score is <x, y> rounded to float32: 2^-24 of it.
 
 The sum of the four bounds the distance of p from the canonical score. A score whose whole interval lies between two
@@ -117,32 +117,37 @@ def _fold(
     start: int,
 ) -> int:
     """Count a block whose products' bits are `near` int16 [P, B], from probe `start` on, as fold_scores does."""
+    size, counted, mates = near.shape[1], tally.above, mated.scores
+    found, whose = np.empty(size, np.float32), np.empty(size, np.int64)
     for probe in range(start, len(near)):
-        if tally.filled[0] + len(distractors) > len(tally.top_scores):
+        if tally.filled[0] + size > len(tally.top_scores):
             return probe
-        row = near[probe]
+        row, x = near[probe], probes[probe]
         cut = np.int16(_cut(interesting(tally, mated, probe) - slack[probe]))
         first, last = mated.offsets[probe], mated.offsets[probe + 1]
-        for chunk in range(0, len(row), CHUNK):
-            end = min(chunk + CHUNK, len(row))
-            any_near = False
-            for j in range(chunk, end):
-                any_near |= row[j] >= cut
-            if not any_near:
-                continue
-            for j in range(chunk, end):
+        ceiling = min(tally.best[probe], tally.floor[0])
+        some = 0
+        for chunk in range(0, size, CHUNK):
+            if chunk + CHUNK <= size:
+                candidates = np.int16(0)
+                for j in range(chunk, chunk + CHUNK):
+                    candidates += np.int16(row[j] >= cut)
+                if candidates == 0:
+                    continue
+            for j in range(chunk, min(chunk + CHUNK, size)):
                 if row[j] < cut:
                     continue
                 value = np.float64(VALUES[np.uint16(row[j])])
-                doubt = slack[probe] + abs(value) * 2.0**-8
+                doubt = slack[probe] + abs(value) * _ROUNDING
                 high = value + doubt
-                above = first_at_least(mated.scores, first, last, value - doubt)
-                surely = (above == last or mated.scores[above] > high) and high < tally.best[probe]
-                if surely and high < tally.floor[0]:
+                above = first_at_least(mates, first, last, value - doubt)
+                if (above == last or mates[above] > high) and high < ceiling:
                     if above > first:
-                        tally.above[above - 1] += 1
+                        counted[above - 1] += 1
                 else:
-                    near_score = _product(probes[probe], vectors[j])
-                    score = settled(near_score, error, probes[probe], vectors[j])
-                    take(tally, mated, probe, distractors[j], score)
+                    found[some] = settled(_product(x, vectors[j]), error, x, vectors[j])
+                    whose[some] = distractors[j]
+                    some += 1
+        if some:
+            take(tally, mated, probe, whose[:some], found[:some])
     return len(near)

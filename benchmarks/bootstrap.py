@@ -26,6 +26,9 @@ MIN_IDENTITIES = 10
 TAIL = 4
 """Scores to keep as a multiple of the false accepts allowed: in some replicates a few people's alarms count often."""
 
+RUNG = 1024
+"""Kept scores between two places at which each identity's count is known beforehand."""
+
 WITHOUT_THRESHOLD = 0.01
 """Share of replicates that may look for their threshold below the kept scores; they then stop at the lowest."""
 
@@ -144,6 +147,7 @@ def _thresholds(
     counts = [_Counts.of(trials, seen) for _, trials in roles]
     own = np.searchsorted(seen, np.unique(mated.identity))
     near = min(len(scores), 2 * math.ceil(max(targets) * non_mated.trials) + 100)  # enough for most replicates
+    rungs = _rungs(sides[0], len(seen)) if len(sides) == 1 else None
 
     random = np.random.default_rng(seed)
     floors = np.empty((len(targets), replicates), np.float32)
@@ -155,13 +159,41 @@ def _thresholds(
         # The sum of products of weights over all trials, exact where every identity meets every other.
         trials = non_mated.trials * math.prod(count.drawn(weights, random) / non_mated.trials for count in counts)
         allowed = [math.floor(target * trials * (1 + 1e-12)) for target in targets]
-        so_far = _alarms(weights, sides, near)
-        if so_far[-1] <= max(allowed):
-            so_far = _alarms(weights, sides, len(scores))
-        at = np.searchsorted(so_far, allowed, side="right")
+        if rungs is not None:
+            at = _first_beyond(rungs, sides[0], weights, allowed)
+        else:
+            so_far = _alarms(weights, sides, near)
+            if so_far[-1] <= max(allowed):
+                so_far = _alarms(weights, sides, len(scores))
+            at = np.searchsorted(so_far, allowed, side="right")
         short += at == len(scores)
         floors[:, replicate] = scores[np.minimum(at, len(scores) - 1)]
     return floors, short, kept
+
+
+def _rungs(side: Ints, identities: int) -> NDArray[np.float64]:
+    """How often each identity is among the first RUNG, 2 RUNG, ... scores: [rungs, identities].
+
+    With one side drawn anew these give any replicate's weighted counts, and only one rung must be gone through.
+    """
+    rungs = -(-len(side) // RUNG)
+    cells = np.arange(len(side)) // RUNG * identities + side
+    counts = np.bincount(cells, minlength=rungs * identities).reshape(rungs, identities)
+    return np.cumsum(counts, axis=0, dtype=np.float64)
+
+
+def _first_beyond(
+    rungs: NDArray[np.float64], side: Ints, weights: NDArray[np.uint8], allowed: Sequence[int]
+) -> NDArray[np.int64]:
+    """Return the first scores whose weighted count exceeds what is allowed; len(side) where none does."""
+    so_far = np.einsum("ri,i->r", rungs, weights)  # no @: threads cost more than they bring
+    positions = []
+    for count, rung in zip(allowed, np.searchsorted(so_far, allowed, side="right").tolist(), strict=True):
+        before = so_far[rung - 1] if rung else 0.0
+        alarms = weights[side[rung * RUNG : (rung + 1) * RUNG]]
+        within = np.searchsorted(before + np.cumsum(alarms, dtype=np.int64), count, side="right")
+        positions.append(min(rung * RUNG + int(within), len(side)))
+    return np.array(positions)
 
 
 def _alarms(weights: NDArray[np.uint8], sides: Sequence[Ints], depth: int) -> Ints:

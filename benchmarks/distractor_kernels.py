@@ -48,7 +48,7 @@ class Tally(NamedTuple):
     and the distractor of it. `counts` int64 [THRESHOLDS + 1]: scores between the fixed thresholds, below the first one
     at index 0. The highest scores of all, in no order: `top_scores` float32 [C], `top_probes` int32 [C], `top_at` int64
     [C], of which `filled[0]` are in use; only what beats the floor (score, then the lower probe, then the lower
-    distractor) is taken in.
+    distractor) is taken in. `taken` int64 [THRESHOLDS + 1] counts all that ever were, as `counts` does.
     """
 
     above: Ids
@@ -62,6 +62,7 @@ class Tally(NamedTuple):
     filled: Ids
     floor: FloatVector
     floor_at: Ids
+    taken: Ids
 
 
 def sum_error(dimension: int) -> float:
@@ -164,29 +165,35 @@ def first_at_least(rising: FloatVector, first: int, last: int, value: float) -> 
 
 
 @compiled
-def take(tally: Tally, mated: Mated, probe: int, distractor: int, score: np.float32) -> None:
-    """Let one canonical score count for the ranks, the probe's best and the highest of all (not for the histogram)."""
+def take(tally: Tally, mated: Mated, probe: int, distractors: Ids, scores: FloatVector) -> None:
+    """Let canonical scores of a probe, float32 [n], count for the ranks, its best and the highest of all.
+
+    Not for the histogram. `distractors` int64 [n] says whose they are.
+    """
+    # All of a probe's at once: to take a tally apart costs more than to count a score.
+    above, ties, mates = tally.above, tally.ties, mated.scores
+    top_scores, top_probes, top_at, taken = tally.top_scores, tally.top_probes, tally.top_at, tally.taken
     low, high = mated.offsets[probe], mated.offsets[probe + 1]
-    if low < high and score >= mated.scores[low]:
-        first = first_at_least(mated.scores, low, high, np.float64(score))
-        if first > low:
-            tally.above[first - 1] += 1
-        while first < high and mated.scores[first] == score:
-            tally.ties[first] += 1
-            first += 1
-    if score > tally.best[probe] or (score == tally.best[probe] and distractor < tally.best_at[probe]):
-        tally.best[probe] = score
-        tally.best_at[probe] = distractor
-    floor = tally.floor[0]
-    if score > floor or (
-        score == floor
-        and (probe < tally.floor_at[0] or (probe == tally.floor_at[0] and distractor < tally.floor_at[1]))
-    ):
-        at = tally.filled[0]
-        tally.top_scores[at] = score
-        tally.top_probes[at] = probe
-        tally.top_at[at] = distractor
-        tally.filled[0] = at + 1
+    best, best_at, filled = tally.best[probe], tally.best_at[probe], tally.filled[0]
+    floor, floor_probe, floor_at = tally.floor[0], tally.floor_at[0], tally.floor_at[1]
+    for i in range(len(scores)):
+        score, distractor = scores[i], distractors[i]
+        if low < high and score >= mates[low]:
+            first = first_at_least(mates, low, high, np.float64(score))
+            if first > low:
+                above[first - 1] += 1
+            while first < high and mates[first] == score:
+                ties[first] += 1
+                first += 1
+        if score > best or (score == best and distractor < best_at):
+            best, best_at = score, distractor
+        if score > floor or (
+            score == floor and (probe < floor_probe or (probe == floor_probe and distractor < floor_at))
+        ):
+            top_scores[filled], top_probes[filled], top_at[filled] = score, probe, distractor
+            taken[threshold_index(score)] += 1
+            filled += 1
+    tally.best[probe], tally.best_at[probe], tally.filled[0] = best, best_at, filled
 
 
 @compiled
@@ -215,34 +222,46 @@ def fold_scores(
     `distractors` int64 [B] numbers the block's. Goes on from probe `start`; returns the probe before which the room for
     the highest scores ran short, P when all are done.
     """
+    size, counts = near.shape[1], tally.counts
+    places, found, whose = np.empty(size, np.int32), np.empty(size, np.float32), np.empty(size, np.int64)
     for probe in range(start, len(near)):
         if tally.filled[0] + len(distractors) > len(tally.top_scores):
             return probe
         row, x = near[probe], probes[probe]
-        count_between_thresholds(row, x, vectors, tally.counts, error)
+        count_between_thresholds(row, x, vectors, counts, places, error)
         bound = interesting(tally, mated, probe) - 2e-7
-        for chunk in range(0, len(row), CHUNK):
-            end = min(chunk + CHUNK, len(row))
-            any_near = False
-            for j in range(chunk, end):
-                any_near |= row[j] >= bound
-            if any_near:
-                for j in range(chunk, end):
-                    if row[j] >= bound:
-                        take(tally, mated, probe, distractors[j], settled(row[j], error, x, vectors[j]))
+        some = 0
+        for chunk in range(0, size, CHUNK):
+            if chunk + CHUNK <= size:
+                candidates = 0  # counting a fixed number of scores takes a few instructions
+                for j in range(chunk, chunk + CHUNK):
+                    candidates += row[j] >= bound
+                if candidates == 0:
+                    continue
+            for j in range(chunk, min(chunk + CHUNK, size)):
+                if row[j] >= bound:
+                    found[some], whose[some] = settled(row[j], error, x, vectors[j]), distractors[j]
+                    some += 1
+        if some:
+            take(tally, mated, probe, whose[:some], found[:some])
     return len(near)
 
 
 @compiled
-def count_between_thresholds(row: Points, x: FloatVector, vectors: FloatMatrix, counts: Ids, error: float) -> None:
-    """Add a probe's scores `row` float64 [B] to the counts between the fixed thresholds."""
+def count_between_thresholds(
+    row: Points, x: FloatVector, vectors: FloatMatrix, counts: Ids, places: NDArray[np.int32], error: float
+) -> None:
+    """Add a probe's scores `row` float64 [B] to the counts between the fixed thresholds; `places` is room for [B]."""
     # A score's rounding moves it by at most 2^-24 (it is below 2); a threshold further off than that is not in doubt.
     low_doubt, high_doubt = 1e-8, 1.0 - 0.0021
     for j in range(len(row)):
-        position = row[j] * _PER_UNIT + _PER_UNIT
-        index = int(position)
-        fraction = position - index
-        if fraction < low_doubt or fraction > high_doubt or index < 0 or index >= THRESHOLDS - 1:
-            counts[threshold_index(settled(row[j], error, x, vectors[j]))] += 1
+        position = min(max(row[j] * _PER_UNIT + _PER_UNIT, 0.0), THRESHOLDS - 0.999)  # beyond either end: in doubt
+        place = np.int32(position)
+        fraction = position - place
+        sure = (fraction > low_doubt) & (fraction < high_doubt)
+        places[j] = place if sure else -1
+    for j in range(len(row)):
+        if places[j] >= 0:
+            counts[places[j] + 1] += 1
         else:
-            counts[index + 1] += 1
+            counts[threshold_index(settled(row[j], error, x, vectors[j]))] += 1

@@ -134,10 +134,10 @@ def distractor_pass(
     with _one_thread_each() as alone, ThreadPoolExecutor(threads, initializer=alone) as pool:
         for first, size in itertools.pairwise([0, *sizes]):
             blocks = iter(list(_blocks(order, masked, first, size, block)))
-            futures = [pool.submit(_work, blocks, distractors, score, tally) for tally in tallies]
+            futures = [pool.submit(_work, blocks, distractors, score, tally, tallies, kept) for tally in tallies]
             for future in futures:
                 future.result()
-            prefixes.append(_prefix(tallies, pairs, size, kept, counted=fold is None))
+            prefixes.append(_prefix(tallies, pairs, size, kept, counted=fold is None or bool(_counts(tallies).any())))
     return tuple(prefixes)
 
 
@@ -169,8 +169,9 @@ def drop_lowest(tally: "Tally", kept: int) -> None:
     equal = np.flatnonzero(scores == cut)
     equal = equal[np.lexsort((at[equal], probes[equal]))]
     chosen = np.concatenate([np.flatnonzero(scores > cut), equal])[:kept]
-    last = chosen[-1]  # an equal one: fewer than `kept` are above the cut
-    tally.floor[0], tally.floor_at[:] = cut, (probes[last], at[last])
+    if cut >= tally.floor[0]:  # all workers together may be further
+        last = chosen[-1]  # an equal one: fewer than `kept` are above the cut
+        tally.floor[0], tally.floor_at[:] = cut, (probes[last], at[last])
     _fill(tally, scores[chosen], probes[chosen], at[chosen])
 
 
@@ -195,6 +196,7 @@ def _empty_tally(probes: int, pairs: int, room: int) -> "Tally":
         filled=np.zeros(1, np.int64),
         floor=np.full(1, -np.inf, np.float32),
         floor_at=np.full(2, -1, np.int64),
+        taken=np.zeros(THRESHOLDS + 1, np.int64),
     )
 
 
@@ -211,13 +213,35 @@ def _blocks(
         yield slice(int(one[0]), int(one[-1]) + 1) if together else one
 
 
-def _work(blocks: Iterator[slice | Ids], distractors: FloatMatrix, fold: Fold, tally: "Tally") -> None:
+def _work(
+    blocks: Iterator[slice | Ids],
+    distractors: FloatMatrix,
+    fold: Fold,
+    tally: "Tally",
+    tallies: Sequence["Tally"],
+    kept: int,
+) -> None:
     """Take blocks until there are none left (`next` of a list's iterator is one step: no two workers get the same)."""
     for rows in blocks:
         vectors = np.array(distractors[rows], np.float32, order="C")
         check_vectors(vectors, distractors.shape[1])
         numbers = np.arange(rows.start, rows.stop, dtype=np.int64) if isinstance(rows, slice) else rows
+        _raise_floor(tally, tallies, kept)
         fold(vectors, numbers, tally)
+
+
+def _raise_floor(tally: "Tally", tallies: Sequence["Tally"], kept: int) -> None:
+    """Raise a worker's floor to the highest fixed threshold at or above which all workers together found `kept` scores.
+
+    The others may be counting meanwhile: what is read of them is at most too low, and so is the floor.
+    """
+    reached = np.cumsum(np.sum([one.taken for one in tallies], axis=0)[::-1])[::-1]
+    index = int(np.searchsorted(-reached, -kept, side="right")) - 1
+    if index < 1:  # below all thresholds, or not yet so many
+        return
+    below = np.nextafter(np.float32(index - 1) / np.float32(32768) - np.float32(1), np.float32(-2))
+    if below > tally.floor[0]:
+        tally.floor[0], tally.floor_at[:] = below, -1
 
 
 def _prefix(tallies: Sequence["Tally"], pairs: MatedPairs, size: int, kept: int, *, counted: bool) -> Prefix:
@@ -243,7 +267,7 @@ def _prefix(tallies: Sequence["Tally"], pairs: MatedPairs, size: int, kept: int,
         if len(scores) == kept:
             tally.floor[0], tally.floor_at[:] = scores[-1], (top_probes[-1], at[-1])
     _fill(tallies[0], scores, top_probes, at)
-    counts = np.sum([tally.counts for tally in tallies], axis=0)
+    counts = _counts(tallies)
     return Prefix(
         size,
         _above_each(above, pairs.offsets),
@@ -258,14 +282,22 @@ def _prefix(tallies: Sequence["Tally"], pairs: MatedPairs, size: int, kept: int,
     )
 
 
+def _counts(tallies: Sequence["Tally"]) -> Ids:
+    counts: Ids = np.sum([tally.counts for tally in tallies], axis=0)
+    return counts
+
+
 def _best_first(scores: FloatVector, probes: NDArray[np.int32], at: Ids) -> Ids:
-    """Return the order by falling score, then probe, then distractor: one sort of integers, unless some are equal."""
+    """Return the order by falling score, then probe, then distractor: one sort of integers, equal ones put right."""
     bits = scores.view(np.int32)
     falling = ~np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64)  # floats order as their bits do
     keys = (falling << 32) + probes
     order: Ids = np.argsort(keys)
     keys = keys[order]
-    return np.lexsort((at, probes, -scores)) if (keys[1:] == keys[:-1]).any() else order
+    equal = np.flatnonzero(keys[1:] == keys[:-1])
+    places = np.union1d(equal, equal + 1)  # runs of equal keys stay in their places, each ordered by the distractor
+    order[places] = order[places][np.lexsort((at[order[places]], keys[places]))]
+    return order
 
 
 def _above_each(cells: Ids, offsets: Ids) -> Ids:

@@ -202,6 +202,6 @@ def _translated(path: Path) -> Iterator[None]:
             raise GalleryLocked(f"{path} is being written by another process; try again when it is done") from error
         if "not a database" in text:
             raise StoreDamaged(f"{path} is not an SQLite database; restore it from a backup") from error
-        if any(word in text for word in ("malformed", "no such", "UTF-8")):
+        if any(word in text for word in ("malformed", "no such", "UTF-8", "user-defined function")):
             raise StoreDamaged(f"{path} is damaged ({text}); restore it from a backup or an export") from error
         raise GalleryError(f"{path} could not be used: {text}") from error

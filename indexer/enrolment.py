@@ -1,6 +1,7 @@
 """Adding templates to the database: incremental, idempotent by the photo's digest, all of a call or none of it."""
 
 import gc
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from indexer.checksum import COVERED, checksum
 from indexer.errors import InvalidName, VectorError
-from indexer.records import Added, NewTemplate, clean_name
+from indexer.records import Added, FloatMatrix, NewTemplate, clean_name
 from indexer.schema import identity, template
 from indexer.store import bump_revision, chunks, gallery_row, next_ids, note_changes, now, record_audit
 from indexer.vector_index import check_vectors
@@ -268,14 +269,22 @@ def _insert_templates(connection: Connection, model_id: int, photos: Sequence[Ph
         for photo, new_id in zip(photos[start : start + _ROWS], ids[start : start + _ROWS], strict=True):
             one, photo.id = photo.new, new_id
             assert one is not None
-            row = (photo.id, *_described(one), created_at)
+            row = (new_id, *_described(one), created_at)
             rows.append((photo.person.id, *row, checksum(*row)))
-            blob = one.vector.astype("<f4", copy=False).tobytes()
-            vectors.append((photo.id, model_id, blob, checksum(photo.id, model_id, blob)))
+            vectors.append(one.vector)
         connection.exec_driver_sql(_INSERT_TEMPLATE, rows)
-        connection.exec_driver_sql(
-            "INSERT INTO embedding (template_id, model_id, vector, checksum) VALUES (?, ?, ?, ?)", vectors
-        )
+        _insert_embeddings(connection, model_id, ids[start], np.stack(vectors))
+
+
+def _insert_embeddings(connection: Connection, model_id: int, first_id: int, vectors: FloatMatrix) -> None:
+    """Insert vectors [n, D] for the templates from `first_id` on: one statement that cuts one blob into pieces."""
+    blob, size = vectors.astype("<f4", copy=False).tobytes(), 4 * vectors.shape[1]
+    checksums = [checksum(first_id + row, model_id, blob[row * size : (row + 1) * size]) for row in range(len(vectors))]
+    connection.exec_driver_sql(
+        "INSERT INTO embedding (template_id, model_id, vector, checksum)"
+        " SELECT ? + key, ?, substr(?, 1 + key * ?, ?), value FROM json_each(?)",
+        (first_id, model_id, blob, size, size, json.dumps(checksums)),
+    )
 
 
 def _described(one: NewTemplate) -> tuple[str | bytes | float | None, ...]:

@@ -20,7 +20,7 @@ from indexer.scores import NORM_TOLERANCE, score_error
 
 _BLAS_FROM = 4096  # 8 queries of 512 numbers
 _BLOCK = 65_536  # vectors added at a time
-_SAMPLE = 65_536  # vectors that a codebook is trained on
+_SAMPLE, _SAMPLED_A_LIST = 65_536, 40  # vectors that a codebook is trained on; for each inverted list, at least
 _ROWS_A_LIST = 1_000  # of an inverted file
 _LONGEST_ON_GPU = 2048  # rows that FAISS finds on a GPU
 _PROBED = 4  # one in so many lists is looked into
@@ -37,7 +37,7 @@ class FaissScan:
             dimension, _factory(kind, n, dimension), self._faiss.METRIC_INNER_PRODUCT
         )
         if not self._index.is_trained:
-            step = max(1, n // _SAMPLE)
+            step = max(1, n // max(_SAMPLE, _SAMPLED_A_LIST * (n // _ROWS_A_LIST)))
             self._index.train(np.ascontiguousarray(vectors[np.arange(0, n, step)]))
         proves, rest = kind in ("flat", "float16", "sq8"), 0.0
         for start in range(0, n, _BLOCK):

@@ -1,5 +1,7 @@
 """The distractor pass against a brute force over all scores, whatever the blocks, the threads and the order."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.bfloat16_fold import bfloat16_fold
+from benchmarks.device_fold import device_pass
 from benchmarks.distractor_kernels import THRESHOLDS, canonical_score, settled, sum_error, threshold_index
 from benchmarks.distractor_pass import DistractorError, distractor_pass, mated_pairs
 from indexer.errors import VectorError
@@ -229,3 +232,34 @@ def test_a_processor_whose_bfloat16_is_worse_than_proved_is_found_out(monkeypatc
     probes = scattered(15, 5, 32)
     with pytest.raises(DistractorError, match="use the exact pass"):
         both_ways(probes, np.arange(5) % 2, scattered(16, 40, 32), [40], 10)
+
+
+@settings(deadline=None, max_examples=15)
+@given(data=st.data())
+def test_a_pass_on_a_device_finds_the_same_and_counts_the_same(data):
+    """The device here is torch's own processor: every step but the placement is that of a GPU."""
+    rows = st.integers(0, len(PALETTE) - 1)
+    probes = PALETTE[data.draw(st.lists(rows, min_size=1, max_size=9))]
+    distractors = PALETTE[data.draw(st.lists(rows, min_size=1, max_size=40))]
+    identity = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(probes), max_size=len(probes))))
+    sizes, kept = [len(distractors), 1], data.draw(st.integers(1, 30))
+    prefixes = device_pass("cpu")(probes, mated_pairs(probes, identity), distractors, sizes, kept, block=7)
+    for prefix in prefixes:
+        nothing = np.zeros(len(distractors), bool)
+        agrees_with_brute_force(prefix, probes, identity, distractors, slice(None), nothing, kept)
+
+
+def test_a_device_agrees_on_scores_beside_the_fixed_thresholds():
+    probes, distractors, identity = scattered(17, 40, 200), scattered(18, 900, 200), np.arange(40) % 7
+    pairs = mated_pairs(probes, identity)
+    (exact,) = distractor_pass(probes, pairs, distractors, [900], 500)
+    (device,) = device_pass("cpu")(probes, pairs, distractors, [900], 500)
+    assert device.accepted is not None
+    np.testing.assert_array_equal(exact.accepted, device.accepted)
+    assert_the_same_but_for_the_fixed_thresholds([exact], [replace(device, accepted=None)])
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DistractorError, match="finds no CUDA device"):
+        device_pass()

@@ -104,6 +104,20 @@ def test_lists_much_shorter_than_the_index_still_prove_their_answers(people, kin
     assert found.exact_candidates.all()
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_large_index_is_coded_shared_among_threads_and_still_exact(count):
+    vectors = np.repeat(unit_vectors(10_000, 64, 3), 4, axis=0)
+    vectors[::4] = unit_vectors(10_000, 64, 4)  # three of four are duplicates: every place on the list is a tie
+    index = filled(vectors)
+    index.remove(np.arange(1, 40_000, 97))
+    there = np.flatnonzero(np.arange(40_000) % 97 != 1)
+    queries = np.concatenate([vectors[30_002:30_003], unit_vectors(count, 64, 8)])[:count]
+    found = index.search(queries, 8)
+    assert pairs(found) == brute_force(there, vectors[there], queries, 8)
+    assert found.exact_candidates.all()
+    assert [type(kind).__name__ for part in index._parts for kind in part.prepared.kinds.values()] == ["Int8Scan"]
+
+
 @pytest.mark.parametrize("kind", UNPROVED)
 def test_the_fast_path_scores_canonically_and_claims_nothing_it_did_not_prove(people, kind):
     index = filled(people, kind=kind, owners=np.arange(5000) // 5)

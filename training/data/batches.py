@@ -93,11 +93,13 @@ def stream(
         for step in steps:
             yield [partial(batches.crops, step, share) for share in shares]
         return
+    # Before the workers fork: a fork loses OpenCV's threads, and a worker that then changed their number would wait for
+    # them for ever.
+    cv2.setNumThreads(1)
     loader = DataLoader(
         _Steps(batches, steps, tuple(shares)),
         batch_size=None,
         num_workers=workers,
-        worker_init_fn=_one_thread,
         pin_memory=pin,
         persistent_workers=False,
     )
@@ -116,11 +118,6 @@ class _Steps(Dataset[list[UInt8Images]]):
 
     def __getitem__(self, index: int) -> list[UInt8Images]:
         return [self.batches.crops(self.steps[index], share) for share in self.shares]
-
-
-def _one_thread(worker: int) -> None:
-    """Keep OpenCV from starting threads in each of many workers."""
-    cv2.setNumThreads(1)
 
 
 def _some(random: np.random.Generator, photos: Ints, count: int) -> Ints:
