@@ -129,7 +129,7 @@ class _Run:
         return Killed(
             self.name,
             sum(one.killed for one in at_writes),
-            len(at_random),
+            sum(one.killed for one in at_random),  # the others were done before the kill came
             sum(one.acknowledged for one in every),
             tuple(failure for one in every for failure in one.failures),
         )
