@@ -17,6 +17,7 @@ bfloat16 product keeps to other rules than these.
 """
 
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
@@ -37,6 +38,9 @@ from benchmarks.distractor_pass import DistractorError, Fold, drop_lowest
 from indexer.records import FloatMatrix, FloatVector, Ids
 from indexer.scores import NORM_TOLERANCE
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 # Every bfloat16 by its 16 bits, which are the upper half of a float32's.
 VALUES = (np.arange(65536, dtype=np.uint32) << 16).view(np.float32)
 _POSITIVE = VALUES[:0x7F80]  # rising, up to the largest finite one
@@ -52,7 +56,7 @@ def bfloat16_fold(probes: FloatMatrix, mated: Mated, kept: int) -> Fold:
     import torch
 
     rounded = torch.from_numpy(probes).to(torch.bfloat16)
-    residuals = _residuals(probes, rounded.float().numpy())
+    residuals = _residuals(torch.from_numpy(probes), rounded)
     unit_roundoffs = probes.shape[1] * 2.0**-24
     longest = 1 + NORM_TOLERANCE
     summing = 2 * unit_roundoffs / (1 - unit_roundoffs) * (longest + 2.0**-8) ** 2 + _CANONICAL
@@ -62,7 +66,7 @@ def bfloat16_fold(probes: FloatMatrix, mated: Mated, kept: int) -> Fold:
     def fold(vectors: FloatMatrix, numbers: Ids, tally: Tally) -> None:
         block = torch.from_numpy(vectors).to(torch.bfloat16)
         near = torch.mm(rounded, block.T)
-        theirs = float(_residuals(vectors, block.float().numpy()).max())
+        theirs = float(_residuals(torch.from_numpy(vectors), block).max())
         slack = residuals * longest + (longest + residuals) * theirs + summing
         if not hasattr(seen, "checked"):
             seen.checked = True
@@ -75,9 +79,10 @@ def bfloat16_fold(probes: FloatMatrix, mated: Mated, kept: int) -> Fold:
     return fold
 
 
-def _residuals(vectors: FloatMatrix, rounded: FloatMatrix) -> NDArray[np.float64]:
+def _residuals(vectors: "Tensor", rounded: "Tensor") -> NDArray[np.float64]:
     """Norms of what rounding took away, [n], a hair too long: float32 differences are exact, their squares are not."""
-    residuals: NDArray[np.float64] = np.linalg.norm(vectors - rounded, axis=1).astype(np.float64) * (1 + 1e-4)
+    norms = (vectors - rounded).norm(dim=1)
+    residuals: NDArray[np.float64] = norms.numpy().astype(np.float64) * (1 + 1e-4)
     return residuals
 
 

@@ -36,7 +36,9 @@ def device_pass(device: str = "cuda") -> Callable[..., tuple[Prefix, ...]]:
     import torch
 
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DistractorError(f"torch {torch.__version__} finds no CUDA device; leave the device out, or use --fast")
+        raise DistractorError(
+            f"torch {torch.__version__} finds no CUDA device; use the exact or the fast pass, on the processor"
+        )
     return partial(distractor_pass, fold=partial(device_fold, device=device), block=BLOCK, threads=1)
 
 

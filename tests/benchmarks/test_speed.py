@@ -167,7 +167,7 @@ class TestTasks:
 
         rows = megaface_rows(8, 100, 16)
 
-        assert [row.kind for row in rows] == ["ours", "bound"]
+        assert [row.kind for row in rows] == ["ours", "peer", "bound"]
         assert {row.count for row in rows} == {800}
 
 
