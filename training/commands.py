@@ -177,3 +177,41 @@ def angles_command(features: Path, output: Path) -> None:
         f"(means); ideal criterion: margin {angles.ideal_margin:.1f} degrees, "
         f"held by {100 * angles.people_within_criterion:.1f} % of the people"
     )
+
+
+@train.command("study")
+@click.argument("study", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of the runs; those that ended are kept, the others go on.",
+)
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs at a time.")
+def study_command(study: Path, output: Path, jobs: int) -> None:
+    """Train the runs of STUDY (YAML), which differ in one thing each: losses, depths, seeds."""
+    from training.study import read_study, train_study
+
+    train_study(read_study(study), output, jobs)
+
+
+@train.command("compare")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="LFW: a folder of photos for each person.",
+)
+@click.option(
+    "--pairs", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="LFW's pairs.txt."
+)
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs at a time.")
+def compare_command(folder: Path, photos: Path, pairs: Path, jobs: int) -> None:
+    """Print the figures on LFW of all runs of a study in FOLDER, as a Markdown table."""
+    from training.study import diverged_runs
+    from training.study_figures import measure_study, table
+
+    for line in table(measure_study(folder, photos, pairs, jobs), diverged_runs(folder)):
+        click.echo(line)

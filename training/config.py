@@ -22,6 +22,7 @@ class DataConfig:
         side: height and width of each face.
         only_faces: leave out crops that show no face, in training and validation (of packs).
         leave_out: names of training faces to leave out, as `faceid train clean` lists them.
+        fewest_photos: people with fewer training faces are left out.
     """
 
     training: tuple[Path, ...]
@@ -29,6 +30,7 @@ class DataConfig:
     side: int = 120
     only_faces: bool = True
     leave_out: Path | None = None
+    fewest_photos: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class Config:
         device: "cpu" or "cuda"; with torchrun each process takes a GPU of its own.
         threads: CPU threads, each with its share of a batch (and of BatchNorm's view); 1 on a GPU.
         workers: processes that read and augment ahead; 0 leaves it to the threads. They change no result.
+        mislabelled: share of the training faces, drawn at random, whose labels are shuffled among them: what a loss
+            makes of noisy labels.
         photos_per_identity: 0 takes each face once an epoch; k draws identities, and k photos of each, for a batch.
         class_shards: spread the class centres over the processes of torchrun.
         tensorboard: write event files for TensorBoard, beside the CSV files.
@@ -130,6 +134,7 @@ class Config:
     device: str = "cpu"
     threads: int = 2
     workers: int = 0
+    mislabelled: float = 0.0
     photos_per_identity: int = 0
     class_shards: ClassShardConfig | None = None
     tensorboard: bool = False
@@ -150,16 +155,25 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: no such file, not YAML, an unknown or missing key, a value of the wrong type or range.
     """
+    record = read_yaml(path)
     try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the config {path}: {error}") from error
-    try:
-        config: Config = _build(Config, record, "")
-        _check_ranges(config)
+        return config_of(record, path.parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    folder = path.parent
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file; ConfigError where it cannot be."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the config {path}: {error}") from error
+
+
+def config_of(record: Any, folder: Path) -> Config:
+    """Check a config that was read from YAML; its relative paths start at `folder`. Raises ConfigError."""
+    config: Config = _build(Config, record, "")
+    _check_ranges(config)
     data = dataclasses.replace(
         config.data,
         training=tuple(folder / pack for pack in config.data.training),
@@ -204,6 +218,8 @@ def _check_ranges(config: Config) -> None:
         )
     if config.class_shards is not None and config.head is None:
         raise ConfigError("class_shards needs a head, whose classes are to be spread")
+    if not 0 <= config.mislabelled <= 1:
+        raise ConfigError(f"mislabelled is a share, 0..1, not {config.mislabelled}")
     photos = config.photos_per_identity
     if config.workers < 0 or photos < 0:
         raise ConfigError("workers and photos_per_identity are 0 or more")

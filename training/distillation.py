@@ -49,6 +49,15 @@ class Distillation(nn.Module):
         return loss
 
 
+def class_centres(targets: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Teacher's embeddings [N, T] of faces of people [N] -> each person's unit mean [K, T]: where a head starts.
+
+    Random class weights would first pull a network that knows the teacher's directions away from them.
+    """
+    sums = targets.new_zeros(classes, targets.shape[1]).index_add_(0, labels, targets)
+    return functional.normalize(sums)
+
+
 def teacher_embeddings(teacher: str, faces: Faces, cache: Path, progress: TextIO = sys.stderr) -> FloatMatrix:
     """Return what the teacher makes of each face: unit rows [N, T] float32, from the cache where they are already.
 

@@ -41,14 +41,14 @@ from training.checkpoint import (
 from training.class_shards import ShardedHead, class_range
 from training.config import Config, to_record
 from training.data.batches import Batches, MakeCrops, stream
-from training.data.faces import Faces, leave_out, read_names
-from training.data.opening import open_faces
-from training.distillation import Distillation, teacher_embeddings
+from training.data.faces import Faces, mislabel
+from training.data.opening import TrainingData, open_data
+from training.distillation import Distillation, class_centres, teacher_embeddings
 from training.distributed import Group, joined_group
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
 from training.growth import start_from
 from training.heads import build_head
-from training.heads.head import Head
+from training.heads.head import Head, SphereHead
 from training.logs import CsvLog, EventLog, progress_line
 from training.schedules import learning_rate
 from training.validation import Validation, validate
@@ -67,8 +67,10 @@ VALIDATION_LOG = "validation.csv"
 EVENTS = "events"
 
 
-def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validation:
+def run(config: Config, folder: Path, progress: TextIO = sys.stderr, data: TrainingData | None = None) -> Validation:
     """Train as the config says, or go on where the checkpoint in `folder` ends; returns the last validation.
+
+    `data` is what `open_data(config.data)` gives, for callers with many runs on the same data.
 
     Writes into `folder`: `checkpoint.safetensors`, the last one, from which a run goes on; `best.safetensors`, the one
     with the best validation; `training.csv` and `validation.csv`, and `events` for TensorBoard where that is wanted.
@@ -81,12 +83,14 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr) -> Validati
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with joined_group(config.device) as group:
-        return _train(config, folder, group, progress if group.leads else io.StringIO())
+        opened = data if data is not None else open_data(config.data)
+        return _train(config, opened, folder, group, progress if group.leads else io.StringIO())
 
 
-def _train(config: Config, folder: Path, group: Group, progress: TextIO) -> Validation:
+def _train(config: Config, data: TrainingData, folder: Path, group: Group, progress: TextIO) -> Validation:
     folder.mkdir(parents=True, exist_ok=True)
-    faces, strangers = _open(config)
+    strangers = data.validation
+    faces = mislabel(data.training, config.mislabelled, config.seed) if config.mislabelled else data.training
     shares = group.size * config.threads
     if group.size > 1 and config.batch_size % shares:
         raise ConfigError(f"a batch of {config.batch_size} cannot be shared evenly by {shares} threads of processes")
@@ -109,7 +113,7 @@ def _train(config: Config, folder: Path, group: Group, progress: TextIO) -> Vali
         dimension = _dimension(network, config.input_size)
         network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         targets = _targets(config, faces, folder, group, progress)
-        lessons = _lessons(config, dimension, len(faces.identities), targets, steps=steps, group=group)
+        lessons = _lessons(config, dimension, faces, targets, steps=steps, group=group)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     parameters = _trainable(network, lessons)
@@ -200,7 +204,9 @@ def _train(config: Config, folder: Path, group: Group, progress: TextIO) -> Vali
         pulls = torch.tensor_split(embeddings.grad[group.rank * len(own) :][: len(own)], config.threads)
         gradients = list(pool.map(partial(_gradients, network_parameters), embedded, pulls))
         for parameter, *parts in zip(network_parameters, *gradients, strict=True):
-            parameter.grad = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+            parameter.grad = parts[0]
+            for part in parts[1:]:
+                parameter.grad.add_(part)
         group.add([parameter.grad for parameter in network_parameters if parameter.grad is not None])
         if config.optimiser.clip_norm > 0:
             _clip(parameters, lessons, group, config.optimiser.clip_norm)
@@ -247,19 +253,6 @@ def _train(config: Config, folder: Path, group: Group, progress: TextIO) -> Vali
     return result if result is not None else _validate(judged, strangers, config, group.device)
 
 
-def _open(config: Config) -> tuple[Faces, Faces]:
-    """Open the faces to learn and those to validate with; nobody is in both."""
-    data = config.data
-    faces = open_faces(data.training, side=data.side, only_faces=data.only_faces)
-    if data.leave_out is not None:
-        faces = leave_out(faces, read_names(data.leave_out))
-    strangers = open_faces(data.validation, side=data.side, only_faces=data.only_faces)
-    shared_people = set(faces.identities) & set(strangers.identities)
-    if shared_people:
-        raise DataError(f"{len(shared_people)} people are in training and validation, e.g. {min(shared_people)}")
-    return faces, strangers
-
-
 def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress: TextIO) -> Tensor | None:
     """Have the teacher embed the faces, one process for all; the others find its file."""
     if config.distill is None:
@@ -274,14 +267,18 @@ def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress:
 
 
 def _lessons(
-    config: Config, dimension: int, classes: int, targets: Tensor | None, *, steps: int, group: Group
+    config: Config, dimension: int, faces: Faces, targets: Tensor | None, *, steps: int, group: Group
 ) -> dict[str, nn.Module]:
     """Build what the network learns from: a head, a teacher, or both."""
     lessons: dict[str, nn.Module] = {}
+    classes = len(faces.identities)
     if config.head is not None:
         build = partial(build_head, config.head.name, steps=steps, **config.head.arguments)
         if config.class_shards is None:
-            lessons["head"] = build(dimension=dimension, classes=classes)
+            head = build(dimension=dimension, classes=classes)
+            if targets is not None and targets.shape[1] == dimension and isinstance(head, SphereHead):
+                head.start_at(class_centres(targets, torch.from_numpy(faces.labels), classes))
+            lessons["head"] = head
         else:
             first, last = class_range(classes, group)
             torch.manual_seed(config.seed + 1 + group.rank)  # each process draws centres of its own
@@ -353,6 +350,7 @@ def _optimiser(parameters: Mapping[str, nn.Parameter], config: Config) -> torch.
         ],
         lr=config.optimiser.peak_rate,
         momentum=config.optimiser.momentum,
+        fused=True,
     )
 
 

@@ -6,6 +6,7 @@ Liu et al., "SphereFace: Deep Hypersphere Embedding for Face Recognition", CVPR 
 import torch
 from torch import Tensor, nn
 
+from faceid.networks.convolution import Conv2d
 from faceid.networks.prelu import PReLU
 
 # Residual blocks in each of the four stages; every stage opens with one stride-2 convolution.
@@ -84,7 +85,7 @@ class _Convolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, batch_norm: bool) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=not batch_norm)
+        self.convolution = Conv2d(inputs, outputs, 3, stride, padding=1, bias=not batch_norm)
         self.norm: nn.Module = nn.BatchNorm2d(outputs) if batch_norm else nn.Identity()
         self.activation = PReLU(outputs)
         if batch_norm:

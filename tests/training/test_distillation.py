@@ -16,7 +16,7 @@ from training.augment import centre_crops
 from training.checkpoint import read_checkpoint
 from training.data.faces import leave_out
 from training.data.pack import read_packs
-from training.distillation import Distillation, teacher_embeddings
+from training.distillation import Distillation, class_centres, teacher_embeddings
 from training.errors import ConfigError
 from training.trainer import CHECKPOINT, TRAINING_LOG, run
 
@@ -67,6 +67,34 @@ def test_other_sizes_are_projected_and_the_projection_learns() -> None:
     assert projection.shape == (3, 6)
     assert projection.grad is not None
     assert projection.grad.abs().max() > 0
+
+
+def test_a_persons_centre_is_the_unit_mean_of_the_teachers_embeddings() -> None:
+    targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    centres = class_centres(targets, torch.tensor([1, 1, 0]), 2)
+    assert torch.allclose(centres, torch.tensor([[0.6, 0.8], [0.5**0.5, 0.5**0.5]]))
+
+
+def test_a_head_beside_a_teacher_starts_at_the_teachers_centres(packs: Path, tmp_path: Path) -> None:
+    teacher = write_teacher(tmp_path / "teacher.safetensors")
+    network = {
+        "name": "sphereface4",
+        "arguments": {"input_size": [16, 16], "dimension": 12, "width": 0.125, "batch_norm": True},
+    }
+    settings = config(
+        packs,
+        tmp_path,
+        network=network,
+        distill={"teacher": str(teacher.path)},
+        optimiser={"peak_rate": 1e-9, "warmup_epochs": 0.0, "weight_decay": 0.0},
+        epochs=1,
+    )
+    run(settings, tmp_path / "run", io.StringIO())
+    faces = read_packs([packs / "training.tar"], side=SIDE)
+    targets = torch.from_numpy(teacher_embeddings(str(teacher.path), faces, tmp_path / "run", io.StringIO()))
+    centres = class_centres(targets, torch.from_numpy(faces.labels), len(faces.identities))
+    weight = read_checkpoint(tmp_path / "run" / CHECKPOINT).head["weight"]
+    assert torch.allclose(weight, centres, atol=1e-5)
 
 
 def test_the_target_is_the_mean_direction_of_the_face_and_its_mirror_image(packs: Path, tmp_path: Path) -> None:

@@ -98,6 +98,28 @@ def leave_out(faces: Faces, names: set[str]) -> Selection:
     kept = np.array([i for i in range(len(faces.labels)) if faces.name(i) not in names], np.int64)
     if names and len(kept) == len(faces.labels):
         raise DataError(f"none of the {len(names)} faces to leave out is here, {min(names)!r} for one")
+    return _select(faces, kept)
+
+
+def with_photos(faces: Faces, fewest: int) -> Selection:
+    """Keep the people who have `fewest` faces or more.
+
+    Raises:
+        DataError: nobody has.
+    """
+    return _select(faces, np.flatnonzero(np.bincount(faces.labels)[faces.labels] >= fewest))
+
+
+def mislabel(faces: Faces, share: float, seed: int) -> Selection:
+    """Shuffle the labels of this share of the faces among them: everybody keeps as many faces as before."""
+    random = np.random.default_rng(seed)
+    drawn = random.permutation(len(faces.labels))[: round(share * len(faces.labels))]
+    labels = faces.labels.copy()
+    labels[drawn] = labels[random.permutation(drawn)]
+    return Selection(faces, np.arange(len(labels)), labels, faces.identities)
+
+
+def _select(faces: Faces, kept: Ints) -> Selection:
     if len(kept) == 0:
         raise DataError("every face is to be left out")
     people, labels = np.unique(faces.labels[kept], return_inverse=True)

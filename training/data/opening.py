@@ -1,14 +1,42 @@
 """Opens training faces by what the paths are: folders of people, .rec files, tar shards, or tar packs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.faces import Faces
+from training.config import DataConfig
+from training.data.faces import Faces, leave_out, read_names, with_photos
 from training.data.folder import open_folders
 from training.data.pack import read_packs
 from training.data.recordio import open_records
 from training.data.shards import is_shard, open_shards
 from training.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The faces to learn, and those to validate with; nobody is in both."""
+
+    training: Faces
+    validation: Faces
+
+
+def open_data(config: DataConfig) -> TrainingData:
+    """Open what a config's `data` section names.
+
+    Raises:
+        DataError: as `open_faces`; nothing is left of the training faces; or somebody is in both.
+    """
+    faces = open_faces(config.training, side=config.side, only_faces=config.only_faces)
+    if config.leave_out is not None:
+        faces = leave_out(faces, read_names(config.leave_out))
+    if config.fewest_photos:
+        faces = with_photos(faces, config.fewest_photos)
+    strangers = open_faces(config.validation, side=config.side, only_faces=config.only_faces)
+    shared_people = set(faces.identities) & set(strangers.identities)
+    if shared_people:
+        raise DataError(f"{len(shared_people)} people are in training and validation, e.g. {min(shared_people)}")
+    return TrainingData(faces, strangers)
 
 
 def open_faces(paths: Sequence[Path], *, side: int, only_faces: bool) -> Faces:

@@ -43,6 +43,11 @@ class SphereHead(Head):
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels int64 [B] -> logits [B, K] float32, the target's with its margin."""
 
+    def start_at(self, centres: Tensor) -> None:
+        """Set the class weights [K, D] before the first step, where something is known of the people already."""
+        with torch.no_grad():
+            self.weight.copy_(centres)
+
     def unit_weight(self) -> Tensor:
         """Class weights [K, D] float32 of unit length; in training the stored ones are made so, too."""
         if self.training:
