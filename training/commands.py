@@ -179,6 +179,17 @@ def angles_command(features: Path, output: Path) -> None:
     )
 
 
+@train.command("speed")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def speed_command(config: Path) -> None:
+    """Measure how fast CONFIG trains here, beside the fastest matrix products of this machine."""
+    from training.config import read_config
+    from training.speed import measure_speed, report
+
+    for line in report(measure_speed(read_config(config))):
+        click.echo(line)
+
+
 @train.command("study")
 @click.argument("study", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
@@ -197,7 +208,7 @@ def study_command(study: Path, output: Path, jobs: int) -> None:
 
 
 @train.command("compare")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--photos",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -208,10 +219,12 @@ def study_command(study: Path, output: Path, jobs: int) -> None:
     "--pairs", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="LFW's pairs.txt."
 )
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs at a time.")
-def compare_command(folder: Path, photos: Path, pairs: Path, jobs: int) -> None:
-    """Print the figures on LFW of all runs of a study in FOLDER, as a Markdown table."""
+def compare_command(folders: tuple[Path, ...], photos: Path, pairs: Path, jobs: int) -> None:
+    """Print the figures on LFW of all runs of the studies in FOLDERS, as a Markdown table."""
     from training.study import diverged_runs
     from training.study_figures import measure_study, table
 
-    for line in table(measure_study(folder, photos, pairs, jobs), diverged_runs(folder)):
+    figures = [each for folder in folders for each in measure_study(folder, photos, pairs, jobs)]
+    diverged = {name: why for folder in folders for name, why in diverged_runs(folder).items()}
+    for line in table(figures, diverged):
         click.echo(line)
