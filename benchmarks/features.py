@@ -95,6 +95,14 @@ def feature_set(features: NDArray[Any], labels: Strings, paths: Strings, source:
     return FeatureSet(features.astype(np.float32, copy=False), labels, paths, digest, printable(source), notes)
 
 
+def unit_rows(rows: NDArray[np.floating[Any]]) -> FloatMatrix:
+    """Divide rows [N, D] by their lengths, in float64: float32 of unit length; a row of zeros stays zero."""
+    wide = rows.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: FloatMatrix = (wide / np.maximum(lengths, np.finfo(np.float64).tiny)).astype(np.float32)
+    return unit
+
+
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays; the features are mapped, not copied, where the archive holds them uncompressed."""
     if not zipfile.is_zipfile(path):
@@ -200,10 +208,9 @@ def _examine(features: NDArray[Any], paths: Strings, source: Path) -> tuple[str,
 
 
 def _normalised(features: NDArray[Any]) -> FloatMatrix:
-    """Bring each row to length 1, in float64, rounded once."""
+    """Bring each row to length 1, in blocks: the rows may be more than memory holds twice."""
     normalised = np.empty(features.shape, np.float32)
     step = max(1, BLOCK_VALUES // features.shape[1])
     for start in range(0, len(features), step):
-        block = features[start : start + step].astype(np.float64)
-        normalised[start : start + step] = block / np.linalg.norm(block, axis=1, keepdims=True)
+        normalised[start : start + step] = unit_rows(features[start : start + step])
     return normalised

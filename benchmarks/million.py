@@ -21,7 +21,7 @@ from benchmarks.bfloat16_fold import bfloat16_fold
 from benchmarks.cli.output import print_tables
 from benchmarks.device_fold import device_pass
 from benchmarks.distractor_pass import distractor_pass
-from benchmarks.features import FeatureSet
+from benchmarks.features import FeatureSet, unit_rows
 from benchmarks.protocols.megaface import EXACT_FAR, Strategy, megaface
 from benchmarks.results import Results
 from indexer.records import FloatMatrix
@@ -99,7 +99,7 @@ def generated(folder: Path) -> tuple[FeatureSet, FeatureSet]:
     distractors: FloatMatrix = np.load(path, mmap_mode="r")
     return (
         FeatureSet(
-            _unit(photos.astype(np.float32) @ mixing), labels, np.arange(len(photos)).astype("U4"), "", "probes"
+            unit_rows(photos.astype(np.float32) @ mixing), labels, np.arange(len(photos)).astype("U4"), "", "probes"
         ),
         FeatureSet(distractors, np.zeros(DISTRACTORS, "U1"), np.arange(DISTRACTORS).astype("U6"), "", "distractors"),
     )
@@ -143,15 +143,9 @@ def _write_distractors(path: Path, mixing: FloatMatrix) -> None:
     for start in range(0, DISTRACTORS, _GENERATED):
         count = min(_GENERATED, DISTRACTORS - start)
         values = np.random.default_rng([SEED, start]).standard_normal((count, DIMENSION), np.float32)
-        rows[start : start + count] = _unit(values @ mixing)
+        rows[start : start + count] = unit_rows(values @ mixing)
     rows.flush()
     unfinished.rename(path)
-
-
-def _unit(rows: FloatMatrix) -> FloatMatrix:
-    wide = rows.astype(np.float64)
-    unit: FloatMatrix = (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
-    return unit
 
 
 def _anonymous_bytes() -> int:

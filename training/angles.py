@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.features import unit_rows
 from indexer.records import FloatMatrix
 
 BLOCK = 1024  # faces at a time against all others: bounds memory
@@ -56,8 +57,8 @@ def measure_angles(features: FloatMatrix, labels: NDArray[np.str_]) -> Angles:
         raise ValueError("angles need two people or more with two faces or more each")
     sums = np.zeros((people.max() + 1, features.shape[1]))
     np.add.at(sums, people, features)
-    centres = _unit(sums)
-    without = _unit(sums[people] - features)
+    centres = unit_rows(sums)
+    without = unit_rows(sums[people] - features)
     own = np.einsum("nd,nd->n", features, without, dtype=np.float64)
     other = np.empty(len(features))
     within, between = np.full(len(sums), np.inf), np.full(len(sums), -np.inf)
@@ -91,12 +92,6 @@ def draw_angles(angles: Angles, title: str, file: Path) -> None:
         axes.legend(frameon=False)
     figure.suptitle(title)
     figure.savefig(file, dpi=110)
-
-
-def _unit(vectors: NDArray[np.float64]) -> FloatMatrix:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: FloatMatrix = (vectors / np.maximum(lengths, np.finfo(np.float64).tiny)).astype(np.float32)
-    return unit
 
 
 def _degrees(cosines: NDArray[np.float64]) -> FloatMatrix:

@@ -7,7 +7,7 @@ crops. The figures of a run stay in its folder, and are not computed again.
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -23,13 +23,14 @@ from benchmarks.protocols.lfw import lfw, read_pairs
 from benchmarks.protocols.megaface import megaface
 from benchmarks.rates import Rate
 from benchmarks.record_json import decode, encode
-from faceid.alignment import align, reference_points
+from faceid.alignment import Points, align, reference_points
 from faceid.detection import select_faces
 from faceid.embedding import Embedder
 from faceid.images import UInt8Image, read_photo
 from faceid.model_file import replacing
 from faceid.mtcnn import MtcnnDetector
 from faceid.photo_list import PersonPhoto, photos_of_people
+from faceid.pipeline import DECODE_THREADS
 from training.checkpoint import read_checkpoint
 from training.errors import DataError
 from training.export import export_model
@@ -40,6 +41,7 @@ FAR, FPIR = 1e-3, 1e-2
 BATCH = 64
 MODEL = "network.safetensors"
 FIGURES = "figures.json"
+LANDMARKS = "landmarks.npz"
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def measure_study(
     todo = [run for run in networks if not (run / FIGURES).exists()]
     if todo:
         height, width = read_checkpoint(todo[0] / CHECKPOINT).config["network"]["arguments"]["input_size"]
-        crops = align_photos(photos, (height, width), folder / f"photos-{height}x{width}.npz", progress)
+        crops = align_photos(photos, (height, width), folder / LANDMARKS, progress)
         torch.set_num_threads(1)
         with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
             for run in pool.map(partial(_measure, crops=crops, pairs=pairs), todo):
@@ -111,22 +113,32 @@ def read_figures(run: Path) -> Figures:
 
 
 def align_photos(photos: Path, size: tuple[int, int], cache: Path, progress: TextIO = sys.stderr) -> Crops:
-    """Cut the face nearest the middle out of each photo, aligned, or take them from the file `cache`."""
+    """Cut the face nearest the middle out of each photo, aligned; the landmarks stay in the file `cache` for later."""
     if not cache.exists():
         print(f"finding the faces of {photos} once", file=progress, flush=True)
-        found = list(_aligned(photos, size))
-        names = np.array([photo.name for photo, _ in found])
-        paths = np.array([str(photo.path) for photo, _ in found])
+        found = list(_landmarks(photos))
         with replacing(cache) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, images=np.stack([crop for _, crop in found]), labels=names, paths=paths)
+            np.savez(
+                file,
+                labels=np.array([photo.name for photo, _ in found]),
+                paths=np.array([str(photo.path) for photo, _ in found]),
+                landmarks=np.stack([landmarks for _, landmarks in found]),
+            )
     with np.load(cache) as arrays:
-        return Crops(arrays["images"], tuple(arrays["labels"].tolist()), tuple(arrays["paths"].tolist()))
-
-
-def _aligned(photos: Path, size: tuple[int, int]) -> Iterator[tuple[PersonPhoto, UInt8Image]]:
-    """Yield each photo with its crop, without those that show no face."""
-    detector = MtcnnDetector()
+        labels, paths, points = arrays["labels"], arrays["paths"], arrays["landmarks"]
     reference = reference_points(*size)
+    with ThreadPoolExecutor(DECODE_THREADS) as pool:
+        images = pool.map(
+            lambda path, landmarks: align(read_photo(Path(path)).pixels, landmarks[None], reference, size)[0],
+            paths,
+            points,
+        )
+        return Crops(np.stack(list(images)), tuple(labels.tolist()), tuple(paths.tolist()))
+
+
+def _landmarks(photos: Path) -> Iterator[tuple[PersonPhoto, Points]]:
+    """Yield each photo with its landmarks [5, 2], without those that show no face."""
+    detector = MtcnnDetector()
     everything = list(photos_of_people(photos))
     for start in range(0, len(everything), BATCH):
         batch = everything[start : start + BATCH]
@@ -134,7 +146,7 @@ def _aligned(photos: Path, size: tuple[int, int]) -> Iterator[tuple[PersonPhoto,
         for photo, image, faces in zip(batch, images, detector.detect(images), strict=True):
             chosen = select_faces(faces, "centre", (image.shape[1], image.shape[0]))
             if len(chosen):
-                yield photo, align(image, chosen.landmarks, reference, size)[0]
+                yield photo, chosen.landmarks[0]
 
 
 def _measure(run: Path, crops: Crops, pairs: Path) -> Path:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.demo.face_model import FACE_SIDE, load_face_model
+from benchmarks.features import unit_rows
 from faceid.networks.sphereface import BLOCKS, SphereFace
 from indexer.records import FloatMatrix
 from training.heads import build_head
@@ -117,7 +118,7 @@ def embed_toy(faces: ToyFaces, loss: str, dimension: int, seed: int) -> Embedded
 
 def angles(embedded: Embedded) -> tuple[FloatMatrix, FloatMatrix]:
     """Angles in degrees [N] of each face to its own class weight, and to the nearest other one."""
-    cosines = _unit(embedded.embeddings) @ _unit(embedded.weights).T
+    cosines = unit_rows(embedded.embeddings) @ unit_rows(embedded.weights).T
     theta = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
     rows = np.arange(len(theta))
     own = theta[rows, embedded.people]
@@ -153,7 +154,7 @@ def _draw(flat: list[Embedded], round_: list[Embedded], file: Path) -> None:
 def _draw_circle(axes: "Axes", embedded: Embedded) -> None:
     turn = np.linspace(0, 2 * math.pi, 200)
     axes.plot(np.cos(turn), np.sin(turn), color="0.8", linewidth=1, zorder=0)
-    unit, centres = _unit(embedded.embeddings), _unit(embedded.weights)
+    unit, centres = unit_rows(embedded.embeddings), unit_rows(embedded.weights)
     for person in range(len(centres)):
         colour = f"C{person}"
         axes.plot([0, centres[person, 0]], [0, centres[person, 1]], color=colour, linewidth=1.5)
@@ -166,7 +167,7 @@ def _draw_sphere(axes: Any, embedded: Embedded) -> None:
     along, across = np.mgrid[0 : math.pi : 19j, 0 : 2 * math.pi : 37j]
     surface = np.sin(along) * np.cos(across), np.sin(along) * np.sin(across), np.cos(along)
     axes.plot_wireframe(*surface, color="0.88", linewidth=0.4, rstride=2, cstride=2)
-    unit = _unit(embedded.embeddings)
+    unit = unit_rows(embedded.embeddings)
     for person in range(len(embedded.weights)):
         axes.scatter(*unit[embedded.people == person].T, s=5, color=f"C{person}", alpha=0.4, linewidths=0)
     axes.set_box_aspect((1, 1, 1))
@@ -183,9 +184,3 @@ def _draw_angles(axes: "Axes", embedded: Embedded, *, first: bool) -> None:
         axes.set_ylabel("share of faces")
         axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
         axes.legend(frameon=False)
-
-
-def _unit(vectors: FloatMatrix) -> FloatMatrix:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: FloatMatrix = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.bfloat16_fold import bfloat16_fold
 from benchmarks.distractor_pass import distractor_pass, mated_pairs
+from benchmarks.features import unit_rows
 from benchmarks.speed.bounds import reading_bound, same_product_bound
 from benchmarks.speed.rows import SpeedRow
 from benchmarks.speed.timing import Contestant, race
@@ -65,17 +66,12 @@ def megaface_rows(probes: int, distractors: int, dimension: int) -> list[SpeedRo
 
 def drawn(count: int, dimension: int, seed: int) -> FloatMatrix:
     """Return unit vectors float32 [count, dimension] in all directions alike."""
-    return _unit(np.random.default_rng(seed).standard_normal((count, dimension), np.float32))
+    return unit_rows(np.random.default_rng(seed).standard_normal((count, dimension), np.float32))
 
 
 def photos_of(identities: FloatMatrix, seed: int) -> FloatMatrix:
     """Return for each unit vector another one that lies near it, as photos of one person do."""
-    return _unit(identities + NOISE * drawn(len(identities), identities.shape[1], seed))
-
-
-def _unit(rows: FloatMatrix) -> FloatMatrix:
-    unit: FloatMatrix = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit
+    return unit_rows(identities + NOISE * drawn(len(identities), identities.shape[1], seed))
 
 
 def _faiss(gallery: FloatMatrix, batch: FloatMatrix) -> Contestant:

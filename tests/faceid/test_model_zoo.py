@@ -1,6 +1,7 @@
 """Models are found by name or path, taken in from ONNX, copied out, checked, and keep their thresholds beside them."""
 
 import struct
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ pytest.importorskip("onnxruntime")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.aligned_crops import input_crop
 from faceid import model_zoo
 from faceid.alignment import reference_points
 from faceid.embedding import Embedder
+from faceid.images import decode
 from faceid.model_file import ModelError, ModelSpec, read_model, write_model
 from faceid.model_zoo import (
     DEFAULT_MODEL,
@@ -243,6 +246,20 @@ def test_our_own_network_survives_export_and_import(tmp_path: Path) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     assert imported.spec.arguments == {"batch": None}
     assert (Embedder(ours).embed(crops) * Embedder(imported).embed(crops)).sum(1).min() >= 1 - 1e-6
+
+
+def test_the_shipped_networks_onnx_agrees_on_real_crops(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    with tarfile.open(shared / "data" / "faces-003.tar") as pack:
+        members = [member for member in pack if member.isfile()][:: 6000 // 24]
+        photos = [pack.extractfile(member) for member in members]
+        images = [decode(photo.read(), Path("photo")) for photo in photos if photo is not None]
+    ours = find_model()
+    imported = import_onnx(export_model(ours.path, tmp_path / "shipped.onnx"))
+    crops = np.stack([input_crop(image, ours.spec, Path("photo")) for image in images])
+    cosines = (Embedder(ours).embed(crops) * Embedder(imported).embed(crops)).sum(1)
+    assert len(cosines) >= 24
+    assert cosines.min() >= 0.9999
 
 
 def test_a_sound_model_passes_and_a_damaged_one_does_not(corner: Path, models_directory: Path) -> None:
