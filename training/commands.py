@@ -63,6 +63,26 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
     )
 
 
+@train.command("overlap")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("test", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", required=True, help="Network that TEST was embedded by; not one that was trained on CONFIG.")
+def overlap_command(config: Path, test: Path, model: str) -> None:
+    """Look for people of TEST (features with labels) among the training people of CONFIG."""
+    from benchmarks.features import read_features
+    from training.config import read_config
+    from training.data.opening import open_data
+    from training.distillation import teacher_embeddings
+    from training.overlap import find_overlap, report
+
+    settings = read_config(config)
+    faces = open_data(settings.data).training
+    cache = settings.cache if settings.cache is not None else Path()
+    embeddings = teacher_embeddings(model, faces, cache)
+    for line in report(find_overlap(embeddings, faces, read_features(test))):
+        click.echo(line)
+
+
 @train.command("export")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
