@@ -103,6 +103,13 @@ def unit_rows(rows: NDArray[np.floating[Any]]) -> FloatMatrix:
     return unit
 
 
+def sums_of_people(rows: FloatMatrix, people: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Add up the rows [N, D] of each of K people, numbered [N] from 0: float64 [K, D]."""
+    sums = np.zeros((people.max() + 1, rows.shape[1]))
+    np.add.at(sums, people, rows)
+    return sums
+
+
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays; the features are mapped, not copied, where the archive holds them uncompressed."""
     if not zipfile.is_zipfile(path):

@@ -63,7 +63,7 @@ def run_benchmark(
         data=tuple(data),
         versions=package_versions(),
         seconds=seconds,
-        peak_memory_bytes=_peak_memory(),
+        peak_memory_bytes=peak_memory(),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -131,7 +131,7 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Return the highest resident memory of this process so far, in bytes (mapped files count while they are in)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

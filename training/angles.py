@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.features import unit_rows
+from benchmarks.features import sums_of_people, unit_rows
 from indexer.records import FloatMatrix
 
 BLOCK = 1024  # faces at a time against all others: bounds memory
@@ -55,8 +55,7 @@ def measure_angles(features: FloatMatrix, labels: NDArray[np.str_]) -> Angles:
     features, people = features[several], np.unique(people[several], return_inverse=True)[1]
     if len(names) == 0 or len(people) == 0 or people.max() < 1:
         raise ValueError("angles need two people or more with two faces or more each")
-    sums = np.zeros((people.max() + 1, features.shape[1]))
-    np.add.at(sums, people, features)
+    sums = sums_of_people(features, people)
     centres = unit_rows(sums)
     without = unit_rows(sums[people] - features)
     own = np.einsum("nd,nd->n", features, without, dtype=np.float64)

@@ -71,12 +71,12 @@ def overlap_command(config: Path, test: Path, model: str) -> None:
     """Look for people of TEST (features with labels) among the training people of CONFIG."""
     from benchmarks.features import read_features
     from training.config import read_config
-    from training.data.opening import open_data
+    from training.data.opening import open_training
     from training.distillation import teacher_embeddings
     from training.overlap import find_overlap, report
 
     settings = read_config(config)
-    faces = open_data(settings.data).training
+    faces = open_training(settings.data)
     cache = settings.cache if settings.cache is not None else Path()
     embeddings = teacher_embeddings(model, faces, cache)
     for line in report(find_overlap(embeddings, faces, read_features(test))):
@@ -242,9 +242,10 @@ def study_command(study: Path, output: Path, jobs: int) -> None:
 def compare_command(folders: tuple[Path, ...], photos: Path, pairs: Path, jobs: int) -> None:
     """Print the figures on LFW of all runs of the studies in FOLDERS, as a Markdown table."""
     from training.study import diverged_runs
-    from training.study_figures import measure_study, table
+    from training.study_figures import LANDMARKS, measure_study, table
 
-    figures = [each for folder in folders for each in measure_study(folder, photos, pairs, jobs)]
+    landmarks = folders[0] / LANDMARKS  # found once for all studies
+    figures = [each for folder in folders for each in measure_study(folder, photos, pairs, landmarks, jobs)]
     diverged = {name: why for folder in folders for name, why in diverged_runs(folder).items()}
     for line in table(figures, diverged):
         click.echo(line)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.features import sums_of_people
 from indexer.records import FloatMatrix
 from training.data.faces import Faces, Ints
 
@@ -51,7 +52,7 @@ def find_label_noise(embeddings: FloatMatrix, labels: Ints, limit: float | None 
     """
     trusted = np.ones(len(labels), bool)
     for _ in range(ROUNDS):
-        sums = _sums(embeddings, labels, trusted)
+        sums = sums_of_people(np.where(trusted[:, None], embeddings, 0), labels)
         own = _own_angles(embeddings, labels, trusted, sums)
         nearest, nearest_angle = _nearest_others(embeddings, labels, sums)
         fence = _fence(own) if limit is None else limit
@@ -71,13 +72,6 @@ def report(noise: LabelNoise, faces: Faces) -> Iterator[str]:
             f"{faces.name(int(index))}\t{noise.own_angle[index]:.1f} degrees from its own centre, "
             f"{noise.nearest_angle[index]:.1f} from {other}"
         )
-
-
-def _sums(embeddings: FloatMatrix, labels: Ints, trusted: NDArray[np.bool_]) -> Degrees:
-    """Add up to [K, D] float64 each identity's trusted embeddings."""
-    sums = np.zeros((labels.max() + 1, embeddings.shape[1]))
-    np.add.at(sums, labels[trusted], embeddings[trusted])
-    return sums
 
 
 def _own_angles(embeddings: FloatMatrix, labels: Ints, trusted: NDArray[np.bool_], sums: Degrees) -> Degrees:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.features import FeatureSet, unit_rows
+from benchmarks.features import FeatureSet, sums_of_people, unit_rows
 from indexer.records import FloatMatrix, FloatVector
 from training.data.faces import Faces
 
@@ -38,7 +38,9 @@ def find_overlap(embeddings: FloatMatrix, faces: Faces, test: FeatureSet) -> Ove
         test: the test photos, embedded by the same network.
     """
     names, person = np.unique(test.labels, return_inverse=True)
-    similarity = _means(embeddings, faces.labels) @ _means(test.features, person).T
+    similarity = (
+        unit_rows(sums_of_people(embeddings, faces.labels)) @ unit_rows(sums_of_people(test.features, person)).T
+    )
     best = similarity.argmax(1)
     highest = similarity[np.arange(len(best)), best]
     order = np.argsort(-highest, kind="stable")
@@ -65,13 +67,6 @@ def report(overlap: Overlap) -> list[str]:
             ]
         ),
     ]
-
-
-def _means(embeddings: FloatMatrix, person: np.ndarray) -> FloatMatrix:
-    """Return each person's mean direction [K, D]."""
-    sums = np.zeros((person.max() + 1, embeddings.shape[1]))
-    np.add.at(sums, person, embeddings)
-    return unit_rows(sums)
 
 
 def _plain(name: str) -> str:

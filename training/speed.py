@@ -1,9 +1,7 @@
 """How fast a config trains here, and what share that is of the fastest that this machine multiplies matrices."""
 
 import io
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.provenance import peak_memory
 from faceid.networks import build_network
 from training.config import Config
 from training.data.faces import Selection
@@ -65,7 +64,7 @@ def measure_speed(config: Config) -> Speed:
         log = CsvLog(Path(folder) / TRAINING_LOG, keep_until=STEPS)
         speeds = [speed for (speed,) in log.rows("images_per_second")]
     after = product_flops(config.precision, config.threads)
-    return Speed(statistics.median(speeds[1:]), flop_per_image(config), (before + after) / 2, _peak_memory())
+    return Speed(statistics.median(speeds[1:]), flop_per_image(config), (before + after) / 2, peak_memory())
 
 
 def flop_per_image(config: Config) -> float:
@@ -103,8 +102,3 @@ def report(speed: Speed) -> list[str]:
         f"training reaches {100 * speed.share:.0f} % of that",
         f"peak memory {speed.peak_memory_bytes / 2**30:.1f} GiB, decoded faces included",
     ]
-
-
-def _peak_memory() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

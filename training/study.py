@@ -88,7 +88,7 @@ def train_study(configs: Mapping[str, Config], folder: Path, jobs: int, progress
     data = open_data(next(iter(configs.values())).data)
     # Forked, so that the faces are there once, however many runs there are.
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(jobs, context, initializer=_share, initargs=(data,), max_tasks_per_child=None) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=_share, initargs=(data,)) as pool:
         runs = {pool.submit(_train, config, folder / name): name for name, config in waiting.items()}
         for done in as_completed(runs):
             print(f"{runs[done]}: {done.result().text()}", file=progress, flush=True)

@@ -77,7 +77,7 @@ class Figures:
 
 
 def measure_study(
-    folder: Path, photos: Path, pairs: Path, jobs: int = 1, progress: TextIO = sys.stderr
+    folder: Path, photos: Path, pairs: Path, landmarks: Path, jobs: int = 1, progress: TextIO = sys.stderr
 ) -> list[Figures]:
     """Measure the runs in `folder` that have ended with a network, but for those that an earlier call measured.
 
@@ -85,6 +85,7 @@ def measure_study(
         folder: of the study.
         photos: PHOTOS/NAME/NAME_0001.jpg, people with several photos and with one (the distractors).
         pairs: LFW's pairs.txt.
+        landmarks: file in which the photos' landmarks are kept, or from which they are taken.
         jobs: runs that are measured at a time.
         progress: where it says what it does.
 
@@ -99,7 +100,7 @@ def measure_study(
     todo = [run for run in networks if not (run / FIGURES).exists()]
     if todo:
         height, width = read_checkpoint(todo[0] / CHECKPOINT).config["network"]["arguments"]["input_size"]
-        crops = align_photos(photos, (height, width), folder / LANDMARKS, progress)
+        crops = align_photos(photos, (height, width), landmarks, progress)
         torch.set_num_threads(1)
         with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
             for run in pool.map(partial(_measure, crops=crops, pairs=pairs), todo):

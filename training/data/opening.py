@@ -21,17 +21,21 @@ class TrainingData:
     validation: Faces
 
 
+def open_training(config: DataConfig) -> Faces:
+    """Open the faces to learn, without those that the config leaves out. Raises DataError as `open_data`."""
+    faces = open_faces(config.training, side=config.side, only_faces=config.only_faces)
+    if config.leave_out is not None:
+        faces = leave_out(faces, read_names(config.leave_out))
+    return with_photos(faces, config.fewest_photos) if config.fewest_photos else faces
+
+
 def open_data(config: DataConfig) -> TrainingData:
     """Open what a config's `data` section names.
 
     Raises:
         DataError: as `open_faces`; nothing is left of the training faces; or somebody is in both.
     """
-    faces = open_faces(config.training, side=config.side, only_faces=config.only_faces)
-    if config.leave_out is not None:
-        faces = leave_out(faces, read_names(config.leave_out))
-    if config.fewest_photos:
-        faces = with_photos(faces, config.fewest_photos)
+    faces = open_training(config)
     strangers = open_faces(config.validation, side=config.side, only_faces=config.only_faces)
     shared_people = set(faces.identities) & set(strangers.identities)
     if shared_people:
