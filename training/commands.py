@@ -67,19 +67,27 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("test", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", required=True, help="Network that TEST was embedded by; not one that was trained on CONFIG.")
-def overlap_command(config: Path, test: Path, model: str) -> None:
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="List of the faces of such people to write; data.leave_out in a config takes it.",
+)
+def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
     """Look for people of TEST (features with labels) among the training people of CONFIG."""
     from benchmarks.features import read_features
     from training.config import read_config
     from training.data.opening import open_training
     from training.distillation import teacher_embeddings
-    from training.overlap import find_overlap, report
+    from training.overlap import faces_in_doubt, find_overlap, report
 
     settings = read_config(config)
     faces = open_training(settings.data)
-    cache = settings.cache if settings.cache is not None else Path()
-    embeddings = teacher_embeddings(model, faces, cache)
-    for line in report(find_overlap(embeddings, faces, read_features(test))):
+    cache = settings.cache if settings.cache is not None else output.parent
+    overlap = find_overlap(teacher_embeddings(model, faces, cache), faces, read_features(test))
+    output.write_text("\n".join(faces_in_doubt(overlap, faces)) + "\n", encoding="utf-8")
+    for line in report(overlap):
         click.echo(line)
 
 

@@ -1,6 +1,7 @@
 """Whether people of a test set are among the training people: by name, and by how alike their mean embeddings are."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,20 @@ def report(overlap: Overlap) -> list[str]:
             ]
         ),
     ]
+
+
+def faces_in_doubt(overlap: Overlap, faces: Faces) -> Iterator[str]:
+    """Write a line for each face of a person who is that much like a test person, or bears the name of one.
+
+    Name, then tab and why; `data.leave_out` reads this.
+    """
+    pairs = zip(overlap.people, overlap.nearest, overlap.similarity, strict=True)
+    reasons = dict.fromkeys(overlap.same_name, "the name of a test person")
+    reasons |= {name: f"{cosine:.3f} to {test_person}" for name, test_person, cosine in pairs if cosine >= LIMIT}
+    yield f"# faces of {len(reasons)} of {len(overlap.people)} training people"
+    for index, label in enumerate(faces.labels):
+        if (name := faces.identities[label]) in reasons:
+            yield f"{faces.name(index)}\t{reasons[name]}"
 
 
 def _plain(name: str) -> str:

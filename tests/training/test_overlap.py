@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.features import feature_set, unit_rows
 from tests.training.tiny_run import SIDE
 from training.data.pack import Pack
-from training.overlap import find_overlap, report
+from training.overlap import faces_in_doubt, find_overlap, report
 
 
 def test_people_are_found_by_name_and_by_likeness(tmp_path: Path) -> None:
@@ -32,3 +32,5 @@ def test_people_are_found_by_name_and_by_likeness(tmp_path: Path) -> None:
     assert (overlap.people[0], overlap.nearest[0]) == ("celeba_7", "Eve")
     assert overlap.similarity[0] > 0.95 > 0.5 > overlap.similarity[1]
     assert report(overlap)[1].startswith("1 have a mean within cosine 0.5")
+    names = [line.split("\t")[0] for line in faces_in_doubt(overlap, faces)]
+    assert names == ["# faces of 2 of 3 training people", faces.name(0), faces.name(1), faces.name(2)]
