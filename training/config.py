@@ -106,6 +106,8 @@ class Config:
         precision: "float32", or "bfloat16" for autocast of the network; the head is always float32.
         device: "cpu" or "cuda"; with torchrun each process takes a GPU of its own.
         threads: CPU threads, each with its share of a batch (and of BatchNorm's view); 1 on a GPU.
+        compiled: fuse the network's operations by `torch.compile`: faster after a minute or two of compiling, which
+            needs g++ on a processor.
         workers: processes that read and augment ahead; 0 leaves it to the threads. They change no result.
         mislabelled: share of the training faces, drawn at random, whose labels are shuffled among them: what a loss
             makes of noisy labels.
@@ -133,6 +135,7 @@ class Config:
     precision: str = "float32"
     device: str = "cpu"
     threads: int = 2
+    compiled: bool = False
     workers: int = 0
     mislabelled: float = 0.0
     photos_per_identity: int = 0

@@ -12,6 +12,7 @@ same weights, but for the order of sums.
 
 import copy
 import io
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,7 @@ WITHOUT_EFFECT = frozenset(
     {"data", "cache", "workers", "tensorboard", "checkpoint_steps", "validation_steps", "log_steps"}
 )
 VALIDATION_BATCH = 256
+COMPILER = "g++"
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 TRAINING_LOG = "training.csv"
@@ -89,6 +91,8 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr, data: Train
 
 def _train(config: Config, data: TrainingData, folder: Path, group: Group, progress: TextIO) -> Validation:
     folder.mkdir(parents=True, exist_ok=True)
+    if config.compiled and config.device == "cpu" and shutil.which(COMPILER) is None:
+        raise ConfigError(f"compiled: true needs the compiler {COMPILER}, which is not on the PATH")
     strangers = data.validation
     faces = mislabel(data.training, config.mislabelled, config.seed) if config.mislabelled else data.training
     shares = group.size * config.threads
@@ -143,6 +147,8 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
         average = averaged_copy(network)
     judged = network if average is None else average
     replicas = _replicas(network, config.threads)
+    if config.compiled:
+        replicas = [torch.compile(replica) for replica in replicas]
     network_parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     crops = stream(
         batches,

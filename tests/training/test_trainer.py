@@ -1,6 +1,7 @@
 """A run: it learns, it goes on after a kill to the very same weights, and it says why it stopped."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,22 @@ def test_an_export_says_what_it_learned_from_and_may_be_of_the_best_checkpoint(p
     assert model.spec.head.startswith("asoftmax")
     stored = model.stored_tensors()["embedding.weight"]
     assert np.allclose(stored, best.network["embedding.weight"].numpy(), atol=1e-3)
+
+
+def test_a_compiled_run_without_compiler_is_refused(
+    packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(ConfigError, match="needs the compiler"):
+        run(config(packs, tmp_path, compiled=True), tmp_path / "run", io.StringIO())
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+def test_a_compiled_run_learns_the_same(packs: Path, tmp_path: Path) -> None:
+    short = {"epochs": 1, "threads": 1}
+    plain = run(config(packs, tmp_path, **short), tmp_path / "plain", io.StringIO())
+    compiled = run(config(packs, tmp_path, **short, compiled=True), tmp_path / "compiled", io.StringIO())
+    assert compiled.tar == pytest.approx(plain.tar, abs=0.02)
+    networks = [read_checkpoint(tmp_path / name / CHECKPOINT).network for name in ("plain", "compiled")]
+    for name, weights in networks[0].items():
+        torch.testing.assert_close(networks[1][name], weights, rtol=1e-3, atol=1e-4, msg=name)
