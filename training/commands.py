@@ -229,10 +229,14 @@ def speed_command(config: Path) -> None:
 )
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs at a time.")
 def study_command(study: Path, output: Path, jobs: int) -> None:
-    """Train the runs of STUDY (YAML), which differ in one thing each: losses, depths, seeds."""
-    from training.study import read_study, train_study
+    """Train the runs of STUDY (YAML), which differ in one thing each: losses, depths, seeds; print how each ended."""
+    from training.study import read_outcome, read_study, train_study
 
-    train_study(read_study(study), output, jobs)
+    configs = read_study(study)
+    train_study(configs, output, jobs)
+    for name in configs:
+        if (outcome := read_outcome(output / name)) is not None:
+            click.echo(f"{name}: {outcome.text()}")
 
 
 @train.command("compare")

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 
 from benchmarks.rates import rate
 from tests.training.tiny_run import SIDE, config, record
 from training.checkpoint import read_checkpoint
+from training.commands import train
 from training.data.faces import mislabel, with_photos
 from training.data.opening import open_data
 from training.data.pack import read_packs
@@ -53,7 +55,8 @@ def test_a_study_that_cannot_be_is_refused(packs: Path, tmp_path: Path, runs: di
 
 def test_runs_side_by_side_end_where_they_would_alone(packs: Path, tmp_path: Path) -> None:
     huge = {"head": {"name": "softmax"}, "optimiser": {"peak_rate": 1e18, "warmup_epochs": 0.0}}
-    configs = read_study(write_study(packs, tmp_path, {"good": {}, "bad": huge}))
+    study = write_study(packs, tmp_path, {"good": {}, "bad": huge})
+    configs = read_study(study)
     train_study(configs, tmp_path / "study", jobs=2, progress=io.StringIO())
     alone = run(configs["good-1"], tmp_path / "alone", io.StringIO())
     beside = read_outcome(tmp_path / "study" / "good-1")
@@ -68,6 +71,9 @@ def test_runs_side_by_side_end_where_they_would_alone(packs: Path, tmp_path: Pat
     ended = (tmp_path / "study/good-1" / OUTCOME).stat().st_mtime_ns
     train_study(configs, tmp_path / "study", jobs=2, progress=io.StringIO())
     assert (tmp_path / "study/good-1" / OUTCOME).stat().st_mtime_ns == ended  # an ended run is not run again
+    lines = CliRunner().invoke(train, ["study", str(study), "-o", str(tmp_path / "study")]).output.splitlines()
+    assert lines[0] == f"good-1: {beside.text()}"
+    assert lines[1].startswith("bad-1: the loss is nan at step 2")
 
 
 def test_shuffled_labels_keep_everybodys_count_and_change_only_the_share(packs: Path) -> None:
