@@ -28,11 +28,12 @@ class Conv2d(nn.Conv2d):
 
     def _gains(self, features: Tensor) -> bool:
         """Say whether this is a case that pays."""
+        if not torch.is_grad_enabled() or features.device.type != "cpu":
+            return False
         in_bfloat16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         plain = (self.kernel_size, self.padding, self.bias) == ((3, 3), (1, 1), None)
-        plain = plain and self.stride in ((1, 1), (2, 2))
         small = features.shape[-1] <= WIDEST and self.in_channels >= FEWEST_CHANNELS
-        return plain and small and in_bfloat16 and torch.is_grad_enabled() and features.device.type == "cpu"
+        return in_bfloat16 and plain and small and self.stride in ((1, 1), (2, 2))
 
 
 class _Small(torch.autograd.Function):
