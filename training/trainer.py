@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import cv2
 import numpy as np
@@ -148,7 +148,7 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
     judged = network if average is None else average
     replicas = _replicas(network, config.threads)
     if config.compiled:
-        replicas = [torch.compile(replica) for replica in replicas]
+        replicas = [cast(nn.Module, torch.compile(replica)) for replica in replicas]
     network_parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     crops = stream(
         batches,
