@@ -28,12 +28,12 @@ class Conv2d(nn.Conv2d):
 
     def _gains(self, features: Tensor) -> bool:
         """Say whether this is a case that pays."""
-        if not torch.is_grad_enabled() or features.device.type != "cpu":
-            return False
         in_bfloat16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        if not (in_bfloat16 and torch.is_grad_enabled() and features.device.type == "cpu"):
+            return False  # before the size is looked at, of which a tracer would warn
         plain = (self.kernel_size, self.padding, self.bias) == ((3, 3), (1, 1), None)
         small = features.shape[-1] <= WIDEST and self.in_channels >= FEWEST_CHANNELS
-        return in_bfloat16 and plain and small and self.stride in ((1, 1), (2, 2))
+        return plain and small and self.stride in ((1, 1), (2, 2))
 
 
 class _Small(torch.autograd.Function):
