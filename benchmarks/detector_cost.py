@@ -52,7 +52,7 @@ def main(photos: Path, pairs_file: Path, yunet: Path, models: tuple[str, ...]) -
     """Print the 10-fold accuracy of each model with each detector."""
     pairs = read_pairs(pairs_file)
     for model in models:
-        engine = FaceEngine(model, precision="auto")
+        engine = FaceEngine(model)
         detectors: dict[str, Detector] = {"MTCNN": engine.pipeline.detector, "YuNet": YuNet(yunet)}
         for name, detector in detectors.items():
             engine.pipeline.detector = detector

@@ -94,7 +94,8 @@ class Config:
         network: see `faceid.networks.build_network`.
         head: see `training.heads.build_head`; none where `distill` alone teaches, without labels.
         distill: the teacher, where there is one.
-        initial: checkpoint of another run whose network this one starts from; its input may have been smaller.
+        initial: checkpoint of another run whose network this one starts from, and whose class centres, where the heads
+            are of unit weights; its input may have been smaller.
         cache: folder for the teacher's embeddings, where runs share them; by default they lie with the run.
         epochs: passes over the training faces; the last, incomplete batch of a pass is left out.
         batch_size: faces a step.

@@ -47,7 +47,7 @@ from training.data.opening import TrainingData, open_data
 from training.distillation import Distillation, class_centres, teacher_embeddings
 from training.distributed import Group, joined_group
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
-from training.growth import start_from
+from training.growth import start_centres, start_from
 from training.heads import build_head
 from training.heads.head import Head, SphereHead
 from training.logs import CsvLog, EventLog, progress_line
@@ -142,7 +142,10 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
             average = averaged_copy(network)
             average.load_state_dict(checkpoint.average)
     elif config.initial is not None:
-        start_from(network, read_checkpoint(config.initial), config.input_size)
+        initial = read_checkpoint(config.initial)
+        start_from(network, initial, config.input_size)
+        if isinstance(head := lessons.get("head"), SphereHead):
+            start_centres(head, faces.identities, initial)
     if config.ema > 0 and average is None:
         average = averaged_copy(network)
     judged = network if average is None else average

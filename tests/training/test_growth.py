@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
 from tests.training.tiny_run import config
 from training.checkpoint import read_checkpoint
 from training.errors import ConfigError
-from training.growth import stretch_linear
+from training.growth import start_centres, stretch_linear
+from training.heads.asoftmax import ASoftmax
 from training.trainer import CHECKPOINT, run
 
 
@@ -51,11 +53,30 @@ def test_a_run_goes_on_at_a_larger_input_from_another_runs_averaged_weights(pack
         head={"name": "asoftmax"},
     )
     run(large, tmp_path / "large", io.StringIO())
-    grown = read_checkpoint(tmp_path / "large" / CHECKPOINT).network
+    ended = read_checkpoint(tmp_path / "large" / CHECKPOINT)
+    grown = ended.network
     filters = "stages.1.convolution.weight"
     assert torch.allclose(grown[filters], small.average[filters], atol=1e-3)
     expected = stretch_linear(small.average["embedding.weight"], (1, 1), (2, 2))
     assert torch.allclose(grown["embedding.weight"], expected, atol=1e-3)
+    assert ended.identities == small.identities
+    assert torch.allclose(
+        functional.normalize(ended.head["weight"]), functional.normalize(small.head["weight"]), atol=1e-3
+    )
+
+
+def test_class_centres_follow_the_names_and_new_people_keep_theirs(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=1), tmp_path / "small", io.StringIO())
+    small = read_checkpoint(tmp_path / "small" / CHECKPOINT)
+    head = ASoftmax(dimension=8, classes=3)
+    drawn = head.weight.detach().clone()
+    start_centres(head, [small.identities[2], "a stranger", small.identities[0]], small)
+    assert torch.equal(head.weight[[0, 2]], small.head["weight"][[2, 0]])
+    assert torch.equal(head.weight[1], drawn[1])
+    wider = ASoftmax(dimension=16, classes=1)
+    drawn = wider.weight.detach().clone()
+    start_centres(wider, [small.identities[0]], small)
+    assert torch.equal(wider.weight, drawn)
 
 
 def test_a_checkpoint_of_another_network_is_refused(packs: Path, tmp_path: Path) -> None:
