@@ -30,9 +30,18 @@ def reference_points(height: int, width: int) -> Points:
     if (height, width) == (112, 96):
         return REFERENCE_112X96.copy()
     if height == width:
-        # Pixel centres: the centre of pixel 0 lies half a pixel from the edge at every scale.
-        return ((REFERENCE_112X112 + 0.5) * (height / 112) - 0.5).astype(np.float32)
+        return centre_points(height, width)
     raise ValueError(f"no reference points for an input of {height}x{width}; give them, or use 112x96 or a square")
+
+
+def centre_points(height: int, width: int) -> Points:
+    """Return the points [5, 2] (x, y) of a crop with the full height of the 112x112 one and the middle of its width.
+
+    That is the geometry of all crops that networks of our own are trained on; 112x96 and squares are cases of it.
+    """
+    # Pixel centres: the centre of pixel 0 lies half a pixel from the edge at every scale.
+    square = (REFERENCE_112X112 + 0.5) * (height / 112) - 0.5
+    return (square - np.array([(height - width) / 2, 0])).astype(np.float32)
 
 
 def similarity_transform(source: Points, target: Points) -> NDArray[np.float64]:

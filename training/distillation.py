@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceid.alignment import reference_points
+from faceid.alignment import centre_points
 from faceid.embedding import Embedder
 from faceid.model_file import Model, replacing
 from faceid.model_zoo import find_model
@@ -100,7 +100,7 @@ def teacher_embeddings(teacher: str, faces: Faces, cache: Path, progress: TextIO
 
 def _check_alignment(model: Model) -> None:
     """Refuse a teacher whose crops have other reference points than the packs' faces."""
-    expected = reference_points(*model.spec.input_size)
+    expected = centre_points(*model.spec.input_size)
     if np.abs(np.asarray(model.spec.reference_points) - expected).max() > TOLERANCE_PX:
         raise ConfigError(
             f"the teacher {model.spec.name} wants faces aligned to other reference points than the packs have; "

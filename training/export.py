@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faceid.alignment import reference_points
+from faceid.alignment import centre_points
 from faceid.model_file import Accuracy, Flip, Model, ModelSpec, write_model
 from faceid.networks import build_network
 from indexer.decision import Calibration
@@ -74,7 +74,7 @@ def export_model(
         colour="rgb",
         mean=MEAN,
         std=STD,
-        reference_points=reference_points(height, width),
+        reference_points=centre_points(height, width),
         flip=flip,
         dimension=2 * dimension if flip == "concat" else dimension,
         head=_learned_from(checkpoint.config),

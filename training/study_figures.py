@@ -23,7 +23,7 @@ from benchmarks.protocols.lfw import lfw, read_pairs
 from benchmarks.protocols.megaface import megaface
 from benchmarks.rates import Rate
 from benchmarks.record_json import decode, encode
-from faceid.alignment import Points, align, reference_points
+from faceid.alignment import Points, align, centre_points
 from faceid.detection import select_faces
 from faceid.embedding import Embedder
 from faceid.images import UInt8Image, read_photo
@@ -127,7 +127,7 @@ def align_photos(photos: Path, size: tuple[int, int], cache: Path, progress: Tex
             )
     with np.load(cache) as arrays:
         labels, paths, points = arrays["labels"], arrays["paths"], arrays["landmarks"]
-    reference = reference_points(*size)
+    reference = centre_points(*size)
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
         images = pool.map(
             lambda path, landmarks: align(read_photo(Path(path)).pixels, landmarks[None], reference, size)[0],

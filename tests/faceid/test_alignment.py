@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from faceid.alignment import (
     REFERENCE_112X112,
     align,
+    centre_points,
     reference_points,
     similarity_transform,
 )
@@ -26,6 +27,13 @@ def test_the_reference_points_are_those_of_the_field() -> None:
 def test_half_size_reference_points_follow_pixel_centres() -> None:
     # A point on the boundary between pixels 0 and 1 (0.5) lies in the middle of the half-size pixel 0.
     np.testing.assert_allclose(reference_points(56, 56), (REFERENCE_112X112 - 0.5) / 2, atol=1e-5)
+
+
+def test_agreed_shapes_are_cases_of_the_crops_that_training_uses() -> None:
+    for shape in ((112, 96), (112, 112), (64, 64)):
+        np.testing.assert_allclose(centre_points(*shape), reference_points(*shape), atol=1e-5)
+    # 96x80: six sevenths of 112x112, 8 columns off on either side.
+    np.testing.assert_allclose(centre_points(96, 80)[0], [38.7946 * 6 / 7 - 8.5, 52.1963 * 6 / 7 - 0.5], atol=1e-4)
 
 
 def test_other_shapes_have_no_agreed_reference() -> None:
