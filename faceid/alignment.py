@@ -41,7 +41,8 @@ def centre_points(height: int, width: int) -> Points:
     """
     # Pixel centres: the centre of pixel 0 lies half a pixel from the edge at every scale.
     square = (REFERENCE_112X112 + 0.5) * (height / 112) - 0.5
-    return (square - np.array([(height - width) / 2, 0])).astype(np.float32)
+    points: Points = (square - np.array([(height - width) / 2, 0])).astype(np.float32)
+    return points
 
 
 def similarity_transform(source: Points, target: Points) -> NDArray[np.float64]:
