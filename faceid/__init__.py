@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faceid.engine import FaceEngine
-    from faceid.photo_list import PersonPhoto, photos_in, photos_of_manifest, photos_of_people
-    from faceid.quality import Limits
     from faceid.results import Answer, Enrollment, Verification
     from faceid.thresholds import identification_threshold, verification_threshold
-    from indexer.decision import Threshold, user_threshold
+    from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_manifest, photos_of_people
+    from faceid.vision.quality import Limits
+    from indexer.decision.decision import Threshold, user_threshold
     from indexer.errors import FaceIdError
     from indexer.gallery import Gallery
 
@@ -20,15 +20,15 @@ _HOMES = {
     "FaceEngine": "faceid.engine",
     "FaceIdError": "indexer.errors",
     "Gallery": "indexer.gallery",
-    "Limits": "faceid.quality",
-    "PersonPhoto": "faceid.photo_list",
-    "Threshold": "indexer.decision",
+    "Limits": "faceid.vision.quality",
+    "PersonPhoto": "faceid.vision.photo_list",
+    "Threshold": "indexer.decision.decision",
     "Verification": "faceid.results",
     "identification_threshold": "faceid.thresholds",
-    "photos_in": "faceid.photo_list",
-    "photos_of_manifest": "faceid.photo_list",
-    "photos_of_people": "faceid.photo_list",
-    "user_threshold": "indexer.decision",
+    "photos_in": "faceid.vision.photo_list",
+    "photos_of_manifest": "faceid.vision.photo_list",
+    "photos_of_people": "faceid.vision.photo_list",
+    "user_threshold": "indexer.decision.decision",
     "verification_threshold": "faceid.thresholds",
 }
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from faceid.images import ImageError, read_photo
 from faceid.results import Answer
+from faceid.vision.images import ImageError, read_photo
 
 IDENTIFIED, UNKNOWN = (40, 160, 70), (200, 60, 40)
 

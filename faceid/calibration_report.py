@@ -9,8 +9,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from indexer.calibration.held_out import HeldOut
 from indexer.errors import FaceIdError
-from indexer.held_out import HeldOut
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

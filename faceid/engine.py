@@ -17,19 +17,19 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from faceid import model_zoo
-from faceid.detection import FacePolicy
-from faceid.embedding import Backend, Embedder, Precision
-from faceid.images import ImageError, printable
-from faceid.mtcnn import MtcnnDetector
-from faceid.photo_list import PersonPhoto
+from faceid.models import model_zoo
+from faceid.models.embedding import Backend, Embedder, Precision
 from faceid.pipeline import BATCH_PHOTOS, PhotoFaces, PhotoFile, Pipeline
-from faceid.quality import Limits
 from faceid.results import Answer, Enrollment, EnrollmentStatus, Verification
-from indexer.decision import Threshold, choose_probability, decide
+from faceid.vision.detection import FacePolicy
+from faceid.vision.images import ImageError, printable
+from faceid.vision.mtcnn import MtcnnDetector
+from faceid.vision.photo_list import PersonPhoto
+from faceid.vision.quality import Limits
+from indexer.decision.decision import Threshold, choose_probability, decide
+from indexer.decision.match_probability import CONTEXT, MatchProbability, context_of, match_probability
 from indexer.errors import InvalidName, ModelMismatch
 from indexer.gallery import Gallery
-from indexer.match_probability import CONTEXT, MatchProbability, context_of, match_probability
 from indexer.records import Candidate, Enrolled, FloatMatrix, FloatVector, ModelBinding, NewTemplate, clean_name
 
 Item = TypeVar("Item")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from faceid.engine import Features
-from faceid.model_file import replacing
+from faceid.models.model_file import replacing
 from indexer.records import ModelBinding
 
 

@@ -14,11 +14,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from faceid.alignment import align
-from faceid.detection import Detector, FacePolicy, Faces, NotExactlyOneFace, select_faces
-from faceid.embedding import Embedder
-from faceid.images import ImageError, UInt8Image, decode, digest, read_bytes
-from faceid.quality import Quality, measure_quality
+from faceid.models.embedding import Embedder
+from faceid.vision.alignment import align
+from faceid.vision.detection import Detector, FacePolicy, Faces, NotExactlyOneFace, select_faces
+from faceid.vision.images import ImageError, UInt8Image, decode, digest, read_bytes
+from faceid.vision.quality import Quality, measure_quality
 from indexer.records import FloatVector
 
 # Photos per batch: enough to fill the detector's and the network's batches, few enough that memory stays small.

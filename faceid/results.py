@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from faceid.images import printable
-from indexer.decision import Threshold
+from faceid.vision.images import printable
+from indexer.decision.decision import Threshold
 from indexer.records import Candidate
 
 Record = dict[str, Any]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from faceid import model_zoo
-from faceid.detection import FacePolicy
 from faceid.engine import FaceEngine
-from faceid.model_file import Model
-from faceid.photo_list import PersonPhoto
+from faceid.models import model_zoo
+from faceid.models.model_file import Model
 from faceid.pipeline import PhotoFaces
 from faceid.results import Record
-from indexer.calibration import (
+from faceid.vision.detection import FacePolicy
+from faceid.vision.photo_list import PersonPhoto
+from indexer.calibration.calibration import (
     MIN_IDENTITIES,
     SuspectedDuplicate,
     calibrate_from_gallery,
@@ -23,11 +23,17 @@ from indexer.calibration import (
     calibrate_model,
     calibrate_pairs,
 )
-from indexer.decision import Calibration, Kind, Target, Threshold, choose_threshold
+from indexer.calibration.held_out import HeldOut, held_out
+from indexer.calibration.known_searches import (
+    both,
+    enrolled_as_strangers,
+    mated_searches,
+    probability_of,
+    stranger_searches,
+)
+from indexer.decision.decision import Calibration, Kind, Target, Threshold, choose_threshold
 from indexer.errors import CalibrationError
 from indexer.gallery import Gallery
-from indexer.held_out import HeldOut, held_out
-from indexer.known_searches import both, enrolled_as_strangers, mated_searches, probability_of, stranger_searches
 from indexer.records import Ids
 
 # Gallery sizes at which a model's table is measured, as far as the photos reach; each leaves strangers to search with.

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Connection, func, select
 
-from indexer import index_cache
-from indexer.checksum import COVERED, sql_of
+from indexer.cache import index_cache
+from indexer.cache.index_cache import IndexCache
+from indexer.cache.index_manifest import MANIFEST, belongs, read_manifest
+from indexer.cache.segment_file import CHUNK, SegmentDamaged, SegmentFile
+from indexer.cache.snapshot import merged
 from indexer.errors import StoreDamaged
-from indexer.identity_index import fuse
-from indexer.index_cache import IndexCache
-from indexer.index_manifest import MANIFEST, belongs, read_manifest
 from indexer.records import Problem, Stats
-from indexer.schema import calibration, embedding, identity, model, template
-from indexer.segment_file import CHUNK, SegmentDamaged, SegmentFile
-from indexer.snapshot import merged
-from indexer.store import GalleryRow, active_templates, embeddings, gallery_row, size
-from indexer.vector_index import NORM_TOLERANCE
+from indexer.search.identity_index import fuse
+from indexer.search.vector_index import NORM_TOLERANCE
+from indexer.store.checksum import COVERED, sql_of
+from indexer.store.queries import GalleryRow, active_templates, embeddings, gallery_row, size
+from indexer.store.schema import calibration, embedding, identity, model, template
 
 _LISTED = 10  # problems of one kind that are told one by one
 

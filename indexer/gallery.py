@@ -18,17 +18,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, insert, update
 
-from indexer import checks, curation, index_cache, reembedding, store, transfer, undo
-from indexer.acknowledged import acknowledge, acknowledged, refuse_older
-from indexer.backup import make_backup
-from indexer.database import Database, check_database, create_database, migrate
-from indexer.decision import Calibration
-from indexer.durable_file import replace_durably
-from indexer.enrolment import add_templates
+from indexer import checks
+from indexer.cache import index_cache
+from indexer.cache.index_cache import IndexCache, OutdatedRead
+from indexer.cache.segment_file import SegmentDamaged
+from indexer.cache.snapshot import Snapshot
+from indexer.decision.decision import Calibration
 from indexer.errors import GalleryError, GalleryLocked, ModelMismatch
-from indexer.identity_index import IdentityIndex
-from indexer.index_cache import IndexCache, OutdatedRead
-from indexer.index_kinds import IndexKind, check_kind
 from indexer.records import (
     Added,
     Candidate,
@@ -45,10 +41,17 @@ from indexer.records import (
     Stats,
     TemplateRow,
 )
-from indexer.schema import HEAD, gallery, model
-from indexer.segment_file import SegmentDamaged
-from indexer.snapshot import Snapshot
-from indexer.undo import Undoable
+from indexer.search.identity_index import IdentityIndex
+from indexer.search.index_kinds import IndexKind, check_kind
+from indexer.store import curation, reembedding, transfer, undo
+from indexer.store import queries as store
+from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
+from indexer.store.adding import add_templates
+from indexer.store.backup import make_backup
+from indexer.store.database import Database, check_database, create_database, migrate
+from indexer.store.durable_file import replace_durably
+from indexer.store.schema import HEAD, gallery, model
+from indexer.store.undo import Undoable
 
 DATABASE, LOCK = "gallery.db", "writer.lock"
 

@@ -92,7 +92,7 @@ def _crop_to_face(side: int, size: tuple[int, int]) -> Doubles:
     """Map pixels of the h x w crop to pixels of the packed face: [3, 3], pixel centres at integers.
 
     A crop shows the full height of the 112x112 crop and the middle w / h of its width, so that a landmark that lies on
-    a reference point of 112x112 lies on that of the crop (`faceid.alignment.centre_points`).
+    a reference point of 112x112 lies on that of the crop (`faceid.vision.alignment.centre_points`).
     """
     height, width = size
     step = CROP / height

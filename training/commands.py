@@ -50,7 +50,7 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
     from training.config import read_config
     from training.data.opening import open_faces
     from training.distillation import teacher_embeddings
-    from training.label_noise import find_label_noise, report
+    from training.research.label_noise import find_label_noise, report
 
     settings = read_config(config)
     faces = open_faces(settings.data.training, side=settings.data.side, only_faces=settings.data.only_faces)
@@ -76,11 +76,11 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
 )
 def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
     """Look for people of TEST (features with labels) among the training people of CONFIG."""
-    from benchmarks.features import read_features
+    from benchmarks.inputs.features import read_features
     from training.config import read_config
     from training.data.opening import open_training
     from training.distillation import teacher_embeddings
-    from training.overlap import faces_in_doubt, find_overlap, report
+    from training.research.overlap import faces_in_doubt, find_overlap, report
 
     settings = read_config(config)
     faces = open_training(settings.data)
@@ -124,8 +124,8 @@ def export_command(
     accuracies_file: Path | None,
 ) -> None:
     """Write the network of the run in folder RUN as a model file."""
-    from faceid.model_file import Accuracy
-    from faceid.model_zoo import find_model, load_calibrations
+    from faceid.models.model_file import Accuracy
+    from faceid.models.model_zoo import find_model, load_calibrations
     from training.export import export_model
 
     measured = json.loads(accuracies_file.read_text(encoding="utf-8")) if accuracies_file else []
@@ -157,10 +157,10 @@ def export_command(
 )
 def quantise_command(model: str, config: Path, output: Path) -> None:
     """Write the network of MODEL in 8-bit integers, and measure what that costs."""
-    from faceid.model_zoo import find_model
+    from faceid.models.model_zoo import find_model
     from training.config import read_config
     from training.data.opening import open_faces
-    from training.quantise import quantise, report
+    from training.research.quantise import quantise, report
 
     data = read_config(config).data
     calibration, strangers = (
@@ -177,7 +177,7 @@ def quantise_command(model: str, config: Path, output: Path) -> None:
 @click.option("--seed", default=1, show_default=True, help="Of the people and the networks.")
 def toy_command(output: Path, seed: int) -> None:
     """Draw what margins do: a few people in 2-D and 3-D under softmax and A-Softmax with m = 1 to 4."""
-    from training.toy import write_toy_figure
+    from training.research.toy import write_toy_figure
 
     for line in write_toy_figure(output, seed):
         click.echo(line)
@@ -190,8 +190,8 @@ def toy_command(output: Path, seed: int) -> None:
 )
 def angles_command(features: Path, output: Path) -> None:
     """Draw how far apart the people of FEATURES (as `faceid embed` writes them) are, in degrees."""
-    from benchmarks.features import read_features
-    from training.angles import draw_angles, measure_angles
+    from benchmarks.inputs.features import read_features
+    from training.research.angles import draw_angles, measure_angles
 
     known = read_features(features)
     try:
@@ -212,7 +212,7 @@ def angles_command(features: Path, output: Path) -> None:
 def speed_command(config: Path) -> None:
     """Measure how fast CONFIG trains here, beside the fastest matrix products of this machine."""
     from training.config import read_config
-    from training.speed import measure_speed, report
+    from training.research.speed import measure_speed, report
 
     for line in report(measure_speed(read_config(config))):
         click.echo(line)
@@ -230,7 +230,7 @@ def speed_command(config: Path) -> None:
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs at a time.")
 def study_command(study: Path, output: Path, jobs: int) -> None:
     """Train the runs of STUDY (YAML), which differ in one thing each: losses, depths, seeds; print how each ended."""
-    from training.study import read_outcome, read_study, train_study
+    from training.research.study import read_outcome, read_study, train_study
 
     configs = read_study(study)
     train_study(configs, output, jobs)
@@ -253,8 +253,8 @@ def study_command(study: Path, output: Path, jobs: int) -> None:
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs at a time.")
 def compare_command(folders: tuple[Path, ...], photos: Path, pairs: Path, jobs: int) -> None:
     """Print the figures on LFW of all runs of the studies in FOLDERS, as a Markdown table."""
-    from training.study import diverged_runs
-    from training.study_figures import LANDMARKS, measure_study, table
+    from training.research.study import diverged_runs
+    from training.research.study_figures import LANDMARKS, measure_study, table
 
     landmarks = folders[0] / LANDMARKS  # found once for all studies
     figures = [each for folder in folders for each in measure_study(folder, photos, pairs, landmarks, jobs)]

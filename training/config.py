@@ -91,7 +91,7 @@ class Config:
     Attributes:
         name: of the run and of its model.
         data: the faces.
-        network: see `faceid.networks.build_network`.
+        network: see `faceid.models.networks.build_network`.
         head: see `training.heads.build_head`; none where `distill` alone teaches, without labels.
         distill: the teacher, where there is one.
         initial: checkpoint of another run whose network this one starts from, and whose class centres, where the heads

@@ -15,10 +15,10 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceid.alignment import centre_points
-from faceid.embedding import Embedder
-from faceid.model_file import Model, replacing
-from faceid.model_zoo import find_model
+from faceid.models.embedding import Embedder
+from faceid.models.model_file import Model, replacing
+from faceid.models.model_zoo import find_model
+from faceid.vision.alignment import centre_points
 from indexer.records import FloatMatrix
 from training.augment import centre_crops
 from training.data.faces import Faces, Selection

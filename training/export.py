@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faceid.alignment import centre_points
-from faceid.model_file import Accuracy, Flip, Model, ModelSpec, write_model
-from faceid.networks import build_network
-from indexer.decision import Calibration
+from faceid.models.model_file import Accuracy, Flip, Model, ModelSpec, write_model
+from faceid.models.networks import build_network
+from faceid.vision.alignment import centre_points
+from indexer.decision.decision import Calibration
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.errors import CheckpointError
 from training.trainer import BEST, CHECKPOINT, MEAN, STD, VALIDATION_LOG

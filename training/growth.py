@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceid.networks.sphereface import REDUCTION
+from faceid.models.networks.sphereface import REDUCTION
 from training.checkpoint import Checkpoint
 from training.errors import ConfigError
 from training.heads.head import SphereHead

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceid.networks import build_network
+from faceid.models.networks import build_network
 from training.augment import centre_crops
 from training.average import averaged_copy, move_average
 from training.checkpoint import (

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.fold_accuracy import Scores, exact
-from benchmarks.metrics import tar_at_far
-from benchmarks.rates import UnsupportedRate
+from benchmarks.metrics.fold_accuracy import Scores, exact
+from benchmarks.metrics.metrics import tar_at_far
+from benchmarks.metrics.rates import UnsupportedRate
 from indexer.records import FloatMatrix
 from training.data.faces import Ints
 

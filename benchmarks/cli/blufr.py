@@ -23,10 +23,10 @@ from benchmarks.cli.output import show
 def blufr(photos: Path, splits_file: Path | None, seed: int, folder: Path, **photo_settings: Any) -> None:
     """Measure all pairs and open-set identification of LFW in 10 trials. PHOTOS: DIR/NAME/PHOTO, or a feature file."""
     from benchmarks.formats.blufr_config import read_config
-    from benchmarks.inputs import labelled_features
+    from benchmarks.inputs.inputs import labelled_features
     from benchmarks.protocols.blufr import blufr as measure
     from benchmarks.protocols.blufr import published_trials, seeded_trials
-    from benchmarks.provenance import run_benchmark, run_name
+    from benchmarks.results.provenance import run_benchmark, run_name
 
     config = None if splits_file is None else read_config(splits_file)
     features = labelled_features(photos, folder / "photos.npz", embedding_of(**photo_settings))

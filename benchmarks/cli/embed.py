@@ -1,4 +1,4 @@
-"""`faceid benchmark embed`.  In Python: `benchmarks.embed_photos.embed_photos`."""
+"""`faceid benchmark embed`.  In Python: `benchmarks.inputs.embed_photos.embed_photos`."""
 
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ def embed(ctx: click.Context, /, folder: Path, feature_file: Path, labels: bool,
 
     `faceid embed` is for a few photos, and for all faces of each.
     """
-    from benchmarks.embed_photos import embed_photos
-    from faceid.photo_list import PersonPhoto, photos_in, photos_of_people
+    from benchmarks.inputs.embed_photos import embed_photos
+    from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
 
     embedding = embedding_of(**photo_settings)
     photos = (

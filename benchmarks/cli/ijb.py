@@ -50,12 +50,12 @@ def ijb(
     **photo_settings: Any,
 ) -> None:
     """Measure IJB-B or IJB-C, 1:1 and 1:N. FACES: the folder loose_crop, or a feature file of its images."""
-    from benchmarks.features import read_norms
     from benchmarks.formats.ijb_meta import read_meta
-    from benchmarks.inputs import photo_features
+    from benchmarks.inputs.features import read_norms
+    from benchmarks.inputs.inputs import photo_features
     from benchmarks.protocols.ijb import Switches
     from benchmarks.protocols.ijb import ijb as measure
-    from benchmarks.provenance import run_benchmark, run_name
+    from benchmarks.results.provenance import run_benchmark, run_name
 
     meta = read_meta(meta_folder)
     features = photo_features(photos, folder / "faces.npz", embedding_of(**photo_settings))

@@ -16,10 +16,10 @@ from benchmarks.cli.output import show
 @photo_options
 def lfw(photos: Path, pairs_file: Path, folder: Path, **photo_settings: Any) -> None:
     """Measure accuracy on LFW's 6,000 pairs in 10 folds. PHOTOS: DIR/NAME/NAME_0001.jpg, or a feature file of them."""
-    from benchmarks.inputs import photo_features
+    from benchmarks.inputs.inputs import photo_features
     from benchmarks.protocols.lfw import lfw as measure
     from benchmarks.protocols.lfw import read_pairs
-    from benchmarks.provenance import run_benchmark, run_name
+    from benchmarks.results.provenance import run_benchmark, run_name
 
     pairs = read_pairs(pairs_file)
     features = photo_features(photos, folder / "photos.npz", embedding_of(**photo_settings))

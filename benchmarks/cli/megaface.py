@@ -65,7 +65,7 @@ def megaface(
     **photo_settings: Any,
 ) -> None:
     """Search every pair of photos of one person among N distractors, as MegaFace does, and open-set beside it."""
-    from benchmarks.megaface_run import MegaFaceInputs, MegaFaceSettings, run_megaface
+    from benchmarks.protocols.megaface_run import MegaFaceInputs, MegaFaceSettings, run_megaface
 
     if (noise == RAW) != (probe_noises is None and distractor_noises is None):
         raise click.UsageError("--noise r-compatible and r-drop go with --probe-noises, --distractor-noises, or both")

@@ -11,7 +11,7 @@ from faceid.cli.options import ONE_FACE, engine_options, faces_option
 from faceid.cli.output import progress
 
 if TYPE_CHECKING:
-    from benchmarks.inputs import Embedding
+    from benchmarks.inputs.inputs import Embedding
     from faceid.engine import FaceEngine
 
 AnyFunction = Callable[..., Any]
@@ -43,7 +43,7 @@ def photo_options(function: AnyFunction) -> AnyFunction:
 
 def embedding_of(aligned: bool, faces: Any, **engine_settings: Any) -> "Embedding":
     """Return the `Embedding` of these options; its engine is made once, and only when photos come."""
-    from benchmarks.inputs import Embedding
+    from benchmarks.inputs.inputs import Embedding
 
     @cache
     def engine() -> "FaceEngine":

@@ -9,8 +9,8 @@ from tabulate import tabulate
 from faceid.cli.output import say
 
 if TYPE_CHECKING:
-    from benchmarks.provenance import Report
-    from benchmarks.results import Results
+    from benchmarks.results.provenance import Report
+    from benchmarks.results.results import Results
 
 # Characters; conventions are sentences, which wrap.
 WIDEST_CELL = 60

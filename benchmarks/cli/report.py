@@ -24,8 +24,8 @@ def report(runs: tuple[Path, ...], folder: Path) -> None:
     RUNS are folders that `faceid benchmark` wrote, their results.json, or results of the MegaFace devkit
     (cmc_facescrub_megaface_NAME_N_SET.json).
     """
-    from benchmarks.provenance import make_folder, report_writer
-    from benchmarks.runs import read_run
+    from benchmarks.results.provenance import make_folder, report_writer
+    from benchmarks.results.runs import read_run
 
     found = [read_run(path) for path in runs]
     make_folder(folder)

@@ -22,11 +22,11 @@ def speed(photo_folder: Path | None, folder: Path | None, **engine_settings: Any
 
     Figures mean something only on a machine that does nothing else.
     """
-    from benchmarks.provenance import make_folder
+    from benchmarks.results.provenance import make_folder
     from benchmarks.speed.measure import measure_speed
     from benchmarks.speed.rows import HEAD, speed_table, write_speed
     from faceid.cli.session import make_engine
-    from faceid.photo_list import photos_in
+    from faceid.vision.photo_list import photos_in
 
     if folder is not None:
         make_folder(folder)

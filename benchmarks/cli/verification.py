@@ -16,11 +16,11 @@ from faceid.cli.options import engine_options
 @engine_options
 def verification(bin_file: Path, folder: Path, **engine_settings: Any) -> None:
     """Measure a verification set in insightface's form: BIN_FILE is lfw.bin, agedb_30.bin, cfp_fp.bin or the like."""
-    from benchmarks.aligned_crops import embed_encoded
     from benchmarks.formats.insightface_bin import read_bin
+    from benchmarks.inputs.aligned_crops import embed_encoded
     from benchmarks.protocols.verification import verification as measure
-    from benchmarks.provenance import run_benchmark
-    from benchmarks.results import ModelUsed
+    from benchmarks.results.provenance import run_benchmark
+    from benchmarks.results.results import ModelUsed
     from faceid.cli.session import make_engine
 
     pairs = read_bin(bin_file)

@@ -17,9 +17,9 @@ from benchmarks.cli.output import show
 def ytf(frames: Path, splits_file: Path, folder: Path, **photo_settings: Any) -> None:
     """Measure accuracy on pairs of videos in 10 folds. FRAMES: DIR/NAME/VIDEO/FRAME, or a feature file of them."""
     from benchmarks.formats.ytf_splits import read_splits
-    from benchmarks.inputs import photo_features
+    from benchmarks.inputs.inputs import photo_features
     from benchmarks.protocols.ytf import ytf as measure
-    from benchmarks.provenance import run_benchmark, run_name
+    from benchmarks.results.provenance import run_benchmark, run_name
 
     pairs = read_splits(splits_file)
     features = photo_features(frames, folder / "frames.npz", embedding_of(**photo_settings))

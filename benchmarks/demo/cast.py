@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.demo.people import write_people
-from faceid.detection import FacePolicy
-from faceid.images import printable
-from faceid.photo_list import PersonPhoto, photos_of_people
+from faceid.vision.detection import FacePolicy
+from faceid.vision.images import printable
+from faceid.vision.photo_list import PersonPhoto, photos_of_people
 from indexer.errors import FaceIdError
 from indexer.records import clean_name
 

@@ -16,8 +16,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from faceid.alignment import REFERENCE_112X112, Points
-from faceid.images import UInt8Image
+from faceid.vision.alignment import REFERENCE_112X112, Points
+from faceid.vision.images import UInt8Image
 from indexer.errors import FaceIdError
 from indexer.records import FloatMatrix, FloatVector
 

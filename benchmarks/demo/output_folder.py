@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.demo.cast import DemoError
-from faceid.images import printable
+from faceid.vision.images import printable
 
 MARK = ".faceid-demo"
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.demo.face_model import FACE_LANDMARKS, FACE_SIDE, load_face_model
-from faceid.alignment import Points
-from faceid.images import UInt8Image
+from faceid.vision.alignment import Points
+from faceid.vision.images import UInt8Image
 from indexer.records import FloatMatrix, FloatVector
 
 PHOTO_SIDE = 192

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.demo.cast import Cast
-from benchmarks.rates import Rate, rate
+from benchmarks.metrics.rates import Rate, rate
 from faceid.annotate import annotated
 from faceid.engine import FaceEngine, Features
-from faceid.photo_list import PersonPhoto
 from faceid.results import Answer
 from faceid.thresholds import identification_threshold
-from indexer.calibration import calibrate_from_strangers
-from indexer.decision import RULE_OF_THREE, Threshold
+from faceid.vision.photo_list import PersonPhoto
+from indexer.calibration.calibration import calibrate_from_strangers
+from indexer.decision.decision import RULE_OF_THREE, Threshold
 from indexer.errors import FaceIdError
 from indexer.gallery import Gallery
 from indexer.records import FloatMatrix, FloatVector

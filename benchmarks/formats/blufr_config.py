@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.formats.matlab_file import read_variables
-from faceid.images import printable
+from faceid.vision.images import printable
 from indexer.errors import FaceIdError
 
 Ints = NDArray[np.int64]

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from faceid.images import printable
+from faceid.vision.images import printable
 from indexer.errors import FaceIdError
 
 

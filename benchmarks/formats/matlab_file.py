@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from faceid.images import printable
+from faceid.vision.images import printable
 from indexer.errors import FaceIdError
 
 SECONDS = 120  # BLUFR's splits take about two

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.features import FeatureError, FeatureSet, Strings, feature_set
-from benchmarks.rates import rate
-from benchmarks.results import Curve, Curves, IdentificationRow, Results
-from faceid.images import printable
-from faceid.model_file import replacing
+from benchmarks.inputs.features import FeatureError, FeatureSet, Strings, feature_set
+from benchmarks.metrics.rates import rate
+from benchmarks.results.results import Curve, Curves, IdentificationRow, Results
+from faceid.models.model_file import replacing
+from faceid.vision.images import printable
 from indexer.errors import FaceIdError
 from indexer.records import FloatVector
 

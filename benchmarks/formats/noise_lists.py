@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.features import Strings
-from faceid.images import printable
+from benchmarks.inputs.features import Strings
+from faceid.vision.images import printable
 from indexer.errors import FaceIdError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faceid.images import printable
+from faceid.vision.images import printable
 from indexer.errors import FaceIdError
 
 

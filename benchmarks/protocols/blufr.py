@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.bootstrap import MatedTrials, NonMatedTrials, accepted_intervals, tail_length
-from benchmarks.features import FeatureSet
 from benchmarks.formats.blufr_config import BlufrConfig
-from benchmarks.metrics import roc, tar_at_far
+from benchmarks.inputs.features import FeatureSet
+from benchmarks.metrics.bootstrap import MatedTrials, NonMatedTrials, accepted_intervals, tail_length
+from benchmarks.metrics.metrics import roc, tar_at_far
+from benchmarks.metrics.rates import UnsupportedRate
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import verification_row
 from benchmarks.protocols.searches import fnir_fpir_curve, open_set_row, search
-from benchmarks.rates import UnsupportedRate
-from benchmarks.results import Accuracy, Curve, Curves, Refusal, Results, VerificationRow
+from benchmarks.results.results import Accuracy, Curve, Curves, Refusal, Results, VerificationRow
 from indexer.records import FloatMatrix, FloatVector
-from indexer.scores import canonical_scores
+from indexer.search.scores import canonical_scores
 
 TRIALS = 10
 TRAINING_PEOPLE = 1500

@@ -15,17 +15,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.features import FeatureSet
 from benchmarks.formats.ijb_meta import IjbMeta, Subjects
-from benchmarks.metrics import Rule, cmc
+from benchmarks.inputs.features import FeatureSet
+from benchmarks.metrics.metrics import Rule, cmc
+from benchmarks.metrics.rates import UnsupportedRate
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
 from benchmarks.protocols.searches import Searches, fnir_fpir_curve, open_set_row, rank_rate_of, search
-from benchmarks.rates import UnsupportedRate
-from benchmarks.results import Accuracy, Curve, IdentificationRow, OpenSetRow, Refusal, Results
+from benchmarks.results.results import Accuracy, Curve, IdentificationRow, OpenSetRow, Refusal, Results
 from indexer.records import FloatMatrix, FloatVector
-from indexer.scores import canonical_scores
+from indexer.search.scores import canonical_scores
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FPIRS = (1e-1, 1e-2)

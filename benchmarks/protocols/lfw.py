@@ -9,15 +9,15 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.features import FeatureSet
-from benchmarks.fold_accuracy import CLUSTERED, by_every_convention
+from benchmarks.inputs.features import FeatureSet
+from benchmarks.metrics.fold_accuracy import CLUSTERED, by_every_convention
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
-from benchmarks.results import Results
-from faceid.images import printable
+from benchmarks.results.results import Results
+from faceid.vision.images import printable
 from indexer.records import FloatMatrix
-from indexer.scores import canonical_scores
+from indexer.search.scores import canonical_scores
 
 FARS = (1e-2, 1e-3)
 """3,000 non-mated pairs support no rate below 1e-3 (rule of three)."""

@@ -13,8 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import metrics
-from benchmarks.bootstrap import (
+from benchmarks.distractors.distractor_pass import MatedPairs, Prefix, distractor_pass, mated_pairs
+from benchmarks.inputs.features import FeatureSet
+from benchmarks.metrics import metrics
+from benchmarks.metrics.bootstrap import (
     MatedTrials,
     NonMatedTrials,
     accepted_intervals,
@@ -22,11 +24,9 @@ from benchmarks.bootstrap import (
     rate_interval,
     tail_length,
 )
-from benchmarks.distractor_pass import MatedPairs, Prefix, distractor_pass, mated_pairs
-from benchmarks.features import FeatureSet
+from benchmarks.metrics.rates import Rate, UnsupportedRate, rate, require_support
 from benchmarks.protocols.errors import ProtocolError
-from benchmarks.rates import Rate, UnsupportedRate, rate, require_support
-from benchmarks.results import (
+from benchmarks.results.results import (
     Curve,
     Curves,
     Histogram,

@@ -6,9 +6,9 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.features import FeatureSet
+from benchmarks.inputs.features import FeatureSet
 from benchmarks.protocols.errors import ProtocolError
-from faceid.images import printable
+from faceid.vision.images import printable
 
 
 def rows_of_photos(features: FeatureSet, photos: Sequence[str]) -> NDArray[np.int64]:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.bootstrap import MatedTrials, NonMatedTrials, accepted_intervals, complement, rate_interval
-from benchmarks.metrics import fnir_at_fpir, rank_rate, roc
-from benchmarks.rates import Rate
-from benchmarks.results import Curve, OpenSetRow
+from benchmarks.metrics.bootstrap import MatedTrials, NonMatedTrials, accepted_intervals, complement, rate_interval
+from benchmarks.metrics.metrics import fnir_at_fpir, rank_rate, roc
+from benchmarks.metrics.rates import Rate
+from benchmarks.results.results import Curve, OpenSetRow
 from indexer.records import FloatMatrix, FloatVector
-from indexer.scores import canonical_scores
+from indexer.search.scores import canonical_scores
 
 BLOCK = 1024  # probes at a time
 

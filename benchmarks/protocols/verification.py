@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchmarks.fold_accuracy import by_every_convention
 from benchmarks.formats.insightface_bin import ImagePairs
+from benchmarks.metrics.fold_accuracy import by_every_convention
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
-from benchmarks.results import Results
+from benchmarks.results.results import Results
 from indexer.records import FloatMatrix
-from indexer.scores import canonical_scores
+from indexer.search.scores import canonical_scores
 
 FOLDS = 10
 FARS = (1e-2, 1e-3)

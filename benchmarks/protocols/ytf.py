@@ -5,14 +5,14 @@ from pathlib import PurePath
 
 import numpy as np
 
-from benchmarks.features import FeatureSet
-from benchmarks.fold_accuracy import CLUSTERED, by_every_convention
 from benchmarks.formats.ytf_splits import VideoPairs
+from benchmarks.inputs.features import FeatureSet
+from benchmarks.metrics.fold_accuracy import CLUSTERED, by_every_convention
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
-from benchmarks.results import Results
+from benchmarks.results.results import Results
 from indexer.records import FloatMatrix
-from indexer.scores import canonical_scores
+from indexer.search.scores import canonical_scores
 
 FARS = (1e-2, 1e-3)
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.rates import Rate
+from benchmarks.metrics.rates import Rate
 from benchmarks.report.figure_style import (
     INK,
     SOFT,
@@ -26,8 +26,8 @@ from benchmarks.report.figure_style import (
     rate_ticks,
     shades,
 )
-from benchmarks.results import Curve, OpenSetRow, Points, Results, VerificationRow
-from indexer.decision import RULE_OF_THREE
+from benchmarks.results.results import Curve, OpenSetRow, Points, Results, VerificationRow
+from indexer.decision.decision import RULE_OF_THREE
 
 Item = TypeVar("Item")
 Runs = Sequence[tuple[str, Results]]

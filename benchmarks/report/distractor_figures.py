@@ -20,7 +20,7 @@ from benchmarks.report.figure_style import (
     plain,
     rate_ticks,
 )
-from benchmarks.results import IdentificationRow, Prediction, Results
+from benchmarks.results.results import IdentificationRow, Prediction, Results
 
 # The quantities that are shares, shown in percent; a quantity's name may go on after the first word.
 NAMES = {"rank1": "rank-1", "rank10": "rank-10", "fpir": "FPIR", "fnir": "FNIR", "far": "FAR", "tar": "TAR"}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.html_page import figure_url, picture_url, render
 from benchmarks.report.curve_figures import CURVE_KINDS, CurveKind, Runs, curve_figure, labels_left_out
 from benchmarks.report.distractor_figures import prediction_figure, rank1_figure
+from benchmarks.report.html_page import figure_url, picture_url, render
 from benchmarks.report.score_figures import histogram_figure
 from benchmarks.report.tables import (
     accuracy_table,
@@ -23,8 +23,8 @@ from benchmarks.report.tables import (
     refusal_table,
     verification_table,
 )
-from benchmarks.results import Provenance, Results, WorstError
-from faceid.model_file import replacing
+from benchmarks.results.results import Provenance, Results, WorstError
+from faceid.models.model_file import replacing
 
 TEMPLATE = "report/page.html.jinja"
 PICTURE_SIDE = 160  # pixels, at most

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.report.curve_figures import Runs
 from benchmarks.report.figure_style import MATED, NON_MATED, colour, legend_below, new_figure, plain
-from benchmarks.results import Histogram
+from benchmarks.results.results import Histogram
 
 WORDS = {"mated": "mated", "non_mated": "non-mated"}
 

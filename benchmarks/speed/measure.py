@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.demo.people import write_people
-from benchmarks.provenance import package_versions
+from benchmarks.results.provenance import package_versions
 from benchmarks.speed.rows import Speed, SpeedRow
 from faceid.engine import FaceEngine
 

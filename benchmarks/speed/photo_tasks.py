@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.detection_parity import BATCH, package_detector
+from benchmarks.measurements.detection_parity import BATCH, package_detector
 from benchmarks.speed.bounds import product_bound
 from benchmarks.speed.rows import SpeedRow
 from benchmarks.speed.timing import Contestant, race
-from faceid.alignment import align
 from faceid.engine import FaceEngine
-from faceid.images import UInt8Image, read_photo
-from faceid.photo_list import PersonPhoto
+from faceid.vision.alignment import align
+from faceid.vision.images import UInt8Image, read_photo
+from faceid.vision.photo_list import PersonPhoto
 from indexer.errors import FaceIdError
 from indexer.gallery import Gallery
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.record_json import encode
-from faceid.model_file import replacing
+from benchmarks.results.record_json import encode
+from faceid.models.model_file import replacing
 
 SCHEMA_VERSION = 1
 FILE = "speed.json"

@@ -8,14 +8,14 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
-from benchmarks.bfloat16_fold import bfloat16_fold
-from benchmarks.distractor_pass import distractor_pass, mated_pairs
-from benchmarks.features import unit_rows
+from benchmarks.distractors.bfloat16_fold import bfloat16_fold
+from benchmarks.distractors.distractor_pass import distractor_pass, mated_pairs
+from benchmarks.inputs.features import unit_rows
 from benchmarks.speed.bounds import reading_bound, same_product_bound
 from benchmarks.speed.rows import SpeedRow
 from benchmarks.speed.timing import Contestant, race
 from indexer.records import FloatMatrix
-from indexer.vector_index import VectorIndex
+from indexer.search.vector_index import VectorIndex
 
 TOP = 10
 PHOTOS_EACH = 4  # of a probe's identity

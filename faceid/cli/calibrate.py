@@ -49,8 +49,8 @@ def calibrate(
     """Measure at which similarity how many strangers are taken for somebody in this gallery, and keep it there."""
     from faceid.cli.session import open_with_engine
     from faceid.engine import explain
-    from faceid.photo_list import photos_in
     from faceid.thresholds import calibrate_gallery, gallery_rows
+    from faceid.vision.photo_list import photos_in
 
     with open_with_engine(gallery_path, writable=True, **engine_settings) as (engine, gallery):
         photos = progress(photos_in(strangers), "strangers") if strangers else None

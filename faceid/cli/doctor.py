@@ -59,8 +59,8 @@ def _installed() -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     import torch
 
-    from faceid.cpu_features import cpu_features, has_bfloat16
-    from indexer.faiss_kinds import import_faiss
+    from faceid.models.cpu_features import cpu_features, has_bfloat16
+    from indexer.search.faiss_kinds import import_faiss
 
     faiss = import_faiss()
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
@@ -72,7 +72,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _model(name: str | None) -> Iterator[Finding]:
-    from faceid.model_zoo import verify_model
+    from faceid.models.model_zoo import verify_model
 
     try:
         model = verify_model(name)

@@ -36,7 +36,7 @@ def embed(
     from faceid.cli.session import make_engine
     from faceid.engine import explain
     from faceid.features import write_features
-    from faceid.photo_list import PersonPhoto, photos_in, photos_of_people
+    from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
 
     engine = make_engine(**engine_settings)
     if labels:

@@ -61,9 +61,9 @@ def enroll(
         raise click.UsageError("--prune goes with --sync")
 
     from faceid.cli.session import open_to_enroll
-    from faceid.enrolment import gone_photos
-    from faceid.photo_list import photos_of_manifest, photos_of_people
-    from faceid.quality import Limits
+    from faceid.sync import gone_photos
+    from faceid.vision.photo_list import photos_of_manifest, photos_of_people
+    from faceid.vision.quality import Limits
 
     photos = photos_of_people(people_dir) if people_dir else photos_of_manifest(manifest or Path())
     with open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery):

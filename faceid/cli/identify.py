@@ -11,8 +11,8 @@ from faceid.cli.output import progress, say, write_records
 
 if TYPE_CHECKING:
     from faceid.results import Answer
-    from indexer.decision import Threshold
-    from indexer.index_kinds import IndexKind
+    from indexer.decision.decision import Threshold
+    from indexer.search.index_kinds import IndexKind
 
 
 @click.command()
@@ -76,10 +76,10 @@ def identify(
         raise click.UsageError("give --fpir or --threshold, not both")
 
     from faceid.cli.session import open_with_engine
-    from faceid.photo_list import photos_in
-    from faceid.quality import Limits
     from faceid.thresholds import identification_threshold
-    from indexer.decision import user_threshold
+    from faceid.vision.photo_list import photos_in
+    from faceid.vision.quality import Limits
+    from indexer.decision.decision import user_threshold
 
     with open_with_engine(gallery_path, **engine_settings) as (engine, gallery):
         accept_at = (

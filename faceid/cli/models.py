@@ -1,4 +1,4 @@
-"""`faceid models ...`: the networks at hand.  In Python: `faceid.model_zoo`."""
+"""`faceid models ...`: the networks at hand.  In Python: `faceid.models.model_zoo`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from faceid.cli.options import ONE_FACE, engine_options, faces_option, output_op
 from faceid.cli.output import progress, say, write_records, write_table
 
 if TYPE_CHECKING:
-    from faceid.model_zoo import ListedModel
+    from faceid.models.model_zoo import ListedModel
 
 
 class InputSize(click.ParamType[tuple[int, int]]):
@@ -37,7 +37,7 @@ def models() -> None:
 @output_option
 def list_(output: str | None) -> None:
     """List the models, the shipped ones and those imported."""
-    from faceid.model_zoo import list_models
+    from faceid.models.model_zoo import list_models
 
     write_records(list_models(), output, _listed, _listed)
 
@@ -47,7 +47,7 @@ def list_(output: str | None) -> None:
 @output_option
 def info(name: str, output: str | None) -> None:
     """Show all that is known of a model: architecture, input, training data, accuracies, licence, digest."""
-    from faceid.model_zoo import find_model, load_calibrations
+    from faceid.models.model_zoo import find_model, load_calibrations
 
     model = find_model(name)
     facts = model.spec.to_record() | {"digest": model.digest, "path": str(model.path)}
@@ -89,7 +89,7 @@ def info(name: str, output: str | None) -> None:
 @click.option("--replace", is_flag=True, help="Replace a model of this name.")
 def import_(onnx_file: Path, **settings: Any) -> None:
     """Take in somebody's ONNX network: NCHW faces in, one embedding each out."""
-    from faceid.model_zoo import import_onnx
+    from faceid.models.model_zoo import import_onnx
 
     model = import_onnx(onnx_file, **settings)
     say(f"{model.spec.name}: {model.spec.dimension}-d, input {model.spec.input_size}, digest {model.digest}")
@@ -101,7 +101,7 @@ def import_(onnx_file: Path, **settings: Any) -> None:
 @click.argument("destination", type=click.Path(dir_okay=False, path_type=Path))
 def export(name: str, destination: Path) -> None:
     """Copy a model to DESTINATION: a model file (.safetensors) or an ONNX network (.onnx)."""
-    from faceid.model_zoo import export_model
+    from faceid.models.model_zoo import export_model
 
     export_model(name, destination)
     say(f"{name} written to {destination}.")
@@ -111,7 +111,7 @@ def export(name: str, destination: Path) -> None:
 @click.argument("name")
 def verify(name: str) -> None:
     """Check a model's file and run it once."""
-    from faceid.model_zoo import verify_model
+    from faceid.models.model_zoo import verify_model
 
     model = verify_model(name)
     say(f"{model.spec.name} is sound: digest {model.digest}.")
@@ -143,8 +143,8 @@ def calibrate(
     """Make a model's threshold table from labelled photos: FPIR at several gallery sizes, and FAR."""
     from faceid.cli.session import make_engine
     from faceid.engine import explain
-    from faceid.photo_list import photos_of_people
     from faceid.thresholds import calibrate_model_from_photos, model_rows
+    from faceid.vision.photo_list import photos_of_people
 
     engine = make_engine(name, **settings)
     failures = calibrate_model_from_photos(

@@ -9,7 +9,7 @@ from faceid.engine import FaceEngine
 from indexer.errors import GalleryError
 from indexer.gallery import DATABASE, Gallery
 from indexer.records import Fusion
-from indexer.transfer import read_export
+from indexer.store.transfer import read_export
 
 
 def make_engine(model_name: str | None = None, **settings: Any) -> FaceEngine:

@@ -47,7 +47,7 @@ def verify(
 
     from faceid.cli.session import gallery_of, make_engine
     from faceid.thresholds import verification_threshold
-    from indexer.decision import user_threshold
+    from indexer.decision.decision import user_threshold
 
     engine = make_engine(**engine_settings)
     if threshold is None:

@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks.features import feature_set
 from benchmarks.formats.ijb_meta import read_meta
 from benchmarks.formats.megaface_devkit import read_devkit_results, write_photo_list, write_tree
+from benchmarks.inputs.features import feature_set
 from faceid.cli import cli
 from tests.benchmarks.test_ijb import tree, tree_features  # noqa: F401  (tree is a fixture)
 from tests.benchmarks.test_ytf import frames_of, listed

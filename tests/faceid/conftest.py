@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faceid.engine import FaceEngine
-from faceid.model_zoo import import_onnx
+from faceid.models.model_zoo import import_onnx
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from faceid.calibration_report import write_calibration_report
-from indexer.held_out import AchievedRate, HeldOut, ReliabilityBin
+from indexer.calibration.held_out import AchievedRate, HeldOut, ReliabilityBin
 
 ACHIEVED = (
     AchievedRate(0.1, "measured", 0.4, 21, 200, 0.105, (0.07, 0.155)),

@@ -8,11 +8,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from benchmarks.durability import scenario
-from benchmarks.durability.scenario import needles
-from indexer import codes, curation
+from benchmarks.measurements.durability import scenario
+from benchmarks.measurements.durability.scenario import needles
+from indexer.cache.index_manifest import read_manifest
 from indexer.gallery import Gallery
-from indexer.index_manifest import read_manifest
+from indexer.search import codes
+from indexer.store import curation
 from tests.indexer.made_up_people import MODEL, OTHER_MODEL, photo, unit_vectors
 
 
@@ -168,7 +169,7 @@ def is_pending(path):
 def test_an_erase_that_was_interrupted_is_finished_by_the_next_writer(gallery, monkeypatch):
     gallery.add(ANN + BOB)
     gallery.search(unit_vectors(1), 1)
-    monkeypatch.setattr("indexer.database.Database.scrub", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("indexer.store.database.Database.scrub", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         gallery.erase(1)
     scenario.abandon(gallery)

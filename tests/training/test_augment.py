@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceid.alignment import centre_points
+from faceid.vision.alignment import centre_points
 from training.augment import Augmentation, augment, centre_crops
 
 STILL = Augmentation(flip=0, shift=0)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from faceid.alignment import reference_points
-from faceid.embedding import Embedder
-from faceid.model_file import Model, ModelSpec, write_model
-from faceid.networks import build_network
+from faceid.models.embedding import Embedder
+from faceid.models.model_file import Model, ModelSpec, write_model
+from faceid.models.networks import build_network
+from faceid.vision.alignment import reference_points
 from tests.training.tiny_run import SIDE, config, record, rows
 from training.augment import centre_crops
 from training.checkpoint import read_checkpoint

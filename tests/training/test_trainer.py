@@ -9,9 +9,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from faceid.embedding import Embedder
-from faceid.model_file import read_model
-from faceid.networks import build_network
+from faceid.models.embedding import Embedder
+from faceid.models.model_file import read_model
+from faceid.models.networks import build_network
 from tests.training.tiny_run import SIDE, config, rows
 from training.augment import centre_crops
 from training.checkpoint import read_checkpoint

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.broken_crops import shows_a_face
+from faceid.vision.broken_crops import shows_a_face
 from training.data.faces import Ints, UInt8Images, decode
 from training.errors import DataError
 
@@ -57,7 +57,7 @@ def read_packs(
     """Read tar files of IDENTITY/NAME.webp (or .png, .jpg), each face `side` x `side` pixels.
 
     The order of the faces is the order of their names, so the same packs always give the same array. With
-    `only_faces`, crops that show no face (`benchmarks.broken_crops`) are left out, and people who have no other.
+    `only_faces`, crops that show no face (`faceid.vision.broken_crops`) are left out, and people who have no other.
 
     Raises:
         DataError: a missing or damaged tar, a face that does not decode or has another size, no face at all,

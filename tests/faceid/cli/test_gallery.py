@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faceid.model_file import Model, read_model, write_model
+from faceid.models.model_file import Model, read_model, write_model
 from tests.faceid.cli.conftest import Run
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from indexer.decision import Calibration
+from indexer.decision.decision import Calibration
+from indexer.decision.match_probability import MatchProbability, context_of, match_probability
 from indexer.gallery import Gallery
-from indexer.match_probability import MatchProbability, context_of, match_probability
 from tests.faceid.cli.conftest import Run
 
 RECORD = {
@@ -151,7 +151,7 @@ def test_csv_joins_the_candidates(run: Run, gallery: Path, lfw_people: Path) -> 
 def test_a_gallery_of_another_model_is_exit_code_four(
     run: Run, gallery: Path, lfw_people: Path, models_dir: Path, tmp_path: Path
 ) -> None:
-    from faceid.model_file import read_model, write_model
+    from faceid.models.model_file import read_model, write_model
 
     model = read_model(models_dir / "mobilefacenet.safetensors")
     from dataclasses import replace

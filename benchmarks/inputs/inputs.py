@@ -1,0 +1,85 @@
+"""What a benchmark is given becomes features: a feature file is read, a folder of photos is embedded (and kept)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.inputs.features import FeatureError, FeatureSet, feature_set, read_features
+from faceid.vision.images import printable
+from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
+
+if TYPE_CHECKING:  # it loads the networks, which feature files do not need
+    from faceid.engine import FaceEngine
+    from faceid.vision.detection import FacePolicy
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How photos become features: the engine (made when photos come), which face counts, aligned crops or photos.
+
+    `watch` is what the photos pass through on their way, such as a progress bar.
+    """
+
+    engine: "Callable[[], FaceEngine]"
+    faces: "FacePolicy"
+    aligned: bool
+    watch: Callable[[Iterable[PersonPhoto]], Iterable[PersonPhoto]] = iter
+
+
+def labelled_features(path: Path, kept: Path, embedding: Embedding) -> FeatureSet:
+    """Return the features of people: a feature file as it is, or a folder with a folder of photos for each person.
+
+    The features of photos are kept in the file `kept`, so that another run finds them. Raises FeatureError for a file
+    that cannot be read, and where nobody is named in it.
+    """
+    features = read_features(path) if path.is_file() else _embedded(path, photos_of_people(path), kept, embedding)
+    if not np.any(features.labels != ""):
+        raise FeatureError(
+            f"{printable(path)}: nobody is named in it; labels come from a folder for each person:"
+            " `faceid embed --labels` writes them"
+        )
+    return features
+
+
+def photo_features(path: Path, kept: Path, embedding: Embedding) -> FeatureSet:
+    """Return the features of photos, whoever is on them: a feature file as it is, or the photos in a folder, any depth.
+
+    Distractors need no names, and neither do photos that a protocol's list knows by their paths.
+    """
+    if path.is_file():
+        return read_features(path)
+    photos = (PersonPhoto(photo, "", reason_code=reason) for photo, reason in photos_in([path]))
+    return _embedded(path, photos, kept, embedding)
+
+
+def people_of_many_and_of_one(features: FeatureSet) -> tuple[FeatureSet, FeatureSet]:
+    """Split photos of people: those of people with two or more are probes, the others (and unnamed ones) distractors.
+
+    Raises FeatureError where one of the two is empty.
+    """
+    _, person, photos = np.unique(features.labels, return_inverse=True, return_counts=True)
+    probes = (photos[person] > 1) & (features.labels != "")
+    if probes.all() or not probes.any():
+        missing = "one photo" if probes.all() else "two photos"
+        raise FeatureError(f"{features.source}: no person with {missing}; give distractors of their own")
+    return _rows(features, probes), _rows(features, ~probes)
+
+
+def _embedded(path: Path, photos: Iterable[PersonPhoto], kept: Path, embedding: Embedding) -> FeatureSet:
+    from benchmarks.inputs.embed_photos import embed_photos
+
+    engine = embedding.engine()
+    done = embed_photos(engine, embedding.watch(photos), kept, faces=embedding.faces, aligned=embedding.aligned)
+    features = read_features(kept)
+    if not done.failed:
+        return features
+    note = f"{printable(path.name)}: {done.failed:,} photos gave no feature; {kept.name}.failed.csv says why"
+    return replace(features, notes=(*features.notes, note))
+
+
+def _rows(features: FeatureSet, mask: np.ndarray) -> FeatureSet:
+    chosen = feature_set(features.features[mask], features.labels[mask], features.paths[mask], Path(features.source))
+    return replace(chosen, notes=features.notes, model=features.model)

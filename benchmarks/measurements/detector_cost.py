@@ -1,0 +1,71 @@
+"""What another detector's alignment costs a network: LFW's pairs with the landmarks of MTCNN and of YuNet.
+
+    python -m benchmarks.measurements.detector_cost LFW_FOLDER PAIRS.txt YUNET.onnx MODEL...
+
+A network learns from crops that one detector aligned; an engine that aligns by another shows it crops that are shifted,
+turned and scaled a little. The same photos, network and protocol, only the landmarks differ.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+
+from benchmarks.inputs.features import FeatureSet, feature_set
+from benchmarks.protocols.lfw import Pairs, lfw, read_pairs
+from faceid.engine import FaceEngine
+from faceid.vision.detection import Detector, Faces
+from faceid.vision.images import UInt8Image
+from faceid.vision.photo_list import PersonPhoto
+
+SCORE = 0.6  # least score of a face, for photos that are known to show one
+OVERLAP, MOST_FACES = 0.3, 50  # YuNet's own suppression
+
+
+class YuNet:
+    """OpenCV's detector of that name, as a `faceid.vision.detection.Detector`."""
+
+    def __init__(self, weights: Path) -> None:
+        self._net = cv2.FaceDetectorYN.create(str(weights), "", (0, 0), SCORE, OVERLAP, MOST_FACES)
+
+    def detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
+        """Find the faces of each image [H, W, 3] uint8 RGB."""
+        return [self._detect(image) for image in images]
+
+    def _detect(self, image: UInt8Image) -> Faces:
+        self._net.setInputSize((image.shape[1], image.shape[0]))
+        _, found = self._net.detect(np.ascontiguousarray(image[:, :, ::-1]))
+        if found is None:
+            return Faces.none()
+        rows = np.asarray(found, np.float32)  # x, y, width, height, five points, score
+        return Faces(rows[:, :4], rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14]).take(np.argsort(-rows[:, 14]))
+
+
+@click.command(help=__doc__)
+@click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("pairs_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("yunet", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("models", nargs=-1, required=True)
+def main(photos: Path, pairs_file: Path, yunet: Path, models: tuple[str, ...]) -> None:
+    """Print the 10-fold accuracy of each model with each detector."""
+    pairs = read_pairs(pairs_file)
+    for model in models:
+        engine = FaceEngine(model)
+        detectors: dict[str, Detector] = {"MTCNN": engine.pipeline.detector, "YuNet": YuNet(yunet)}
+        for name, detector in detectors.items():
+            engine.pipeline.detector = detector
+            accuracy = lfw(embedded(engine, photos, pairs), pairs, model).accuracy[0]
+            click.echo(f"{model}  {name}  {100 * accuracy.rate:.2f} +- {100 * accuracy.standard_error:.2f} %")
+
+
+def embedded(engine: FaceEngine, photos: Path, pairs: Pairs) -> FeatureSet:
+    """Embed the face nearest the middle of each photo of the pairs."""
+    names = sorted(set(pairs.first + pairs.second))
+    features = engine.embed([PersonPhoto(photos / f"{name}.jpg", "") for name in names], faces="centre")
+    return feature_set(features.vectors, np.array(features.labels), np.array(features.paths), photos)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Measured runs on what a gallery survives.
+
+    python -m benchmarks.measurements.durability kills|full-disk|damage [--times N]
+
+`kills` kills every writing command at each of its writes and at random moments; `full-disk` does every writing command
+on a file system that has room for ever more bytes until it succeeds; `damage` flips a bit and tears an end off in every
+region of every file. Each prints a table and leaves with exit code 1 if anything was lost.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tabulate import tabulate
+
+
+def main() -> None:
+    """Run one of the three and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", choices=["kills", "full-disk", "damage"])
+    parser.add_argument("--times", type=int, default=1000, help="kills, or flipped bits, altogether")
+    parser.add_argument("--every", type=int, default=1, help="kill at every so many writes only")
+    parser.add_argument("--only", action="append", default=[], help="only this command (again for more)")
+    parser.add_argument("--work", type=Path, help="folder to work in; it is made and removed")
+    options = parser.parse_args()
+    if options.work is not None:
+        options.work.mkdir(parents=True)
+    folder = options.work or Path(tempfile.mkdtemp(prefix="durability-"))
+    started = time.perf_counter()
+    try:
+        failures = {"kills": _kills, "full-disk": _full_disk, "damage": _damage}[options.run](folder, options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for failure in failures[:50]:
+        print(failure)
+    print(f"{len(failures)} failures, {time.perf_counter() - started:.0f} s")
+    sys.exit(1 if failures else 0)
+
+
+def _kills(folder: Path, options: argparse.Namespace) -> list[str]:
+    from benchmarks.measurements.durability.kills import kill_all
+
+    results = kill_all(folder, options.times, frozenset(options.only), options.every)
+    counts = {one.command: (one.at_writes, one.at_random, one.acknowledged, len(one.failures)) for one in results}
+    rows = [(name, *its) for name, its in counts.items()]
+    sums = [sum(column) for column in zip(*counts.values(), strict=True)]
+    headers = ["command", "at each write", "at random", "after acknowledgement", "failures"]
+    print(tabulate([*rows, ("altogether", *sums)], headers=headers))
+    return [failure for one in results for failure in one.failures]
+
+
+def _full_disk(folder: Path, options: argparse.Namespace) -> list[str]:
+    from benchmarks.measurements.durability.full_disk import fill_all
+
+    results = fill_all(folder, frozenset(options.only))
+    rows = [(one.command, one.sizes, one.refused, one.succeeded, len(one.failures)) for one in results]
+    print(tabulate(rows, headers=["command", "sizes tried", "refused", "succeeded", "failures"]))
+    return [failure for one in results for failure in one.failures]
+
+
+def _damage(folder: Path, options: argparse.Namespace) -> list[str]:
+    from benchmarks.measurements.durability.damage import damage_all
+
+    results = damage_all(folder, options.times)
+    rows = [
+        (one.file, one.kind, one.tried, one.refused, one.mended, one.harmless, len(one.failures)) for one in results
+    ]
+    headers = ["file", "damage", "tried", "refused (5)", "found and rebuilt", "nothing changed", "failures"]
+    print(tabulate(rows, headers=headers))
+    return [failure for one in results for failure in one.failures]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""MegaFace from what people have: photos, feature files or the devkit's trees in; results, page, devkit files out."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.distractors.distractor_pass import distractor_pass
+from benchmarks.formats.megaface_devkit import read_tree, write_results_files
+from benchmarks.formats.noise_lists import noisy, read_noises
+from benchmarks.inputs.features import FeatureSet
+from benchmarks.inputs.inputs import Embedding, labelled_features, people_of_many_and_of_one, photo_features
+from benchmarks.protocols.megaface import Noise, Strategy, megaface
+from benchmarks.protocols.trillion_pairs import trillion_pairs
+from benchmarks.results.provenance import Report, run_benchmark, run_name
+from benchmarks.results.results import Prediction, Results
+from faceid.vision.images import printable
+
+NoiseMode = Literal["raw", "r-compatible", "r-drop"]
+
+
+@dataclass(frozen=True)
+class MegaFaceInputs:
+    """Files and folders of a run: photos or features, for trees of .bin files their lists, and the lists of noise.
+
+    `distractors` None takes the people of `probes` who have one photo. `ending` as in `read_tree`.
+    """
+
+    probes: Path
+    distractors: Path | None = None
+    probe_list: Path | None = None
+    distractor_list: Path | None = None
+    ending: str | None = None
+    probe_noises: Path | None = None
+    distractor_noises: Path | None = None
+
+
+@dataclass(frozen=True)
+class MegaFaceSettings:
+    """What is asked: sizes of galleries (None: 10, 100, ... all), sets, how noisy photos count, sizes to foretell.
+
+    `fast` selects by bfloat16 products: the same rows, but nothing above FAR 1e-4 where not all scores are kept.
+    `trillion_pairs` asks for that challenge's two operating points among all distractors, and for nothing else.
+    """
+
+    sizes: tuple[int, ...] | None = None
+    sets: int = 1
+    noise: NoiseMode = "raw"
+    extrapolate: tuple[int, ...] = ()
+    trillion_pairs: bool = False
+    fast: bool = False
+
+
+def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Path, embedding: Embedding) -> Report:
+    """Run the protocol and write results.json, CSVs, the page and, below `devkit`, results as the devkit writes them.
+
+    Features of photos are kept in the folder. Raises FaceIdError of what is wrong with an input.
+    """
+    probes, distractors = _features(inputs, folder, embedding)
+    noise, notes = _noise(inputs, settings.noise, probes, distractors)
+    lists = {
+        "probe list": inputs.probe_list,
+        "distractor list": inputs.distractor_list,
+        "noisy probes": inputs.probe_noises,
+        "noisy distractors": inputs.distractor_noises,
+    }
+    report = run_benchmark(
+        lambda: _measure(probes, distractors, noise, notes, settings),
+        [("probes", probes), ("distractors", distractors)],
+        folder,
+        [(role, path) for role, path in lists.items() if path is not None],
+    )
+    write_results_files(report.results, folder / "devkit")
+    return report
+
+
+def _features(inputs: MegaFaceInputs, folder: Path, embedding: Embedding) -> tuple[FeatureSet, FeatureSet]:
+    if inputs.probe_list is not None:
+        probes = read_tree(inputs.probes, inputs.probe_list, inputs.ending)
+    else:
+        probes = labelled_features(inputs.probes, folder / "probes.npz", embedding)
+    if inputs.distractors is None:
+        return people_of_many_and_of_one(probes)
+    if inputs.distractor_list is not None:
+        return probes, read_tree(inputs.distractors, inputs.distractor_list, inputs.ending)
+    return probes, photo_features(inputs.distractors, folder / "distractors.npz", embedding)
+
+
+def _noise(
+    inputs: MegaFaceInputs, mode: NoiseMode, probes: FeatureSet, distractors: FeatureSet
+) -> tuple[Noise | None, tuple[str, ...]]:
+    """Return what the lists mark, and a note on each list that marks nothing: perhaps it is of other photos."""
+    if mode == "raw":
+        return None, ()
+    masks, notes = [], []
+    for features, path in ((probes, inputs.probe_noises), (distractors, inputs.distractor_noises)):
+        mask = np.zeros(len(features), np.bool_)
+        if path is not None:
+            names = read_noises(path)
+            mask = noisy(features.paths, names)
+            if not mask.any():
+                notes.append(f"{printable(path)}: none of the {len(names):,} photos it names is in {features.source}")
+        masks.append(mask)
+    return Noise(mode, *masks), tuple(notes)
+
+
+def _measure(
+    probes: FeatureSet,
+    distractors: FeatureSet,
+    noise: Noise | None,
+    notes: tuple[str, ...],
+    settings: MegaFaceSettings,
+) -> Results:
+    if settings.trillion_pairs:
+        return trillion_pairs(probes, distractors, run_name(probes))
+    predictions: tuple[Prediction, ...] = ()
+    if settings.extrapolate:
+        from benchmarks.metrics.extrapolation import extrapolate
+
+        predictions = extrapolate(probes, distractors, settings.extrapolate)
+    strategy: Strategy = distractor_pass
+    if settings.fast:
+        from benchmarks.distractors.bfloat16_fold import bfloat16_fold
+
+        strategy = partial(distractor_pass, fold=bfloat16_fold)
+    results = megaface(
+        probes, distractors, settings.sizes, settings.sets, noise, name=run_name(probes), strategy=strategy
+    )
+    return replace(results, predictions=predictions, notes=results.notes + notes)

@@ -1,0 +1,70 @@
+"""Runs our own networks with PyTorch, in float32 or pure bfloat16."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from faceid.models.backends import Network
+from faceid.models.model_file import Model, ModelError
+from faceid.models.networks import build_network
+
+
+def load(model: Model, device: str, precision: Literal["float32", "bfloat16"]) -> Network:
+    """Load the model's network.
+
+    Raises ModelError when the device is missing or the weights do not fit the architecture.
+    """
+    _check_device(device, precision)
+    network = load_module(model)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    # Channels last is what the bfloat16 kernels of the processor want; it gains nothing in float32.
+    layout = torch.channels_last if precision == "bfloat16" else torch.contiguous_format
+    network = network.to(device, dtype).to(memory_format=layout)  # type: ignore[call-overload]
+
+    def run(crops: NDArray[np.float32]) -> NDArray[np.float32]:
+        # cuDNN would compute float32 convolutions in TF32, with 10 bits of mantissa.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device != "cpu" else nullcontext()
+        with torch.inference_mode(), exact:
+            images = torch.from_numpy(crops).to(device=device, dtype=dtype, memory_format=layout)
+            embeddings: NDArray[np.float32] = network(images).float().cpu().numpy()
+        return embeddings
+
+    return run
+
+
+def load_module(model: Model) -> nn.Module:
+    """Build the model's network as a float32 PyTorch module on the processor, in evaluation mode."""
+    spec = model.spec
+    described = spec.arguments.get("input_size", spec.input_size)
+    if not isinstance(described, list | tuple) or tuple(described) != spec.input_size:
+        raise ModelError(f"{model.path}: its network is built for {described!r}, its crops are {spec.input_size}")
+    state = {name: torch.from_numpy(tensor) for name, tensor in model.tensors().items()}
+    try:
+        # On the meta device nothing is allocated or initialised: the weights below become the parameters
+        # themselves, and a header with absurd sizes cannot take the machine's memory.
+        with torch.device("meta"):
+            network = build_network(spec.architecture, **(spec.arguments | {"input_size": spec.input_size}))
+        network.load_state_dict(state, strict=True, assign=True)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        reason = str(error)
+        reason = reason if len(reason) < 500 else reason[:500] + " ..."
+        raise ModelError(f"{model.path}: the weights do not make a {spec.architecture}: {reason}") from error
+    return network.eval().requires_grad_(False)
+
+
+def _check_device(device: str, precision: str) -> None:
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
+        raise ModelError(f"PyTorch finds no CUDA device for --device {device}; check the driver or use --device cpu")
+    number = device.partition(":")[2] or "0"
+    if not number.isdecimal() or int(number) >= torch.cuda.device_count():
+        raise ModelError(f"there is no {device}; this machine has cuda:0 to cuda:{torch.cuda.device_count() - 1}")
+    if precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ModelError(f"{device} has no bfloat16; use --precision float32")

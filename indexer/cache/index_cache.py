@@ -1,0 +1,320 @@
+"""The caches beside the database: segment files, the owners of their rows, and a manifest that is written last.
+
+`index.json` names every file of one revision with its size and the SHA-256 of each mebibyte. Whatever is missing, torn,
+altered or another gallery's is not believed; nothing here is needed to answer, it only saves time. Files are never
+changed: a new revision adds a small segment and a new list of owners, and now and then joins small segments or drops
+dead rows.
+"""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Connection
+
+from indexer.cache.index_manifest import (
+    MANIFEST,
+    Manifest,
+    belongs,
+    files_are_there,
+    is_fresh,
+    read_manifest,
+    trail_at,
+    write_manifest,
+)
+from indexer.cache.segment_file import ArraySpec, FileRecord, SegmentDamaged, SegmentFile, SegmentWriter
+from indexer.cache.snapshot import MappedVectors, Segment, Snapshot, can_follow, follow, merged, read_all, small_tail
+from indexer.records import FloatMatrix, Ids
+from indexer.search import codes as coding
+from indexer.search.codes import Codes, encode
+from indexer.store import queries as store
+from indexer.store.durable_file import replacing
+from indexer.store.queries import GalleryRow
+
+_FILES = "index-*.safetensors"
+_LEFTOVERS = ".index*"
+_OLDER = "index.safetensors"  # the cache of version 0.1: it holds vectors, and an erase must reach them
+_DEAD_SHARE = 0.25  # a segment with a larger share of tombstones is written anew without them
+_OFFERED = 1 << 30  # bytes of vectors kept from their enrolment to the next search or saving
+_CODES = ("codes", "scales", "residuals")  # the arrays of `indexer.search.codes.Codes`
+_BLOCK = 16_384  # rows written at a time: 32 MiB of 512-number vectors
+
+
+class OutdatedRead(Exception):
+    """The files are of a later revision than the transaction: it began a moment too early and must begin again."""
+
+
+class IndexCache:
+    """The snapshot that a gallery searches: loaded from files, brought up to each revision, and saved."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._current: Snapshot | None = None
+        self._distrusted: Manifest | None = None
+        self._offered: list[tuple[Ids, FloatMatrix]] = []
+
+    def at(self, connection: Connection) -> Snapshot:
+        """Return the snapshot of the revision that the transaction sees.
+
+        Raises OutdatedRead for a transaction that began before the last refresh or saving; StoreDamaged.
+        """
+        row = store.gallery_row(connection)
+        current = self._current
+        if current is not None and _same(current.row, row):
+            return current
+        with self._lock:
+            self._current = self._advanced(self._current, connection, row)
+            return self._current
+
+    def offer(self, ids: Ids, vectors: FloatMatrix) -> None:
+        """Hand over vectors [n, D] that were just enrolled under ids [n], ascending: they need not be read again."""
+        with self._lock:
+            if sum(its.nbytes for _, its in self._offered) + vectors.nbytes <= _OFFERED:
+                self._offered.append((ids, vectors))
+
+    def drop(self) -> None:
+        """Forget what is in memory."""
+        with self._lock:
+            self._current = None
+            self._offered = []
+
+    def distrust(self) -> None:
+        """Forget what is in memory, and do not believe the files that are there now: they are damaged or foreign."""
+        with self._lock:
+            self._current = None
+            self._offered = []
+            self._distrusted = read_manifest(self._folder)
+
+    def save(self, connection: Connection, *, existing: Ids | None = None) -> None:
+        """Bring the files to the transaction's revision; only for the one writer. Raises GalleryError.
+
+        With `existing` (the ids of all templates, ascending) no row of any other template stays in any file.
+        """
+        manifest = read_manifest(self._folder)
+        row = store.gallery_row(connection)
+        trusted = manifest is not None and manifest != self._distrusted and files_are_there(self._folder, manifest)
+        if existing is None and trusted and manifest is not None and is_fresh(manifest, connection, row):
+            return
+        try:
+            written = _write(self._folder, self.at(connection), connection, existing)
+        except (SegmentDamaged, OutdatedRead):  # damaged, or of a later revision that this database never had
+            self.distrust()
+            written = _write(self._folder, read_all(connection, row, store.vectors_of), connection, existing)
+        with self._lock:
+            self._current = written
+
+    def _advanced(self, current: Snapshot | None, connection: Connection, row: GalleryRow) -> Snapshot:
+        if current is not None and _same(current.row, row):
+            return current
+        if current is not None and current.row.uuid == row.uuid and current.row.revision > row.revision:
+            raise OutdatedRead
+        if current is None or not can_follow(current, row):
+            current = load(self._folder, connection, row, self._distrusted)
+        if current is None:
+            self._distrusted = read_manifest(self._folder)  # not believed once, not believed again, and made anew
+            return read_all(connection, row, self._take_vectors)
+        if current.row.revision > row.revision:
+            raise OutdatedRead
+        return current if _same(current.row, row) else follow(current, connection, row, self._take_vectors)
+
+    def _take_vectors(self, connection: Connection, ids: Ids) -> FloatMatrix:
+        """Return vectors of templates, those that were offered from memory; an offer is good for one time."""
+        offered, self._offered = self._offered, []
+        known = np.zeros(len(ids), np.bool_)
+        places = [np.searchsorted(its, ids) for its, _ in offered]
+        vectors = np.empty((len(ids), store.gallery_row(connection).model.dimension), np.float32)
+        for (its, rows), place in zip(offered, places, strict=True):
+            here = its[np.minimum(place, len(its) - 1)] == ids
+            vectors[here] = rows[place[here]]
+            known |= here
+        vectors[~known] = store.vectors_of(connection, ids[~known])
+        return vectors
+
+
+def _same(one: GalleryRow, other: GalleryRow) -> bool:
+    return (one.uuid, one.revision, one.model, one.fusion) == (other.uuid, other.revision, other.model, other.fusion)
+
+
+def load(folder: Path, connection: Connection, row: GalleryRow, distrusted: Manifest | None = None) -> Snapshot | None:
+    """Return the snapshot that the files hold, of this or an older revision; None if they cannot be believed.
+
+    Maps the files and verifies the ids, the owners and the codes; vectors are verified where they are touched. Raises
+    OutdatedRead for files of a later revision.
+    """
+    for _ in range(3):  # a writer may delete a file between the reading of its name and the opening
+        manifest = read_manifest(folder)
+        if manifest is None or manifest == distrusted:
+            return None
+        if manifest.gallery == row.uuid and manifest.revision > row.revision:
+            raise OutdatedRead
+        if not belongs(manifest, connection, row) or (row.fusion == "mean" and manifest.revision != row.revision):
+            return None
+        try:
+            return _mapped(folder, manifest, row)
+        except SegmentDamaged:
+            if manifest == read_manifest(folder):
+                return None
+    return None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what writers that died left behind: temporary files, and files that no manifest names."""
+    manifest = read_manifest(folder)
+    named = manifest.files if manifest else set()
+    for file in [*folder.glob(_LEFTOVERS), *folder.glob(_FILES), *folder.glob(_OLDER)]:
+        if file.name not in named:
+            file.unlink(missing_ok=True)
+
+
+def remove_all(folder: Path) -> None:
+    """Delete every cache."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    remove_leftovers(folder)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all cache files."""
+    return sum(file.stat().st_size for file in [*folder.glob(_FILES), *folder.glob(MANIFEST)])
+
+
+def _mapped(folder: Path, manifest: Manifest, row: GalleryRow) -> Snapshot:
+    segments = tuple(_segment(SegmentFile(folder, one), row.model.dimension) for one in manifest.segments)
+    owners: Ids = np.empty(0, np.int64)
+    if manifest.owners is not None:
+        owners = SegmentFile(folder, manifest.owners).whole("owners")
+    if len(owners) != sum(map(len, segments)):
+        raise SegmentDamaged("the owners do not fit the segments")
+    starts = np.cumsum([len(segment) for segment in segments])[:-1]
+    seen = GalleryRow(
+        row.uuid, row.fusion, manifest.revision, row.erase_pending, row.model_id, row.model, row.audit_salt
+    )
+    return Snapshot(seen, segments, tuple(np.split(owners, starts)) if segments else (), manifest.last_template)
+
+
+def _segment(file: SegmentFile, dimension: int) -> Segment:
+    ids = file.whole("ids")
+    vectors = MappedVectors(file)
+    if vectors.shape != (len(ids), dimension):
+        raise SegmentDamaged(f"{file.record.file} holds vectors {list(vectors.shape)}")
+    codes = None
+    if "codes" in file.specs:
+        codes = Codes(file.whole("codes"), file.whole("scales"), file.whole("residuals"))
+    return Segment(ids, vectors, codes, file)
+
+
+def _write(folder: Path, snapshot: Snapshot, connection: Connection, existing: Ids | None) -> Snapshot:
+    """Write what is not in a file yet, then the manifest, then delete what it does not name."""
+    rows = sum(int((its >= 0).sum()) for its in snapshot.owners)
+    records: list[FileRecord] = []
+    owners: list[Ids] = []
+    for group in _groups(snapshot, existing):
+        first = group[0]
+        kept = snapshot.segments[first].file
+        if len(group) == 1 and kept is not None and not _is_worn(snapshot, first, existing):
+            records.append(kept.record)
+            owners.append(snapshot.owners[first])
+            continue
+        part = Snapshot(
+            snapshot.row,
+            tuple(snapshot.segments[one] for one in group),
+            tuple(snapshot.owners[one] for one in group),
+            snapshot.last_template,
+        )
+        record, its = _write_segment(folder, part, coded=rows >= coding.CODED_FROM)
+        if record is not None:
+            records.append(record)
+            owners.append(its)
+    every_owner = np.concatenate(owners) if owners else np.empty(0, np.int64)
+    record = _write_file(folder, {"owners": every_owner}) if records else None
+    manifest = Manifest(
+        gallery=snapshot.row.uuid,
+        revision=snapshot.row.revision,
+        fusion=snapshot.row.fusion,
+        model=snapshot.row.model.digest,
+        last_template=snapshot.last_template,
+        trail=trail_at(connection, store.last_id(connection, "audit")),
+        segments=tuple(records),
+        owners=record,
+    )
+    write_manifest(folder, manifest)
+    remove_leftovers(folder)
+    return _mapped(folder, manifest, snapshot.row)
+
+
+def _groups(snapshot: Snapshot, existing: Ids | None) -> Iterator[list[int]]:
+    """Return which segments go into a file together: the large ones alone, the small ones at the end as one."""
+    keep = small_tail([int((its >= 0).sum()) for its in snapshot.owners])
+    yield from ([one] for one in range(keep))
+    if keep < len(snapshot.segments):
+        yield list(range(keep, len(snapshot.segments)))
+
+
+def _is_worn(snapshot: Snapshot, place: int, existing: Ids | None) -> bool:
+    """Whether a segment must be written anew: too many dead rows, or a row of an erased template."""
+    segment, owners = snapshot.segments[place], snapshot.owners[place]
+    if (owners < 0).sum() > _DEAD_SHARE * len(owners):
+        return True
+    return existing is not None and not np.isin(segment.ids, existing, assume_unique=True).all()
+
+
+def _write_segment(folder: Path, part: Snapshot, *, coded: bool) -> tuple[FileRecord | None, Ids]:
+    """Write the live rows of some segments as one file, in order of id, block by block."""
+    ids, owners, pieces = merged(part, 0)
+    if not len(ids):
+        return None, owners
+    source = np.repeat(np.arange(len(pieces)), [len(rows) for _, rows in pieces])
+    place = np.concatenate([rows for _, rows in pieces])
+    order = np.argsort(ids, kind="stable")
+    n, dimension = len(ids), part.row.model.dimension
+    specs = {
+        "ids": ArraySpec((n,), np.dtype("<i8")),
+        "vectors": ArraySpec((n, dimension), np.dtype("<f4")),
+    }
+    if coded:
+        specs["codes"] = ArraySpec((n, dimension), np.dtype("i1"))
+        specs["scales"] = specs["residuals"] = ArraySpec((n,), np.dtype("<f4"))
+    path = folder / _new_name()
+    with replacing(path) as temporary:
+        writer = SegmentWriter(temporary, specs)
+        try:
+            for start in range(0, n, _BLOCK):
+                block = order[start : start + _BLOCK]
+                rows = {name: np.empty((len(block), *spec.shape[1:]), spec.dtype) for name, spec in specs.items()}
+                for number in np.unique(source[block]):
+                    of_it = source[block] == number
+                    segment, its_rows = pieces[number][0], place[block[of_it]]
+                    rows["vectors"][of_it] = segment.vectors[its_rows]
+                    if coded and segment.codes is not None:
+                        for name in _CODES:
+                            rows[name][of_it] = getattr(segment.codes, name)[its_rows]
+                    elif coded:
+                        made = encode(rows["vectors"][of_it])
+                        for name in _CODES:
+                            rows[name][of_it] = getattr(made, name)
+                rows["ids"] = ids[block]
+                for name, one in rows.items():
+                    writer.write(name, start, one)
+        finally:
+            hashes = writer.close()
+        size = writer.bytes
+    return FileRecord(path.name, size, hashes), owners[order]
+
+
+def _write_file(folder: Path, arrays: dict[str, Ids]) -> FileRecord:
+    path = folder / _new_name()
+    with replacing(path) as temporary:
+        writer = SegmentWriter(temporary, {name: ArraySpec(one.shape, one.dtype) for name, one in arrays.items()})
+        try:
+            for name, one in arrays.items():
+                writer.write(name, 0, one)
+        finally:
+            hashes = writer.close()
+    return FileRecord(path.name, writer.bytes, hashes)
+
+
+def _new_name() -> str:
+    # Never a name that was there before: a reader may still hold the manifest that spoke of that file.
+    return f"index-{secrets.token_hex(8)}.safetensors"

@@ -1,0 +1,92 @@
+"""The manifest of the caches: which files belong to which revision of which gallery, and what is in each mebibyte."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from indexer.cache.segment_file import FileRecord
+from indexer.store.durable_file import replacing
+from indexer.store.queries import GalleryRow
+
+MANIFEST = "index.json"
+
+_FORMAT = "faceid-index-2"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `index.json`: whose caches these are, of which revision, and the files.
+
+    `trail` is the id and the checksum of the audit trail's last entry: two galleries that were one once (a restored
+    backup) may share revision numbers, but not this.
+    """
+
+    gallery: str
+    revision: int
+    fusion: str
+    model: str
+    last_template: int
+    trail: tuple[int, int]
+    segments: tuple[FileRecord, ...]
+    owners: FileRecord | None
+
+    @property
+    def files(self) -> set[str]:
+        """The names of the files it speaks for."""
+        return {one.file for one in self.segments} | ({self.owners.file} if self.owners else set())
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return what `index.json` says; None if it is missing, of another format, or not as it was written."""
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+        if content.pop("sha256") != _digest(content) or content.pop("format") != _FORMAT:
+            return None
+        segments = tuple(_file_record(one) for one in content.pop("segments"))
+        owners = content.pop("owners")
+        trail = tuple(content.pop("trail"))
+        return Manifest(**content, trail=trail, segments=segments, owners=owners and _file_record(owners))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace `index.json` in one step: from then on its files are the caches. Raises GalleryError."""
+    content = {"format": _FORMAT, **asdict(manifest)}
+    with replacing(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps({**content, "sha256": _digest(content)}))
+
+
+def is_fresh(manifest: Manifest, connection: Connection, row: GalleryRow) -> bool:
+    """Whether the manifest is of this very revision."""
+    return manifest.revision == row.revision and belongs(manifest, connection, row)
+
+
+def belongs(manifest: Manifest, connection: Connection, row: GalleryRow) -> bool:
+    """Whether the manifest is of this gallery with its present model, at this revision or one of its past."""
+    of_it = (manifest.gallery, manifest.model, manifest.fusion) == (row.uuid, row.model.digest, row.fusion)
+    return of_it and (manifest.trail == (0, 0) or manifest.trail == trail_at(connection, manifest.trail[0]))
+
+
+def files_are_there(folder: Path, manifest: Manifest) -> bool:
+    """Whether every file is there, of the right size."""
+    every = [*manifest.segments, *([manifest.owners] if manifest.owners else [])]
+    return all((folder / one.file).is_file() and (folder / one.file).stat().st_size == one.bytes for one in every)
+
+
+def trail_at(connection: Connection, entry: int) -> tuple[int, int]:
+    """Return the id and the checksum of an entry of the audit trail; zeros if there is none."""
+    found = connection.exec_driver_sql("SELECT id, checksum FROM audit WHERE id = ?", (entry,)).first()
+    return (0, 0) if found is None else (found[0], found[1])
+
+
+def _file_record(content: dict[str, Any]) -> FileRecord:
+    return FileRecord(str(content["file"]), int(content["bytes"]), tuple(content["sha256"]))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,184 @@
+"""What is done to enrolled people: rename, merge, remove, restore, erase. Each function is part of one transaction.
+
+What can be taken back leaves an undo record with its entry in the trail: see `indexer.store.undo`.
+"""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select, update
+
+from indexer.errors import GalleryError
+from indexer.records import clean_name
+from indexer.store.adding import hide_templates_of_others
+from indexer.store.checksum import checksum
+from indexer.store.queries import bump_revision, chunks, keep_undo, note_changes, now, record_audit
+from indexer.store.schema import audit, embedding, gallery, identity, template, undo
+
+
+def rename(connection: Connection, identity_id: int, new_name: str) -> None:
+    """Give a person another name; refused where it is the key of somebody else."""
+    row = person(connection, identity_id)
+    set_name(connection, row, new_name)
+    record_audit(connection, "rename", [(identity_id, clean_name(new_name), {})])
+    keep_undo(connection, {"name": row.name})
+    bump_revision(connection)
+
+
+def set_name(connection: Connection, row: Row[Any], new_name: str) -> None:
+    """Write a person's new name; raises InvalidName, and GalleryError where it is the key of somebody else."""
+    name = clean_name(new_name)
+    if row.external_id is None:
+        other = connection.execute(
+            select(identity.c.id, identity.c.removed_at, identity.c.merged_into).where(
+                identity.c.name == name, identity.c.external_id.is_(None), identity.c.id != row.id
+            )
+        ).first()
+        if other is not None:
+            state = "merged" if other.merged_into else "removed" if other.removed_at else "enrolled"
+            raise GalleryError(
+                f"{name!r} is already the name of identity {other.id} ({state});"
+                " merge the two, erase one, or tell them apart by external ids"
+            )
+    sealed = checksum(row.id, name, row.external_id, row.created_at)
+    connection.execute(update(identity).where(identity.c.id == row.id).values(name=name, checksum=sealed))
+
+
+def merge(connection: Connection, source_id: int, into_id: int) -> None:
+    """Move every template of `source_id` to `into_id`; the source stays as an alias that leads there."""
+    if source_id == into_id:
+        raise GalleryError(f"identity {source_id} cannot be merged into itself")
+    source, into = person(connection, source_id), person(connection, into_id)
+    for row in (source, into):
+        if row.removed_at is not None:
+            raise GalleryError(f"identity {row.id} ({row.name}) is removed; restore it before merging")
+    swapped, stays = _twins(connection, source_id, into_id)
+    moving = select(template.c.id).where(template.c.identity_id == source_id, template.c.id.not_in(stays))
+    moved = list(connection.execute(moving).scalars())
+    aliases = list(connection.execute(select(identity.c.id).where(identity.c.merged_into == source_id)).scalars())
+    note_changes(connection, template.c.identity_id.in_([source_id, into_id]))
+    for mine, theirs in swapped:
+        swap_templates(connection, mine, theirs)
+    for piece in chunks(moved):
+        connection.execute(update(template).where(template.c.id.in_(piece)).values(identity_id=into_id))
+    connection.execute(update(identity).where(identity.c.merged_into == source_id).values(merged_into=into_id))
+    connection.execute(update(identity).where(identity.c.id == source_id).values(merged_into=into_id, removed_at=now()))
+    count = len(moved) + len(swapped)
+    record_audit(connection, "merge", [(source_id, source.name, {"into": into_id, "templates": count})])
+    keep_undo(connection, {"into": into_id, "moved": moved, "swapped": swapped, "aliases": aliases})
+    bump_revision(connection)
+
+
+def remove(connection: Connection, identity_id: int) -> None:
+    """Hide a person from every search, until restored."""
+    row = person(connection, identity_id)
+    if row.removed_at is None:
+        note_changes(connection, template.c.identity_id == identity_id)
+        connection.execute(update(identity).where(identity.c.id == identity_id).values(removed_at=now()))
+        record_audit(connection, "remove", [(identity_id, row.name, {})])
+        keep_undo(connection, {})
+        bump_revision(connection)
+
+
+def restore(connection: Connection, identity_id: int) -> None:
+    """Bring a removed person back, without the templates removed one by one or since enrolled as somebody else."""
+    row = person(connection, identity_id)
+    if row.removed_at is not None:
+        bring_back(connection, identity_id)
+        record_audit(connection, "restore", [(identity_id, row.name, {})])
+        bump_revision(connection)
+
+
+def bring_back(connection: Connection, identity_id: int) -> None:
+    """Make a removed person visible again."""
+    note_changes(connection, template.c.identity_id == identity_id)
+    connection.execute(update(identity).where(identity.c.id == identity_id).values(removed_at=None))
+    hide_templates_of_others(connection, [identity_id])
+
+
+def remove_templates(connection: Connection, template_ids: Sequence[int]) -> int:
+    """Hide single templates; how many were active. Refused, all of them, if one does not exist."""
+    wanted = sorted(set(template_ids))
+    known: set[int] = set()
+    hidden: list[int] = []
+    for piece in chunks(wanted):
+        rows = connection.execute(select(template.c.id, template.c.removed_at).where(template.c.id.in_(piece))).all()
+        known |= {row.id for row in rows}
+        hidden += [row.id for row in rows if row.removed_at is None]
+        visible = template.c.id.in_(piece) & template.c.removed_at.is_(None)
+        note_changes(connection, visible)
+        connection.execute(update(template).where(visible).values(removed_at=now()))
+    if len(known) < len(wanted):
+        raise GalleryError(f"there is no template {min(set(wanted) - known)} in this gallery")
+    if hidden:
+        record_audit(connection, "remove_photos", [(None, None, {"templates": len(hidden)})])
+        keep_undo(connection, {"templates": sorted(hidden)})
+        bump_revision(connection)
+    return len(hidden)
+
+
+def erase(connection: Connection, identity_id: int) -> None:
+    """Delete a person, the aliases merged into it, all their templates and undo records; the caller then scrubs."""
+    row = person(connection, identity_id)
+    aliases = connection.execute(select(identity.c.id).where(identity.c.merged_into == identity_id)).scalars()
+    people = [identity_id, *aliases]
+    doomed = select(template.c.id).where(template.c.identity_id.in_(people))
+    count = connection.execute(select(func.count()).select_from(doomed.subquery())).scalar_one()
+    record_audit(connection, "erase", [(identity_id, row.name, {"templates": count})])
+    note_changes(connection, template.c.identity_id.in_(people))
+    theirs = select(audit.c.id).where(audit.c.identity_id.in_(people))
+    connection.execute(delete(undo).where(undo.c.audit_id.in_(theirs)))
+    connection.execute(delete(embedding).where(embedding.c.template_id.in_(doomed)))
+    connection.execute(delete(template).where(template.c.identity_id.in_(people)))
+    connection.execute(delete(identity).where(identity.c.merged_into == identity_id))
+    connection.execute(delete(identity).where(identity.c.id == identity_id))
+    connection.execute(update(gallery).values(erase_pending=1))
+    bump_revision(connection)
+
+
+def person(connection: Connection, identity_id: int) -> Row[Any]:
+    """Return an identity's row; raises GalleryError for one that is unknown or was merged into another."""
+    row = connection.execute(select(identity).where(identity.c.id == identity_id)).first()
+    if row is None:
+        raise GalleryError(f"there is no identity {identity_id} in this gallery")
+    if row.merged_into is not None:
+        raise GalleryError(f"identity {identity_id} was merged into identity {row.merged_into}; use that one")
+    return row
+
+
+def swap_templates(connection: Connection, one: int, other: int) -> None:
+    """Let two templates of one photo change owners."""
+    query = select(template.c.id, template.c.identity_id, template.c.source_digest)
+    rows = {row.id: row for row in connection.execute(query.where(template.c.id.in_([one, other])))}
+    if len(rows) < 2:
+        return
+
+    def write(template_id: int, **values: Any) -> None:
+        connection.execute(update(template).where(template.c.id == template_id).values(**values))
+
+    # An owner has a photo once, also for the moment between the two moves.
+    write(other, source_digest=secrets.token_bytes(32))
+    write(one, identity_id=rows[other].identity_id)
+    write(other, identity_id=rows[one].identity_id)
+    write(other, source_digest=rows[other].source_digest)
+
+
+def _twins(connection: Connection, source_id: int, into_id: int) -> tuple[list[list[int]], list[int]]:
+    """One photo under both people, hidden under one of them at least: what to do with each of the source's.
+
+    Returns the pairs [source's, other's] that change places, because the source's is the visible one, and the ids of
+    the source's that stay where they are, under the alias: nothing is deleted, so that the merge can be undone.
+    """
+    other = template.alias()
+    query = (
+        select(template.c.id, other.c.id.label("twin"), template.c.removed_at, other.c.removed_at.label("its_removal"))
+        .join(other, other.c.source_digest == template.c.source_digest)
+        .where(template.c.identity_id == source_id, other.c.identity_id == into_id)
+    )
+    swapped, stays = [], []
+    for row in connection.execute(query):
+        if row.removed_at is None and row.its_removal is not None:
+            swapped.append([row.id, row.twin])
+        stays.append(row.id)
+    return swapped, stays

@@ -1,0 +1,207 @@
+"""The SQLite file of a gallery: how it is created, opened, migrated, read, written, emptied of erased bytes."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy.pool import QueuePool
+
+from indexer.errors import GalleryError, GalleryLocked, StoreDamaged
+from indexer.store.checksum import SQL_NAME, checksum
+from indexer.store.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
+
+PAGE_SIZE = 16384  # seven 512-number templates a page instead of one and an overflow chain
+CACHE_KIB = 65536  # a digest's place in its index is random: with SQLite's own 2 MiB each insert reads a page again
+CHECKED_AT_OPENING = 64 << 20
+"""Bytes up to which opening also walks through the tables; larger databases are told damaged where they are touched."""
+BUSY_TIMEOUT_MS = 5000  # readers never block a writer in WAL; this waits out a checkpoint
+
+
+class Database:
+    """One SQLite file: `read()` and `write()` are transactions; a failed one leaves nothing behind."""
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path = path
+        self.writable = writable
+        self.engine = _engine(path, writable=writable)
+        self.closed = False
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that sees one revision from its first statement to its end."""
+        self._check_open()
+        with _translated(self.path), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that is on the disk when the block ends, or did not happen."""
+        self._check_open()
+        if not self.writable:
+            raise GalleryError(f"{self.path.parent} was opened for reading; open it with writable=True")
+        writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        with _translated(self.path), writer.connect() as connection, connection.begin():
+            yield connection
+
+    def scrub(self) -> bool:
+        """Rewrite the file without its free space and empty the write-ahead log.
+
+        False while a reader of an older revision, or a full disk, is in the way.
+
+        secure_delete zeroes deleted cells, but what SQLite left behind when it moved a cell to another page while
+        balancing its trees is not a deleted cell: only VACUUM gets rid of that.
+        """
+        with self.raw() as raw:
+            raw.execute("PRAGMA busy_timeout=100")
+            try:
+                raw.execute("VACUUM")
+                busy: int = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError as error:
+                if not any(word in str(error) for word in ("locked", "busy", "full")):
+                    raise
+                busy = 1
+            finally:
+                raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            return busy == 0
+
+    @contextmanager
+    def raw(self) -> Iterator[sqlite3.Connection]:
+        """Hand out a connection of the driver itself, outside of any transaction."""
+        self._check_open()
+        with _translated(self.path), self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            yield raw
+
+    def close(self) -> None:
+        """Close every connection; the last writer's close folds the write-ahead log into the file."""
+        self.closed = True
+        self.engine.dispose()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise GalleryError(f"{self.path.parent} was closed; open it again")
+
+
+def create_database(path: Path) -> None:
+    """Make an empty database of the newest schema by running every migration; `path` must not exist yet."""
+    with _translated(path), closing(sqlite3.connect(path)) as raw:
+        raw.execute(f"PRAGMA page_size={PAGE_SIZE}")
+        raw.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        raw.execute("PRAGMA journal_mode=WAL")
+    migrate(path)
+
+
+def migrate(path: Path) -> None:
+    """Bring the schema to HEAD, each step in a transaction of its own."""
+    from alembic import command
+    from alembic.config import Config
+
+    engine = _engine(path, writable=True)
+    try:
+        with _translated(path), engine.connect() as connection, connection.begin():
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def check_database(path: Path) -> str:
+    """Return the schema version of a database that is ours, of its full size and, if small, whole in all but vectors.
+
+    The rest is checked where it is read, and all of it by `Gallery.check`. Raises GalleryError where there is
+    no gallery and StoreDamaged for a file that is not SQLite, not ours, of a newer schema, or malformed.
+    """
+    if not path.is_file():
+        raise GalleryError(f"there is no gallery in {path.parent}; enrol somebody to create one, or give another path")
+    # Never open the file but through SQLite: closing any other descriptor of it drops every lock this process holds on
+    # it (POSIX), and then a writer elsewhere deletes the log under the feet of this process's readers.
+    engine = _engine(path, writable=False)
+    try:
+        with _translated(path), engine.connect() as connection:
+            if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
+                raise StoreDamaged(f"{path} is an SQLite database, but not a gallery's; give another path")
+            tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
+            if "alembic_version" not in tables:
+                raise StoreDamaged(f"{path} has no schema version; restore it from a backup")
+            version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            if version not in SCHEMA_VERSIONS:
+                raise StoreDamaged(
+                    f"{path} has schema {version}, this program knows up to {HEAD};"
+                    " open it with the version that wrote it, or a newer one"
+                )
+            _check_size(connection, path)
+            if path.stat().st_size > CHECKED_AT_OPENING:
+                return str(version)
+            for table in sorted(set(metadata.tables) & tables - {"embedding"}):
+                found = connection.exec_driver_sql(f"PRAGMA quick_check('{table}')").scalar()
+                if found != "ok":
+                    raise StoreDamaged(f"{path} is damaged ({found}); restore it from a backup or an export")
+            return str(version)
+    finally:
+        engine.dispose()
+
+
+def _check_size(connection: Connection, path: Path) -> None:
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        return  # the end of the database may still be in the log
+    pages, page_size = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "page_size")
+    )
+    if path.stat().st_size < pages * page_size:
+        raise StoreDamaged(f"{path} is shorter than it says it is; restore it from a backup or an export")
+
+
+def _engine(path: Path, *, writable: bool) -> Engine:
+    name = quote(str(path.absolute()))
+    # Without write access SQLite cannot make the shared-memory file that WAL needs; nobody writes, so nothing is lost.
+    frozen = not writable and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    uri = f"file:{name}?" + ("mode=rw" if writable else "mode=ro" + ("&immutable=1" if frozen else ""))
+
+    def connect() -> sqlite3.Connection:
+        # isolation_level=None: SQLAlchemy's begin event says when a transaction starts, not the driver.
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.create_function(SQL_NAME, -1, checksum, deterministic=True)
+        if writable:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        return connection
+
+    engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors in the user's words."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise StoreDamaged(f"{path} is damaged (a text is no UTF-8); restore it from a backup or an export") from error
+    except (exc.DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, exc.DBAPIError) else error
+        text = str(cause)
+        if isinstance(cause, sqlite3.IntegrityError):
+            raise
+        if "locked" in text or "busy" in text:
+            raise GalleryLocked(f"{path} is being written by another process; try again when it is done") from error
+        if "not a database" in text:
+            raise StoreDamaged(f"{path} is not an SQLite database; restore it from a backup") from error
+        if any(word in text for word in ("malformed", "no such", "UTF-8", "user-defined function")):
+            raise StoreDamaged(f"{path} is damaged ({text}); restore it from a backup or an export") from error
+        raise GalleryError(f"{path} could not be used: {text}") from error

@@ -1,0 +1,198 @@
+"""The tables of a gallery's database, the one truth: SQLAlchemy Core metadata that the migrations must reproduce."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+SCHEMA_VERSIONS = ("0001", "0002", "0003")
+"""Every schema this code can read, oldest first; each is a file in migrations/versions."""
+HEAD = SCHEMA_VERSIONS[-1]
+
+APPLICATION_ID = 0x46434944  # "FCID" in SQLite's header: `file gallery.db` and we can tell it is ours.
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+model = Table(
+    "model",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(64), nullable=False),  # hex SHA-256 of the model file
+    Column("dimension", Integer, nullable=False),
+    UniqueConstraint("digest"),
+    CheckConstraint("length(digest) = 64", name="digest"),
+    CheckConstraint("dimension BETWEEN 1 AND 65536", name="dimension"),
+)
+
+
+def _checksum() -> Column[int]:
+    """CRC-32 of what a row says, as `indexer.store.checksum` computes it: SQLite does not notice a flipped bit."""
+    return Column("checksum", Integer, nullable=False, server_default=text("0"))
+
+
+gallery = Table(
+    "gallery",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uuid", String(36), nullable=False),
+    Column("created_at", String(20), nullable=False),
+    Column("fusion", String(4), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("model_id", ForeignKey("model.id"), nullable=False),
+    # Salts the audit trail's digests: outsiders cannot confirm a guessed name, who holds this database can.
+    Column("audit_salt", LargeBinary, nullable=False),
+    Column("erase_pending", Integer, nullable=False),
+    _checksum(),
+    CheckConstraint("id = 1", name="one_row"),
+    CheckConstraint("fusion IN ('max', 'mean')", name="fusion"),
+    CheckConstraint("revision >= 1", name="revision"),
+    CheckConstraint("length(audit_salt) = 32", name="audit_salt"),
+    CheckConstraint("erase_pending IN (0, 1)", name="erase_pending"),
+)
+
+identity = Table(
+    "identity",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("external_id", Text),
+    Column("created_at", String(20), nullable=False),
+    Column("removed_at", String(20)),
+    # A merged identity stays as an alias, so that enrolling its folder again reaches the person it became.
+    Column("merged_into", ForeignKey("identity.id")),
+    _checksum(),
+    CheckConstraint("length(CAST(name AS BLOB)) BETWEEN 1 AND 255", name="name"),
+    CheckConstraint("length(CAST(external_id AS BLOB)) BETWEEN 1 AND 255", name="external_id"),
+    CheckConstraint("merged_into IS NULL OR (merged_into <> id AND removed_at IS NOT NULL)", name="merged"),
+    # Ids are never reused: an id in a log or a result keeps meaning the same person.
+    sqlite_autoincrement=True,
+)
+Index(
+    "uq_identity_external_id",
+    identity.c.external_id,
+    unique=True,
+    sqlite_where=text("external_id IS NOT NULL"),
+    postgresql_where=text("external_id IS NOT NULL"),
+)
+Index(
+    "uq_identity_name_alone",
+    identity.c.name,
+    unique=True,
+    sqlite_where=text("external_id IS NULL"),
+    postgresql_where=text("external_id IS NULL"),
+)
+Index("ix_identity_name", identity.c.name)
+Index("ix_identity_merged_into", identity.c.merged_into)
+
+template = Table(
+    "template",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("identity_id", ForeignKey("identity.id", ondelete="CASCADE"), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("source_digest", LargeBinary, nullable=False),  # SHA-256 of the photo's bytes
+    Column("box_x", Float),
+    Column("box_y", Float),
+    Column("box_width", Float),
+    Column("box_height", Float),
+    Column("detection_score", Float),
+    Column("quality", Float),
+    Column("precision", String(8), nullable=False),
+    Column("created_at", String(20), nullable=False),
+    Column("removed_at", String(20)),
+    _checksum(),
+    UniqueConstraint("identity_id", "source_digest"),
+    CheckConstraint("length(source_digest) = 32", name="source_digest"),
+    CheckConstraint("precision IN ('float32', 'bfloat16')", name="precision"),
+    CheckConstraint(
+        "(box_x IS NULL) = (box_y IS NULL) AND (box_x IS NULL) = (box_width IS NULL)"
+        " AND (box_x IS NULL) = (box_height IS NULL)",
+        name="box",
+    ),
+    sqlite_autoincrement=True,
+)
+Index("ix_template_source_digest", template.c.source_digest)
+
+embedding = Table(
+    "embedding",
+    metadata,
+    Column("template_id", ForeignKey("template.id", ondelete="CASCADE"), primary_key=True),
+    Column("model_id", ForeignKey("model.id"), primary_key=True),
+    Column("vector", LargeBinary, nullable=False),  # little-endian float32 [dimension]; the store checks the length
+    _checksum(),
+    CheckConstraint("length(vector) > 0 AND length(vector) % 4 = 0", name="vector"),
+)
+
+calibration = Table(
+    "calibration",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("target", String(4), nullable=False),
+    Column("scores", LargeBinary, nullable=False),  # little-endian float32, largest first
+    Column("trials", Integer, nullable=False),
+    Column("gallery_size", Integer),
+    Column("templates_per_identity", Float),
+    Column("fusion", String(4)),
+    Column("model_digest", String(64), nullable=False),
+    Column("precision", String(8), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("date", Text, nullable=False),
+    Column("probability", Text),  # JSON of a MatchProbability
+    Column("revision", Integer, nullable=False),  # the gallery's revision when it was saved
+    _checksum(),
+    CheckConstraint("target IN ('fpir', 'far')", name="target"),
+    CheckConstraint("length(scores) % 4 = 0 AND length(scores) / 4 <= trials", name="scores"),
+    CheckConstraint("(target = 'fpir') = (gallery_size IS NOT NULL)", name="gallery_size"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", String(20), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("identity_id", Integer),  # not a foreign key: the trail outlives an erased person
+    Column("digest", LargeBinary),  # SHA-256(salt + name): never the name itself
+    Column("details", Text, nullable=False),  # JSON of counts, never of names or paths
+    _checksum(),
+    sqlite_autoincrement=True,
+)
+
+undo = Table(
+    "undo",
+    metadata,
+    # How to take back an entry of the trail; gone when it was taken back, purged, or one of its people erased.
+    Column("audit_id", ForeignKey("audit.id", ondelete="CASCADE"), primary_key=True),
+    Column("payload", Text, nullable=False),  # JSON; may hold a former name
+    _checksum(),
+)
+
+change = Table(
+    "change",
+    metadata,
+    # Which templates changed hands or visibility in which revision: what an index of an older one must look at again.
+    # New templates are not in it: their ids are above all that the index has seen.
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("template_id", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,321 @@
+"""Moving people between galleries: a checksummed Parquet file, or straight from another gallery; nobody is doubled.
+
+The file has one row for each template: `person` int32 (a place in the list of people), `source` string,
+`source_digest` binary of 32 bytes (SHA-256 of the photo), `box_x`, `box_y`, `box_width`, `box_height`,
+`detection_score`, `quality` double (null where unknown), `precision` string, `removed` bool, `vector` list of float32.
+Its key-value metadata holds under `faceid` a JSON text: {"format": "faceid-gallery-2", "model": {"name", "digest",
+"dimension"}, "people": [{"name", "external_id", "removed", "aliases": [{"name", "external_id"}]}], "sha256"}.
+The SHA-256 (hex) is taken over the same JSON without "sha256" (keys sorted, no spaces, UTF-8), then for each block of
+16,384 rows over each row's columns but `vector` as a JSON array in this order (the digest in hex) and a line feed,
+then over the block's vectors as little-endian float32.
+"""
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, insert, select, update
+
+from indexer.errors import GalleryError, ModelMismatch
+from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, NewTemplate, TemplateRow, clean_name
+from indexer.store.adding import add_templates
+from indexer.store.checksum import checksum
+from indexer.store.durable_file import replacing
+from indexer.store.queries import chunks, gallery_row, next_ids, note_changes, now, template_rows, vectors_of
+from indexer.store.schema import identity, template
+
+_FORMAT = "faceid-gallery-2"
+_BLOCK = 16_384  # templates in a row group, and under one step of the checksum
+_NUMBERS = ("box_x", "box_y", "box_width", "box_height", "detection_score", "quality")
+_COLUMNS = ("person", "source", "source_digest", *_NUMBERS, "precision", "removed")
+
+
+@dataclass(frozen=True)
+class Template:
+    """One template without its vector: whose it is (a place in the list of people) and what its row says."""
+
+    person: int
+    source: str
+    source_digest: bytes
+    numbers: tuple[float | None, ...]
+    precision: str
+    removed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What moves: people as JSON records, their templates in order of person, vectors float32 [n, D]."""
+
+    model: ModelBinding
+    people: list[dict[str, Any]]
+    templates: list[Template]
+    vectors: FloatMatrix
+
+
+def read_content(connection: Connection) -> Content:
+    """Read a whole gallery, removed people included."""
+    people, rows = _people_and_templates(connection)
+    vectors = np.concatenate(
+        [
+            np.empty((0, gallery_row(connection).model.dimension), np.float32),
+            *(_vectors(connection, block) for block in chunks(rows, _BLOCK)),
+        ]
+    )
+    return Content(gallery_row(connection).model, people, [one for _, one in rows], vectors)
+
+
+def write_export(connection: Connection, path: Path) -> int:
+    """Write every identity with its templates to `path`, replacing it in one step; the number of templates."""
+    pyarrow, parquet = _import_pyarrow()
+    bound = gallery_row(connection).model
+    people, rows = _people_and_templates(connection)
+    head = _head(bound, people)
+    digest = hashlib.sha256(_canonical(head))
+    schema = _schema(pyarrow, bound.dimension)
+    with (
+        replacing(path) as temporary,
+        parquet.ParquetWriter(
+            temporary, schema, compression="none", write_statistics=False, write_page_checksum=True
+        ) as writer,
+    ):
+        for block in chunks(rows, _BLOCK):
+            templates, vectors = [one for _, one in block], _vectors(connection, block)
+            _update(digest, templates, vectors)
+            writer.write_table(_to_table(pyarrow, schema, templates, vectors), row_group_size=_BLOCK)
+        writer.add_key_value_metadata(
+            {"faceid": json.dumps({**head, "sha256": digest.hexdigest()}, ensure_ascii=False)}
+        )
+    return len(rows)
+
+
+def read_export(path: Path) -> Content:
+    """Read and verify an export; raises GalleryError for a file whose content is not what was written."""
+    pyarrow, parquet = _import_pyarrow()
+    try:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            text = (file.metadata.metadata or {}).get(b"faceid")
+            if text is None:
+                raise GalleryError(f"{path} is not an export of a gallery")
+            head = json.loads(text)
+            if head.get("format") != _FORMAT:
+                raise GalleryError(f"{path} is an export of another version (format {head.get('format')})")
+            expected = head.pop("sha256")
+            model = ModelBinding(**head["model"])
+            if not file.schema_arrow.equals(_schema(pyarrow, model.dimension)):
+                raise GalleryError(f"{path} is damaged: its columns are not an export's; export it again")
+            table = file.read()
+        templates, vectors = _from_table(table, model.dimension)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pyarrow.ArrowException) as error:
+        raise GalleryError(f"{path} is no readable export of a gallery: {str(error)[:200]}") from error
+    digest = hashlib.sha256(_canonical(head))
+    for start in range(0, len(templates), _BLOCK):
+        _update(digest, templates[start : start + _BLOCK], vectors[start : start + _BLOCK])
+    if digest.hexdigest() != expected:
+        raise GalleryError(f"{path} is damaged: its SHA-256 does not fit; export it again")
+    return Content(model, head["people"], templates, vectors)
+
+
+def add_content(connection: Connection, content: Content, origin: str) -> list[Added]:
+    """Add another gallery's people and templates; those that are here already stay as they are, removed ones removed.
+
+    One Added for each template, in order.
+    """
+    bound = gallery_row(connection).model
+    if content.model.digest != bound.digest:
+        raise ModelMismatch(
+            f"{origin} was embedded by {content.model.name} (SHA-256 {content.model.digest}),"
+            f" this gallery by {bound.name} ({bound.digest}); take one of the same model"
+        )
+    before = set(connection.execute(select(identity.c.id)).scalars())
+    known = set(connection.execute(select(template.c.id)).scalars())
+    people, templates = content.people, content.templates
+    hidden = [one.removed or people[one.person]["removed"] for one in templates]
+    # The active ones first: a photo that was taken from one person and given to another goes to the other.
+    order = sorted(range(len(templates)), key=lambda place: hidden[place])
+    new = [_new_template(content, place) for place in order]
+    added: list[Added] = [Added("rejected", None, None)] * len(templates)
+    for place, one in zip(order, add_templates(connection, new, False), strict=True):
+        added[place] = one
+    fresh = [
+        one.template_id
+        for one, its in zip(added, templates, strict=True)
+        if its.removed and one.template_id is not None and one.template_id not in known
+    ]
+    for record, its_added in zip(people, _by_person(content, added), strict=True):
+        owner = next((one.identity_id for one in its_added if one.identity_id is not None), None)
+        if owner is None:
+            continue
+        if record["removed"] and owner not in before:
+            note_changes(connection, template.c.identity_id == owner)
+            connection.execute(update(identity).where(identity.c.id == owner).values(removed_at=now()))
+        _add_aliases(connection, owner, record["aliases"])
+    for piece in chunks(fresh):
+        note_changes(connection, template.c.id.in_(piece))
+        connection.execute(update(template).where(template.c.id.in_(piece)).values(removed_at=now()))
+    return added
+
+
+def outcomes(content: Content, added: Sequence[Added]) -> list[MergedPerson]:
+    """Sum up what became of each person of `content`."""
+    found = []
+    for record, its in zip(content.people, _by_person(content, added), strict=True):
+        counts = Counter(one.status for one in its)
+        found.append(
+            MergedPerson(
+                name=record["name"],
+                external_id=record["external_id"],
+                identity_id=next((one.identity_id for one in its if one.identity_id is not None), None),
+                enrolled=counts["enrolled"],
+                already_enrolled=counts["already_enrolled"],
+                conflicts=dict(Counter(code for one in its if one.status == "rejected" for code in one.reason_codes)),
+            )
+        )
+    return found
+
+
+def _people_and_templates(connection: Connection) -> tuple[list[dict[str, Any]], list[tuple[int, Template]]]:
+    """Return the people's records, and (template id, template) in order of person and id."""
+    records: list[dict[str, Any]] = []
+    places: dict[int, int] = {}
+    every = connection.execute(select(identity).order_by(identity.c.id)).all()
+    for row in every:
+        if row.merged_into is None:
+            places[row.id] = len(records)
+            removed = row.removed_at is not None
+            records.append({"name": row.name, "external_id": row.external_id, "removed": removed, "aliases": []})
+    for row in every:
+        if row.merged_into is not None:
+            alias = {"name": row.name, "external_id": row.external_id}
+            records[places[row.merged_into]]["aliases"].append(alias)
+    hidden = set(connection.execute(select(template.c.id).where(template.c.removed_at.is_not(None))).scalars())
+    rows = [
+        (one.id, _template(one, places[one.identity_id], one.id in hidden))
+        for one in template_rows(connection, True, 0, -1)
+        if one.identity_id in places  # else a copy that only the undoing of a merge needs
+    ]
+    rows.sort(key=lambda pair: (pair[1].person, pair[0]))
+    return records, rows
+
+
+def _template(row: TemplateRow, person: int, removed: bool) -> Template:
+    numbers = (*(row.box or (None,) * 4), row.detection_score, row.quality)
+    return Template(person, row.source, row.source_digest, numbers, row.precision, removed)
+
+
+def _vectors(connection: Connection, rows: Sequence[tuple[int, Template]]) -> FloatMatrix:
+    ids = np.array([one[0] for one in rows], np.int64)
+    order = np.argsort(ids)
+    vectors = vectors_of(connection, ids[order])
+    return vectors[np.argsort(order)]
+
+
+def _new_template(content: Content, place: int) -> NewTemplate:
+    one = content.templates[place]
+    record = content.people[one.person]
+    x, y, width, height, score, quality = one.numbers
+    box = None if x is None or y is None or width is None or height is None else (x, y, width, height)
+    return NewTemplate(
+        record["name"],
+        record["external_id"],
+        content.vectors[place],
+        one.source,
+        one.source_digest,
+        box,
+        score,
+        quality,
+        one.precision,
+    )
+
+
+def _by_person(content: Content, added: Sequence[Added]) -> Iterator[list[Added]]:
+    """Return what became of each person's templates; they come in order of person."""
+    groups = itertools.groupby(zip(content.templates, added, strict=True), key=lambda pair: pair[0].person)
+    by_place = {person: [one for _, one in pairs] for person, pairs in groups}
+    yield from (by_place.get(place, []) for place in range(len(content.people)))
+
+
+def _add_aliases(connection: Connection, owner: int, aliases: list[dict[str, Any]]) -> None:
+    for alias in aliases:
+        name, external_id = clean_name(alias["name"]), alias["external_id"]
+        taken = select(identity.c.id).where(
+            identity.c.name == name if external_id is None else identity.c.external_id == external_id,
+            identity.c.external_id.is_not_distinct_from(external_id),
+        )
+        if connection.execute(taken).first() is None:
+            (new_id,) = next_ids(connection, "identity", 1)
+            at = now()
+            row = {"id": new_id, "name": name, "external_id": external_id, "created_at": at}
+            sealed = checksum(*row.values())
+            connection.execute(insert(identity).values(**row, removed_at=at, merged_into=owner, checksum=sealed))
+
+
+def _head(model: ModelBinding, people: list[dict[str, Any]]) -> dict[str, Any]:
+    bound = {"name": model.name, "digest": model.digest, "dimension": model.dimension}
+    return {"format": _FORMAT, "model": bound, "people": people}
+
+
+def _canonical(head: dict[str, Any]) -> bytes:
+    return json.dumps(head, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _update(digest: "hashlib._Hash", templates: Sequence[Template], vectors: FloatMatrix) -> None:
+    for one in templates:
+        row = [one.person, one.source, one.source_digest.hex(), *one.numbers, one.precision, one.removed]
+        digest.update(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+    digest.update(np.ascontiguousarray(vectors, "<f4").data)
+
+
+def _schema(pyarrow: ModuleType, dimension: int) -> Any:
+    types = {
+        "person": pyarrow.int32(),
+        "source_digest": pyarrow.binary(32),
+        "removed": pyarrow.bool_(),
+        **dict.fromkeys(_NUMBERS, pyarrow.float64()),
+    }
+    columns = [(name, types.get(name, pyarrow.string())) for name in _COLUMNS]
+    return pyarrow.schema([*columns, ("vector", pyarrow.list_(pyarrow.float32()))])
+
+
+def _to_table(pyarrow: ModuleType, schema: Any, templates: Sequence[Template], vectors: FloatMatrix) -> Any:
+    columns: list[Any] = [[one.person for one in templates], [one.source for one in templates]]
+    columns.append([one.source_digest for one in templates])
+    columns += [[one.numbers[place] for one in templates] for place in range(len(_NUMBERS))]
+    columns += [[one.precision for one in templates], [one.removed for one in templates]]
+    arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, schema.types, strict=False)]
+    ends = np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1]
+    lists = pyarrow.ListArray.from_arrays(ends, pyarrow.array(vectors.reshape(-1)))
+    return pyarrow.Table.from_arrays([*arrays, lists], schema=schema)
+
+
+def _from_table(table: Any, dimension: int) -> tuple[list[Template], FloatMatrix]:
+    columns = {name: table.column(name).to_pylist() for name in _COLUMNS}
+    templates = [
+        Template(person, source, digest, numbers, precision, removed)
+        for person, source, digest, precision, removed, numbers in zip(
+            *(columns[name] for name in ("person", "source", "source_digest", "precision", "removed")),
+            zip(*(columns[name] for name in _NUMBERS), strict=True),
+            strict=True,
+        )
+    ]
+    chunks_ = [piece.flatten().to_numpy(zero_copy_only=False) for piece in table.column("vector").chunks]
+    flat = np.concatenate([np.empty(0, np.float32), *chunks_]).astype(np.float32, copy=False)
+    return templates, flat.reshape(len(templates), dimension)
+
+
+def _import_pyarrow() -> tuple[ModuleType, ModuleType]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise GalleryError(
+            "exports are Parquet files, and pyarrow is not installed: pip install 'faceid-engine[export]'"
+            " (`faceid gallery backup` and `merge-from` do without)"
+        ) from error
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,217 @@
+"""Embedding a folder to a feature file: what is done once stays done, whatever happens in between."""
+
+import csv
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.inputs import embed_photos as module
+from benchmarks.inputs.embed_photos import Embedded, embed_photos
+from benchmarks.inputs.features import FeatureError, read_features
+from faceid.engine import FaceEngine, Features
+from faceid.pipeline import PhotoFaces
+from faceid.vision.alignment import reference_points
+from faceid.vision.photo_list import PersonPhoto, photos_of_people
+from indexer.records import ModelBinding
+from tests.faceid.conftest import engine, models_dir  # noqa: F401  (fixtures)
+
+
+class StandInEngine:
+    """Gives each photo a vector of its bytes, logs the photos, and dies when it is told to.
+
+    It stands for the engine where only the book-keeping is tested; the tests with real photos use the real one.
+    """
+
+    def __init__(self, log: Path, digest: str = "d1", dies_after: int | None = None) -> None:
+        self.log, self.dies_after = log, dies_after
+        self.binding = ModelBinding("stand-in", digest, 3)
+        self.pipeline = SimpleNamespace(
+            detector=SimpleNamespace(min_face_size=20), embedder=SimpleNamespace(backend="torch", precision="float32")
+        )
+
+    def embed(self, photos, faces):
+        rows, failures = [], []
+        for photo in photos:
+            with self.log.open("a") as log:
+                log.write(f"{photo.path.name}\n")
+            if self.dies_after is not None and len(self.log.read_text().split()) >= self.dies_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            text = photo.path.read_text() if photo.path.exists() else "no"
+            if text.startswith("no"):
+                failures.append(PhotoFaces(photo.path, None, (), "no_face"))
+            else:
+                rows.append((vector_of(text), photo))
+        return Features(
+            np.array([row[0] for row in rows], np.float32).reshape(-1, 3),
+            tuple(row[1].name for row in rows),
+            tuple(str(row[1].path) for row in rows),
+            tuple(failures),
+        )
+
+
+def vector_of(text: str) -> np.ndarray:
+    vector = np.array([len(text), ord(text[0]), ord(text[-1])], np.float64)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eleven photos of three people; one has no face."""
+    for number in range(11):
+        path = tmp_path / "people" / "abc"[number % 3] / f"{number:02d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no face" if number == 4 else f"{'xyz'[number % 3]} face {number}")
+    return tmp_path / "people"
+
+
+def looked_at(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []
+
+
+def test_the_file_holds_one_row_a_photo_and_failures_are_listed_with_their_reason(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "f.npz"
+    done = embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), output)
+
+    features = read_features(output)
+    assert done == Embedded(rows=10, reused=0, failed=1)
+    assert features.labels.tolist() == list("aaaa" + "bbb" + "ccc")
+    assert features.paths.tolist()[0] == str(folder / "a" / "00.jpg")
+    assert np.array_equal(features.features[0], vector_of("x face 0"))
+    with (tmp_path / "out" / "f.npz.failed.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [
+            {
+                "path": str(folder / "b" / "04.jpg"),
+                "reason_code": "no_face",
+                "message": f"{folder / 'b' / '04.jpg'}: no face was found",
+            }
+        ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_anywhere_it_goes_on_where_it_stopped(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 2)
+    embed_photos(StandInEngine(tmp_path / "whole.log"), photos_of_people(folder), tmp_path / "whole.npz")
+    for dies_after in range(1, 12):
+        output, log = tmp_path / f"{dies_after}.npz", tmp_path / f"{dies_after}.log"
+        child = os.fork()
+        if child == 0:
+            embed_photos(StandInEngine(log, dies_after=dies_after), photos_of_people(folder), output)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status)
+        assert not output.exists()
+
+        done = embed_photos(StandInEngine(log), photos_of_people(folder), output)
+
+        assert done.reused == (dies_after - 1) // 2 * 2
+        assert len(looked_at(log)) <= 11 + 2
+        assert output.read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def test_a_second_run_looks_at_new_and_changed_photos_only(folder: Path, tmp_path: Path) -> None:
+    output, log = tmp_path / "f.npz", tmp_path / "log"
+    embed_photos(StandInEngine(log), photos_of_people(folder), output)
+    log.unlink()
+    (folder / "a" / "00.jpg").write_text("a changed face")
+    (folder / "a" / "0new.jpg").write_text("n face")
+    (folder / "c" / "02.jpg").unlink()
+
+    done = embed_photos(StandInEngine(log), photos_of_people(folder), output)
+
+    features = read_features(output)
+    assert looked_at(log) == ["00.jpg", "0new.jpg"]
+    assert done == Embedded(rows=10, reused=9, failed=1)
+    assert [Path(path).name for path in features.paths] == [
+        *("00.jpg", "03.jpg", "06.jpg", "09.jpg", "0new.jpg"),
+        *("01.jpg", "07.jpg", "10.jpg", "05.jpg", "08.jpg"),
+    ]
+    assert np.array_equal(features.features[0], vector_of("a changed face"))
+
+
+@pytest.mark.parametrize(
+    ("digest", "faces", "says"),
+    [("d2", "largest", "digest d1 there, d2 now"), ("d1", "centre", "faces largest there, centre now")],
+)
+def test_another_model_or_option_is_refused(folder: Path, tmp_path: Path, digest: str, faces: str, says: str) -> None:
+    embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), tmp_path / "f.npz")
+    before = (tmp_path / "f.npz").read_bytes()
+    with pytest.raises(FeatureError, match=says):
+        embed_photos(StandInEngine(tmp_path / "log", digest), photos_of_people(folder), tmp_path / "f.npz", faces=faces)
+    assert (tmp_path / "f.npz").read_bytes() == before
+
+
+def test_when_no_photo_has_a_face_nothing_is_written_but_the_reasons(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_text("no face")
+    photos = [PersonPhoto(tmp_path / "1.jpg", "a"), PersonPhoto(tmp_path / "gone.jpg", "a")]
+    with pytest.raises(FeatureError, match="no photo gave a face"):
+        embed_photos(StandInEngine(tmp_path / "log"), photos, tmp_path / "f.npz")
+    assert not (tmp_path / "f.npz").exists()
+    assert len((tmp_path / "f.npz.failed.csv").read_text().splitlines()) == 3
+
+
+def test_a_damaged_record_is_not_trusted(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "f.npz.progress").write_bytes(b"not a database" * 100)
+    with pytest.raises(FeatureError, match=r"f\.npz\.progress: .* delete it to begin again"):
+        embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("record", ["no json", "[1]", "7"])
+def test_a_record_whose_settings_are_damaged_is_not_trusted(folder: Path, tmp_path: Path, record: str) -> None:
+    embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), tmp_path / "f.npz")
+    with closing(sqlite3.connect(tmp_path / "f.npz.progress")) as store, store:
+        store.execute("UPDATE settings SET record = ?", [record])
+    with pytest.raises(FeatureError, match=r"f\.npz\.progress is damaged .* delete it to begin again"):
+        embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), tmp_path / "f.npz")
+
+
+def test_all_faces_of_a_photo_is_no_policy_for_a_benchmark(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one face a photo"):
+        embed_photos(StandInEngine(tmp_path / "log"), [], tmp_path / "f.npz", faces="all")
+
+
+def test_real_photos_get_the_vectors_that_the_engine_gives(
+    lfw_people: Path,
+    engine: FaceEngine,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    people = sorted(lfw_people.iterdir())[:2]
+    photos = [PersonPhoto(path, person.name) for person in people for path in sorted(person.iterdir())]
+    (tmp_path / "text.jpg").write_text("no photo")
+
+    done = embed_photos(engine, [*photos, PersonPhoto(tmp_path / "text.jpg", "x")], tmp_path / "f.npz", faces="centre")
+
+    expected = engine.embed(photos, faces="centre")
+    features = read_features(tmp_path / "f.npz")
+    assert done == Embedded(len(photos), 0, 1)
+    assert np.allclose(features.features, expected.vectors, atol=1e-5)
+    assert tuple(features.paths.tolist()) == expected.paths
+    assert tuple(features.labels.tolist()) == expected.labels
+    assert "text.jpg,not_an_image," in (tmp_path / "f.npz.failed.csv").read_text()
+
+
+def test_aligned_crops_are_cut_to_the_networks_input_without_looking_for_a_face(
+    engine: FaceEngine,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    Image.fromarray(pixels[4:116, 4:116]).save(tmp_path / "2.png")
+    Image.fromarray(pixels[:100]).save(tmp_path / "3.png")
+    assert np.array_equal(engine.model.spec.reference_points, reference_points(112, 112))
+
+    photos = [PersonPhoto(tmp_path / f"{number}.png", "a") for number in (1, 2, 3)]
+    done = embed_photos(engine, photos, tmp_path / "f.npz", aligned=True)
+
+    expected = engine.pipeline.embedder.embed(pixels[None, 4:116, 4:116])
+    assert done == Embedded(rows=2, reused=0, failed=1)
+    assert np.allclose(read_features(tmp_path / "f.npz").features, expected, atol=1e-6)
+    assert "not_an_aligned_crop," in (tmp_path / "f.npz.failed.csv").read_text()

@@ -1,0 +1,83 @@
+"""Which photos, of whom: folders, manifests and paths, with a line for everything that cannot be used."""
+
+from pathlib import Path
+
+import pytest
+
+from faceid.vision.photo_list import ManifestError, PersonPhoto, photos_in, photos_of_manifest, photos_of_people
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+def test_the_folders_name_is_the_persons_name_at_any_depth(tmp_path: Path) -> None:
+    ann, deep, bob = (
+        touch(tmp_path / "Ann Lee/2.jpg"),
+        touch(tmp_path / "Ann Lee/1999/1"),
+        touch(tmp_path / "Bob/x.png"),
+    )
+    assert list(photos_of_people(tmp_path)) == [
+        PersonPhoto(deep, "Ann Lee"),
+        PersonPhoto(ann, "Ann Lee"),
+        PersonPhoto(bob, "Bob"),
+    ]
+
+
+def test_hidden_files_are_no_photos(tmp_path: Path) -> None:
+    touch(tmp_path / "Ann/.DS_Store")
+    touch(tmp_path / ".git/config")
+    assert list(photos_of_people(tmp_path)) == []
+
+
+def test_a_photo_outside_a_persons_folder_gets_its_line(tmp_path: Path) -> None:
+    stray = touch(tmp_path / "stray.jpg")
+    assert list(photos_of_people(tmp_path)) == [PersonPhoto(stray, "", reason_code="not_in_a_persons_folder")]
+
+
+def test_links_to_folders_are_reported_not_followed_and_links_to_files_are_followed(tmp_path: Path) -> None:
+    photo = touch(tmp_path / "Ann/1.jpg")
+    circle, link, loop = (tmp_path / "Ann" / name for name in ("circle", "link.jpg", "loop.jpg"))
+    circle.symlink_to(tmp_path)
+    link.symlink_to(photo)
+    loop.symlink_to(loop)
+    listed = {photo.path: photo.reason_code for photo in photos_of_people(tmp_path)}
+    assert listed == {photo: None, circle: "linked_folder", link: None, loop: None}
+
+
+def test_paths_are_taken_as_given_and_folders_searched_to_the_bottom(tmp_path: Path) -> None:
+    a, b = touch(tmp_path / "d/a.jpg"), touch(tmp_path / "d/e/b.jpg")
+    missing = tmp_path / "missing.jpg"
+    assert list(photos_in([missing, tmp_path / "d"])) == [(missing, None), (a, None), (b, None)]
+
+
+def test_a_manifest_names_people_and_tells_namesakes_apart(tmp_path: Path) -> None:
+    manifest = tmp_path / "people.csv"
+    manifest.write_text(
+        'path,name,external_id\na.jpg,"Lee, Ann",7\n/abs/b.jpg,Ann,8\nc.jpg,Bob,\n', encoding="utf-8-sig"
+    )
+    assert list(photos_of_manifest(manifest)) == [
+        PersonPhoto(tmp_path / "a.jpg", "Lee, Ann", "7"),
+        PersonPhoto(Path("/abs/b.jpg"), "Ann", "8"),
+        PersonPhoto(tmp_path / "c.jpg", "Bob", None),
+    ]
+
+
+def test_an_incomplete_row_is_one_failed_photo(tmp_path: Path) -> None:
+    manifest = tmp_path / "people.csv"
+    manifest.write_text("path,name\na.jpg\n,Ann\nb.jpg,Bob\n")
+    assert [photo.reason_code for photo in photos_of_manifest(manifest)] == [
+        "incomplete_row",
+        "incomplete_row",
+        None,
+    ]
+
+
+@pytest.mark.parametrize("content", [b"photo,person\na,b\n", b"", b"path,name\n\xff\xfe,x\n"])
+def test_a_manifest_that_is_none_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    manifest = tmp_path / "people.csv"
+    manifest.write_bytes(content)
+    with pytest.raises(ManifestError, match=r"people\.csv"):
+        list(photos_of_manifest(manifest))

@@ -1,0 +1,81 @@
+"""A backup is the gallery as it was at one moment, complete, while others go on reading and writing."""
+
+import threading
+
+import pytest
+
+from benchmarks.measurements.durability.scenario import state, traces
+from indexer.errors import GalleryError, StoreDamaged
+from indexer.gallery import Gallery
+from tests.indexer.made_up_people import photo, unit_vectors
+
+
+def test_a_backup_is_the_gallery(gallery, tmp_path):
+    gallery.add([photo(f"p{i}", str(i)) for i in range(50)])
+    gallery.remove(3)
+    gallery.backup(tmp_path / "backup")
+    assert [file.name for file in (tmp_path / "backup").iterdir()] == ["gallery.db"]
+    with Gallery.open(tmp_path / "backup") as copy:
+        assert state(copy) == state(gallery)
+        assert copy.check(deep=True) == []
+        assert copy.search(unit_vectors(2), 5) == gallery.search(unit_vectors(2), 5)
+    with Gallery.open(tmp_path / "backup", writable=True) as copy:
+        copy.undo()
+        assert copy.size == 50
+
+
+def test_it_is_of_one_revision_while_a_writer_goes_on(gallery, tmp_path):
+    stop = threading.Event()
+
+    def write():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            gallery.add([photo(f"w{number}", f"w{number}/{i}") for i in range(10)])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(3):
+            with Gallery.open(gallery.path) as reader:
+                reader.backup(tmp_path / f"backup{number}")
+    finally:
+        stop.set()
+        writer.join()
+    for number in range(3):
+        with Gallery.open(tmp_path / f"backup{number}") as copy:
+            assert copy.check(deep=True) == []
+            assert {one.templates for one in copy.identities()} <= {10}, "half a batch"
+
+
+def test_something_that_is_there_is_not_overwritten(gallery, tmp_path):
+    gallery.backup(tmp_path / "backup")
+    with pytest.raises(GalleryError, match="not empty"):
+        gallery.backup(tmp_path / "backup")
+    with pytest.raises(GalleryError, match="not empty"):
+        gallery.backup(gallery.path)
+
+
+def test_what_was_erased_while_a_reader_was_in_the_way_is_not_in_the_backup(gallery, tmp_path):
+    gallery.add([photo("Ann Erased", "ann/1"), photo("Bob", "bob/1")])
+    with Gallery.open(gallery.path) as reader, reader._database.read() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM template")
+        assert gallery.erase(1) == "pending"
+        gallery.backup(tmp_path / "backup")
+    needles = {"name": b"Ann Erased", "path": b"ann/1", "vector": photo("", "ann/1").vector.tobytes()}
+    assert traces(tmp_path / "backup", needles) == []
+    with Gallery.open(tmp_path / "backup", writable=True) as copy:
+        assert [one.name for one in copy.identities(include_removed=True)] == ["Bob"]
+
+
+def test_a_database_that_lost_acknowledged_revisions_is_refused(gallery, tmp_path):
+    gallery.add([photo("Ann", "a")])
+    gallery.backup(tmp_path / "backup")
+    gallery.add([photo("Bob", "b")])
+    gallery.close()
+    (gallery.path / "gallery.db").write_bytes((tmp_path / "backup" / "gallery.db").read_bytes())
+    with pytest.raises(StoreDamaged, match=r"at revision 2, but 3 was acknowledged.*delete"):
+        Gallery.open(gallery.path)
+    (gallery.path / "gallery.revision").unlink()
+    with Gallery.open(gallery.path) as reader:
+        assert [one.name for one in reader.identities()] == ["Ann"]

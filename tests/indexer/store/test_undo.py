@@ -1,0 +1,133 @@
+"""remove, merge, rename and remove_templates can be taken back until they are purged, and not past what came later."""
+
+from datetime import timedelta
+
+import pytest
+
+from benchmarks.measurements.durability.scenario import traces
+from indexer.errors import GalleryError
+from tests.indexer.made_up_people import photo
+
+
+@pytest.fixture
+def people(gallery):
+    gallery.add([photo("Ann", "a1"), photo("Ann", "a2"), photo("Bob", "b1"), photo("Cleo", "c1")])
+    return gallery
+
+
+def seen(gallery):
+    return (
+        [(one.id, one.name, one.templates, one.removed) for one in gallery.identities(include_removed=True)],
+        [(one.id, one.identity_id, one.removed) for one in gallery.templates(include_removed=True)],
+    )
+
+
+ACTS = {
+    "rename": lambda gallery: gallery.rename(1, "Anna"),
+    "remove": lambda gallery: gallery.remove(2),
+    "merge": lambda gallery: gallery.merge(3, 1),
+    "remove_photos": lambda gallery: gallery.remove_templates([1, 3]),
+}
+
+
+@pytest.mark.parametrize("action", ACTS)
+def test_each_is_taken_back_to_what_was_before(people, action):
+    before = seen(people)
+    ACTS[action](people)
+    assert seen(people) != before
+    assert people.undo().action == action
+    assert seen(people) == before
+    assert people.undoable() == []
+    assert people.check(deep=True) == []
+    ACTS[action](people)  # and may be done again
+    assert [one.action for one in people.undoable()] == [action]
+
+
+def test_all_of_them_are_taken_back_one_after_the_other(people):
+    states = [seen(people)]
+    for act in ACTS.values():
+        act(people)
+        states.append(seen(people))
+    while people.undoable():
+        assert seen(people) == states.pop()
+        people.undo()
+    assert seen(people) == states.pop()
+
+
+def test_an_older_entry_is_taken_back_unless_a_later_one_is_about_the_same_people(people):
+    people.rename(1, "Anna")
+    people.remove(2)
+    people.merge(3, 1)
+    (merge, remove, rename) = people.undoable()
+    with pytest.raises(GalleryError, match=rf"entry {merge.id} \(merge\) came later"):
+        people.undo(rename.id)
+    assert people.undo(remove.id).identity_ids == (2,)
+    people.undo(merge.id)
+    people.undo(rename.id)
+    with pytest.raises(GalleryError, match="can be undone"):
+        people.undo(rename.id)
+    with pytest.raises(GalleryError, match="nothing can be undone"):
+        people.undo()
+
+
+def test_two_copies_of_one_photo_are_as_they_were_after_a_merge_was_undone(people):
+    people.remove_templates([1])
+    people.add([photo("Bob", "a1")])
+    people.purge()
+    before = seen(people)
+    people.merge(2, 1)
+    assert [row.identity_id for row in people.templates() if row.source == "photos/a1"] == [1]
+    assert people.check(deep=True) == []
+    people.undo()
+    assert seen(people) == before
+
+
+def test_photos_enrolled_since_a_merge_stay_with_the_person_they_went_to(people):
+    people.merge(3, 1)
+    people.add([photo("Cleo", "c2")])
+    people.undo()
+    assert {row.source: row.name for row in people.templates() if row.source.startswith("photos/c")} == {
+        "photos/c1": "Cleo",
+        "photos/c2": "Ann",
+    }
+
+
+def test_a_merge_of_merged_people_keeps_their_aliases_apart(people):
+    people.merge(3, 2)
+    people.merge(2, 1)
+    people.undo()
+    assert people.find("Cleo")[0].name == "Bob"
+    people.undo()
+    assert people.find("Cleo")[0].name == "Cleo"
+
+
+def test_a_name_that_was_given_away_meanwhile_cannot_come_back(people):
+    people.rename(1, "Anna")
+    people.add([photo("Ann", "another")])
+    with pytest.raises(GalleryError, match="already the name of identity"):
+        people.undo()
+    assert people.find("Anna")
+
+
+def test_after_a_purge_nothing_can_be_undone_and_the_former_name_is_gone(people):
+    people.rename(1, "Different Person")
+    people.remove_templates([3])
+    assert people.purge(timedelta(days=1)) == 0
+    assert len(people.undoable()) == 2
+    people.rename(2, "Robert Renamed")
+    people.rename(2, "Roberto")
+    assert people.purge() == 4
+    assert people.undoable() == []
+    assert traces(people.path, {"former name": b"Robert Renamed"}) == []
+    assert people.check(deep=True) == []
+
+
+def test_an_erase_takes_the_undo_records_along(people):
+    people.rename(1, "Interim Name")
+    people.rename(1, "Anna")
+    people.remove(2)
+    assert people.erase(1) == "done"
+    assert [one.action for one in people.undoable()] == ["remove"]
+    assert traces(people.path, {"name": b"Anna", "former name": b"Interim Name"}) == []
+    people.undo()
+    assert people.find("Bob")[0].removed is False

@@ -1,0 +1,104 @@
+"""How fast a config trains here, and what share that is of the fastest that this machine multiplies matrices."""
+
+import io
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.results.provenance import peak_memory
+from faceid.models.networks import build_network
+from training.config import Config
+from training.data.faces import Selection
+from training.data.opening import TrainingData, open_data
+from training.logs import CsvLog
+from training.trainer import TRAINING_LOG, run
+
+STEPS, LOG_STEPS = 60, 10
+SIDE = 2048  # of the square matrices; large enough for the best rate, small enough for the cache
+PRODUCTS = 20
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured, in one process.
+
+    Attributes:
+        images_per_second: median over tens of steps: reading, augmentation, network, loss and optimiser.
+        flop_per_image: of the network, forward and backward; a multiply-add counts two.
+        product_flops: floating-point operations a second of square matrix products in the config's precision, on as
+            many threads, before and after the steps (the mean of both).
+        peak_memory_bytes: of the process, the decoded faces included.
+    """
+
+    images_per_second: float
+    flop_per_image: float
+    product_flops: float
+    peak_memory_bytes: int
+
+    @property
+    def share(self) -> float:
+        """Share of the matrix product's rate that the network's own operations reach, in 0..1."""
+        return self.images_per_second * self.flop_per_image / self.product_flops
+
+
+def measure_speed(config: Config) -> Speed:
+    """Train `STEPS` steps of a config, without validation and from its start, and time them.
+
+    Raises:
+        ConfigError, DataError: as `training.trainer.run`.
+    """
+    data = open_data(config.data)
+    few = np.arange(min(len(data.training.labels), STEPS * config.batch_size))
+    some = Selection(data.training, few, data.training.labels[few], data.training.identities)
+    short = replace(config, epochs=1, initial=None, log_steps=LOG_STEPS, validation_steps=10**9, checkpoint_steps=10**9)
+    before = product_flops(config.precision, config.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        run(short, Path(folder), io.StringIO(), TrainingData(some, data.validation))
+        log = CsvLog(Path(folder) / TRAINING_LOG, keep_until=STEPS)
+        speeds = [speed for (speed,) in log.rows("images_per_second")]
+    after = product_flops(config.precision, config.threads)
+    return Speed(statistics.median(speeds[1:]), flop_per_image(config), (before + after) / 2, peak_memory())
+
+
+def flop_per_image(config: Config) -> float:
+    """Count the network's operations for one image, forward and backward."""
+    network = build_network(config.network.name, **config.network.arguments)
+    images = torch.zeros(2, 3, *config.input_size)
+    with FlopCounterMode(display=False) as counter:
+        network(images).sum().backward()
+    return float(counter.get_total_flops()) / len(images)
+
+
+def product_flops(precision: str, threads: int) -> float:
+    """Operations a second of square matrix products, one stream of them a thread."""
+    matrix = torch.randn(SIDE, SIDE).to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+    def multiply() -> None:
+        torch.set_num_threads(1)
+        for _ in range(PRODUCTS):
+            matrix @ matrix
+
+    with ThreadPoolExecutor(threads) as pool:
+        start = time.perf_counter()
+        for done in [pool.submit(multiply) for _ in range(threads)]:
+            done.result()
+        seconds = time.perf_counter() - start
+    return threads * PRODUCTS * 2 * SIDE**3 / seconds
+
+
+def report(speed: Speed) -> list[str]:
+    """Write the measurement in words."""
+    return [
+        f"{speed.images_per_second:.0f} images/s at {speed.flop_per_image / 1e9:.3f} GFLOP an image, forward and back: "
+        f"{speed.images_per_second * speed.flop_per_image / 1e9:.0f} GFLOP/s",
+        f"square matrix products of that precision on as many threads: {speed.product_flops / 1e9:.0f} GFLOP/s; "
+        f"training reaches {100 * speed.share:.0f} % of that",
+        f"peak memory {speed.peak_memory_bytes / 2**30:.1f} GiB, decoded faces included",
+    ]
