@@ -107,8 +107,8 @@ def accepted_intervals(
     With scores of pairs this is TAR at FAR; with searches (a mate's score, -inf where its rank is too low, and the best
     score of each non-mated search) it is TPIR at FPIR, of which FNIR is the `complement`. In each replicate the
     threshold is again that of indexer.decision.decision.threshold_at: above the first score at which the weighted
-    count exceeds
-    floor(target x weighted trials). None as in rate_interval, and where over 1 % of the replicates look for their
+    count exceeds floor(target x weighted trials). None as in
+    rate_interval, and where over 1 % of the replicates look for their
     threshold below the kept scores (see `tail_length`).
     """
     identities = np.unique(mated.identity)

@@ -23,8 +23,9 @@ Rule = Literal["conservative", "nearest", "interp"]
 """How a threshold follows from a target rate.
 
 conservative: indexer.decision.decision.threshold_at, never above the target. Compatibility modes: nearest takes the
-point of the ROC whose FAR lies nearest to the target, above it or below (insightface's IJB script); interp reads TAR off the line
-between the two points beside the target (opensphere).
+point of
+the ROC whose FAR lies nearest to the target, above it or below (insightface's IJB script); interp reads TAR off the
+line between the two points beside the target (opensphere).
 """
 
 POINTS_A_DECADE = 100

@@ -148,8 +148,9 @@ def choose_threshold(
     Within 10 % of the size N0 of the sample, a rate that the trials support (3 / f of them) is counted. Every other
     FPIR f at N is extrapolated: it follows from the sample's f0 = 1 - (1 - f)^(N0/N), as if identities alarmed
     independently, and the score of f0 from a generalized Pareto tail of the best scores (`indexer.decision.tail`), or
-    from counting where f0 lies in their bulk. Raises CalibrationError where there is no calibration, where trials cannot
-    support a FAR, or an FPIR even by the tail (FORETOLD_EVENTS), and where the stored scores end before the rate.
+    from counting where f0 lies in their bulk. Raises CalibrationError where there is no calibration, where trials
+    cannot support a FAR, or an FPIR even by the tail (FORETOLD_EVENTS), and where the stored scores end before the
+    rate.
     """
     if not 0 < value < 1:
         raise CalibrationError(f"the target {target.upper()} {value:g} must lie between 0 and 1")
