@@ -22,7 +22,7 @@ from faceid.models.embedding import Backend, Embedder, Precision
 from faceid.pipeline import BATCH_PHOTOS, PhotoFaces, PhotoFile, Pipeline
 from faceid.results import Answer, Enrollment, EnrollmentStatus, Verification
 from faceid.vision.detection import FacePolicy
-from faceid.vision.images import ImageError, printable
+from faceid.vision.images import ImageError
 from faceid.vision.mtcnn import MtcnnDetector
 from faceid.vision.photo_list import PersonPhoto
 from faceid.vision.quality import Limits
@@ -31,6 +31,7 @@ from indexer.decision.match_probability import CONTEXT, MatchProbability, contex
 from indexer.errors import InvalidName, ModelMismatch
 from indexer.gallery import Gallery
 from indexer.records import Candidate, Enrolled, FloatMatrix, FloatVector, ModelBinding, NewTemplate, clean_name
+from indexer.text import printable
 
 Item = TypeVar("Item")
 DEFAULT_LIMITS = Limits()

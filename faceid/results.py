@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from faceid.vision.images import printable
 from indexer.decision.decision import Threshold
 from indexer.records import Candidate
+from indexer.text import printable
 
 Record = dict[str, Any]
 

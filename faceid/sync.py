@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from faceid.results import Enrollment
-from faceid.vision.images import printable
 from indexer.gallery import Gallery
+from indexer.text import printable
 
 
 def gone_photos(

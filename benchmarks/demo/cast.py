@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks.demo.people import write_people
 from faceid.vision.detection import FacePolicy
-from faceid.vision.images import printable
 from faceid.vision.photo_list import PersonPhoto, photos_of_people
 from indexer.errors import FaceIdError
 from indexer.records import clean_name
+from indexer.text import printable
 
 SEED = 2017  # of everything that is drawn; the year of SphereFace
 SPARE = 50  # one distractor in 50 more than needed: in a few drawn photos, as in real ones, no face is found

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.demo.cast import DemoError
-from faceid.vision.images import printable
+from indexer.text import printable
 
 MARK = ".faceid-demo"
 

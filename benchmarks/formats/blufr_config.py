@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.formats.matlab_file import read_variables
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError
+from indexer.text import printable
 
 Ints = NDArray[np.int64]
 NAMES = ("imageList", "labels", "testIndex", "galIndex", "probIndex")

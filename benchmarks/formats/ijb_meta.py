@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError
+from indexer.text import printable
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError
+from indexer.text import printable
 
 
 class BinError(FaceIdError):

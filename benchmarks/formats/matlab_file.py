@@ -11,8 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError
+from indexer.text import printable
 
 SECONDS = 120  # BLUFR's splits take about two
 

@@ -21,9 +21,9 @@ from benchmarks.inputs.features import FeatureError, FeatureSet, Strings, featur
 from benchmarks.metrics.rates import rate
 from benchmarks.results.results import Curve, Curves, IdentificationRow, Results
 from faceid.models.model_file import replacing
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError
 from indexer.records import FloatVector
+from indexer.text import printable
 
 HEADER = struct.Struct("<4i")
 # OpenCV's type numbers CV_32F and CV_64F.

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError
+from indexer.text import printable
 
 
 class SplitsError(FaceIdError):

@@ -25,9 +25,10 @@ from faceid.engine import EXPLANATIONS, FaceEngine, explain
 from faceid.models.model_file import replacing
 from faceid.pipeline import DECODE_THREADS
 from faceid.vision.detection import FacePolicy
-from faceid.vision.images import ImageError, UInt8Image, printable, read_photo
+from faceid.vision.images import ImageError, UInt8Image, read_photo
 from faceid.vision.photo_list import PersonPhoto
 from indexer.records import FloatVector, ModelBinding
+from indexer.text import printable
 
 # Photos a transaction: what a kill can cost; one fsync each is far cheaper than the photos.
 CHUNK = 128

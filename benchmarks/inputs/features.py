@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results.results import ModelUsed
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError
 from indexer.records import FloatMatrix, FloatVector
+from indexer.text import printable
 
 # Rows are looked at in blocks of so many values (64 MiB of float32), so that a mapped file is never copied whole.
 BLOCK_VALUES = 2**24

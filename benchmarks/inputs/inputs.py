@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.inputs.features import FeatureError, FeatureSet, feature_set, read_features
-from faceid.vision.images import printable
 from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
+from indexer.text import printable
 
 if TYPE_CHECKING:  # it loads the networks, which feature files do not need
     from faceid.engine import FaceEngine

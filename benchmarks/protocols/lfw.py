@@ -15,9 +15,9 @@ from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
 from benchmarks.results.results import Results
-from faceid.vision.images import printable
 from indexer.records import FloatMatrix
 from indexer.search.scores import canonical_scores
+from indexer.text import printable
 
 FARS = (1e-2, 1e-3)
 """3,000 non-mated pairs support no rate below 1e-3 (rule of three)."""

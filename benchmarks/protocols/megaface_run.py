@@ -16,7 +16,7 @@ from benchmarks.protocols.megaface import Noise, Strategy, megaface
 from benchmarks.protocols.trillion_pairs import trillion_pairs
 from benchmarks.results.provenance import Report, run_benchmark, run_name
 from benchmarks.results.results import Prediction, Results
-from faceid.vision.images import printable
+from indexer.text import printable
 
 NoiseMode = Literal["raw", "r-compatible", "r-drop"]
 

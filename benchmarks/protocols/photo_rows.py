@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from benchmarks.inputs.features import FeatureSet
 from benchmarks.protocols.errors import ProtocolError
-from faceid.vision.images import printable
+from indexer.text import printable
 
 
 def rows_of_photos(features: FeatureSet, photos: Sequence[str]) -> NDArray[np.int64]:

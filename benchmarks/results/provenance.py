@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.inputs.features import FeatureSet
 from benchmarks.results.results import DataUsed, ModelUsed, Provenance, Results, write_results
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError, ModelMismatch
+from indexer.text import printable
 
 # What can change a figure: the arithmetic, the networks, the decoders.
 PACKAGES = ("faceid-engine", "numpy", "scipy", "numba", "torch", "onnxruntime", "opencv-python-headless", "pillow")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.metrics.rates import Rate
 from benchmarks.results.record_json import UnexpectedValue, decode, encode
 from faceid.models.model_file import replacing
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError
+from indexer.text import printable
 
 # Raised whenever a name in results.json changes its meaning; new names may come without.
 SCHEMA_VERSION = 1

@@ -6,7 +6,6 @@ bad photo is one `ImageError`, never a crash.
 
 import hashlib
 import io
-import os
 import stat
 import warnings
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from indexer.errors import FaceIdError
+from indexer.text import printable
 
 UInt8Image = NDArray[np.uint8]  # [H, W, 3], RGB
 
@@ -101,14 +101,6 @@ def decode(data: bytes, path: Path) -> UInt8Image:
     # Pillow's decoders raise whatever a damaged file makes them stumble over, also SyntaxError and struct.error.
     except Exception as error:
         raise ImageError(path, "unreadable", f"truncated or damaged ({error})") from error
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """Return the path as text that any terminal, JSON file or database takes.
-
-    Bytes that are not UTF-8 appear as `\\xNN`; everything else is kept, newlines and quotes included.
-    """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _check_header(image: Pillow.Image, path: Path) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceid.vision.images import printable
 from indexer.errors import FaceIdError
+from indexer.text import printable
 
 
 class ManifestError(FaceIdError):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceid.vision.images import ImageError, printable, read_photo
+from faceid.vision.images import ImageError, read_photo
+from indexer.text import printable
 
 # Left half red, right half blue; upright it is wider than high.
 RED, BLUE = (255, 0, 0), (0, 0, 255)
