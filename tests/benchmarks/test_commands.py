@@ -20,8 +20,8 @@ from benchmarks.formats.ijb_meta import read_meta
 from benchmarks.formats.megaface_devkit import read_devkit_results, write_photo_list, write_tree
 from benchmarks.inputs.features import feature_set
 from faceid.cli import cli
-from tests.benchmarks.test_ijb import tree, tree_features  # noqa: F401  (tree is a fixture)
-from tests.benchmarks.test_ytf import frames_of, listed
+from tests.benchmarks.protocols.test_ijb import tree, tree_features  # noqa: F401  (tree is a fixture)
+from tests.benchmarks.protocols.test_ytf import frames_of, listed
 from tests.faceid.conftest import models_dir, with_models  # noqa: F401  (fixtures)
 
 SAME, OTHER = (("Ann/0", "Ann/1"), ("Bob/0", "Bob/1")), (("Ann/0", "Bob/0"), ("Ann/1", "Bob/1"))

@@ -5,8 +5,8 @@ import pytest
 
 from benchmarks.measurements.extrapolation_errors import at_most, named, orders, rows
 from benchmarks.measurements.fpir import calibrations, rescaled, searches, thresholds
-from tests.benchmarks.test_extrapolation import feature_set
-from tests.indexer.test_decision import LADDER, calibration
+from tests.benchmarks.metrics.test_extrapolation import feature_set
+from tests.indexer.decision.test_decision import LADDER, calibration
 
 
 def test_one_draw_is_a_gallery_its_strangers_and_the_second_photos_of_the_enrolled():

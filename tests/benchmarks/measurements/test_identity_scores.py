@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.measurements.identity_scores import Trial, draw, fusions, table
 from benchmarks.measurements.lfw_engine import half_of
-from tests.benchmarks.test_extrapolation import feature_set
+from tests.benchmarks.metrics.test_extrapolation import feature_set
 
 
 def people_with_photos(people=200, photos=5, dimension=32):

@@ -5,7 +5,14 @@ import pytest
 
 from benchmarks.measurements.synthetic_distractors import best_scores, draw_distractors, read_off, synthesize
 from benchmarks.metrics.extrapolation import ExtrapolationError, mated_pairs
-from tests.benchmarks.test_extrapolation import DIMENSION, brute_force, by_quantity, feature_set, probes_of, strangers
+from tests.benchmarks.metrics.test_extrapolation import (
+    DIMENSION,
+    brute_force,
+    by_quantity,
+    feature_set,
+    probes_of,
+    strangers,
+)
 
 
 def kinds_of_people(count, random, kinds=400):

@@ -14,7 +14,7 @@ from benchmarks.metrics.extrapolation import (
     mated_pairs,
     person_groups,
 )
-from tests.indexer.test_tail import cosines
+from tests.indexer.decision.test_tail import cosines
 
 DIMENSION = 64
 

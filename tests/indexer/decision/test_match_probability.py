@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from indexer.decision.decision import Calibration, choose_probability
 from indexer.decision.match_probability import MatchProbability, context_of, fit_probability, match_probability
 from indexer.errors import CalibrationError
-from tests.indexer.test_decision import LADDER, calibration
+from tests.indexer.decision.test_decision import LADDER, calibration
 
 LAW = MatchProbability(-4.0, 20.0, -10.0, 100, 100)
 
