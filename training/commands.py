@@ -76,7 +76,7 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
 )
 def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
     """Look for people of TEST (features with labels) among the training people of CONFIG."""
-    from benchmarks.inputs.features import read_features
+    from faceid.feature_file import read_features
     from training.config import read_config
     from training.data.opening import open_training
     from training.distillation import teacher_embeddings
@@ -190,7 +190,7 @@ def toy_command(output: Path, seed: int) -> None:
 )
 def angles_command(features: Path, output: Path) -> None:
     """Draw how far apart the people of FEATURES (as `faceid embed` writes them) are, in degrees."""
-    from benchmarks.inputs.features import read_features
+    from faceid.feature_file import read_features
     from training.research.angles import draw_angles, measure_angles
 
     known = read_features(features)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from benchmarks.cli.options import EXISTING, FILE, embedding_of, output_folder_option, photo_options
-from benchmarks.cli.output import show
+from benchmarks.cli.output import page_writer_if_any, show
 
 
 @click.command()
@@ -28,14 +28,14 @@ def blufr(photos: Path, splits_file: Path | None, seed: int, folder: Path, **pho
     from benchmarks.protocols.blufr import published_trials, seeded_trials
     from benchmarks.results.provenance import run_benchmark, run_name
 
+    write_page = page_writer_if_any()
     config = None if splits_file is None else read_config(splits_file)
     features = labelled_features(photos, folder / "photos.npz", embedding_of(**photo_settings))
     trials = seeded_trials(features, seed) if config is None else published_trials(config, features)
-    show(
-        run_benchmark(
-            lambda: measure(features, trials, run_name(features)),
-            [("photos", features)],
-            folder,
-            [] if splits_file is None else [("splits", splits_file)],
-        )
+    run = run_benchmark(
+        lambda: measure(features, trials, run_name(features)),
+        [("photos", features)],
+        folder,
+        [] if splits_file is None else [("splits", splits_file)],
     )
+    show(run, folder, write_page)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from benchmarks.cli.options import EXISTING, FILE, FOLDER, embedding_of, output_folder_option, photo_options
-from benchmarks.cli.output import show
+from benchmarks.cli.output import page_writer_if_any, show
 
 LEGACY = "insightface-legacy"
 
@@ -51,21 +51,21 @@ def ijb(
 ) -> None:
     """Measure IJB-B or IJB-C, 1:1 and 1:N. FACES: the folder loose_crop, or a feature file of its images."""
     from benchmarks.formats.ijb_meta import read_meta
-    from benchmarks.inputs.features import read_norms
     from benchmarks.inputs.inputs import photo_features
     from benchmarks.protocols.ijb import Switches
     from benchmarks.protocols.ijb import ijb as measure
     from benchmarks.results.provenance import run_benchmark, run_name
+    from faceid.feature_file import read_norms
 
+    write_page = page_writer_if_any()
     meta = read_meta(meta_folder)
     features = photo_features(photos, folder / "faces.npz", embedding_of(**photo_settings))
     norms = None if norms_file is None else read_norms(norms_file, len(features))
     switches = Switches(norms is not None, detection, flipped)
-    show(
-        run_benchmark(
-            lambda: measure(features, meta, run_name(features), switches, norms, rule, compat == LEGACY),
-            [("faces", features)],
-            folder,
-            [(path.name, path) for path in sorted(meta_folder.rglob(f"{meta.name}_*")) if path.is_file()],
-        )
+    run = run_benchmark(
+        lambda: measure(features, meta, run_name(features), switches, norms, rule, compat == LEGACY),
+        [("faces", features)],
+        folder,
+        [(path.name, path) for path in sorted(meta_folder.rglob(f"{meta.name}_*")) if path.is_file()],
     )
+    show(run, folder, write_page)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from benchmarks.cli.options import EXISTING, FILE, embedding_of, output_folder_option, photo_options
-from benchmarks.cli.output import show
+from benchmarks.cli.output import page_writer_if_any, show
 
 
 @click.command()
@@ -21,13 +21,13 @@ def lfw(photos: Path, pairs_file: Path, folder: Path, **photo_settings: Any) -> 
     from benchmarks.protocols.lfw import read_pairs
     from benchmarks.results.provenance import run_benchmark, run_name
 
+    write_page = page_writer_if_any()
     pairs = read_pairs(pairs_file)
     features = photo_features(photos, folder / "photos.npz", embedding_of(**photo_settings))
-    show(
-        run_benchmark(
-            lambda: measure(features, pairs, run_name(features)),
-            [("photos", features)],
-            folder,
-            [("pairs", pairs_file)],
-        )
+    run = run_benchmark(
+        lambda: measure(features, pairs, run_name(features)),
+        [("photos", features)],
+        folder,
+        [("pairs", pairs_file)],
     )
+    show(run, folder, write_page)

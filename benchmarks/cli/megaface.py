@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from benchmarks.cli.options import EXISTING, FILE, counts, embedding_of, output_folder_option, photo_options
-from benchmarks.cli.output import show
+from benchmarks.cli.output import page_writer_if_any, show
 
 RAW, MODES = "raw", ("raw", "r-compatible", "r-drop")
 
@@ -75,6 +75,7 @@ def megaface(
         raise click.UsageError(
             "--trillion-pairs takes all raw distractors once: no --sizes, --sets, --noise, --extrapolate, --fast"
         )
+    write_page = page_writer_if_any()
     inputs = MegaFaceInputs(probes, distractors, probe_list, distractor_list, ending, probe_noises, distractor_noises)
     settings = MegaFaceSettings(sizes, sets, noise, extrapolate or (), trillion_pairs, fast)
-    show(run_megaface(inputs, settings, folder, embedding_of(**photo_settings)))
+    show(run_megaface(inputs, settings, folder, embedding_of(**photo_settings)), folder, write_page)

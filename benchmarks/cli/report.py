@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from benchmarks.cli.options import EXISTING
+from benchmarks.cli.output import page_writer
 from faceid.cli.output import say
 
 
@@ -24,11 +25,12 @@ def report(runs: tuple[Path, ...], folder: Path) -> None:
     RUNS are folders that `faceid benchmark` wrote, their results.json, or results of the MegaFace devkit
     (cmc_facescrub_megaface_NAME_N_SET.json).
     """
-    from benchmarks.results.provenance import make_folder, report_writer
-    from benchmarks.results.runs import read_run
+    from benchmarks.report.runs import read_run
+    from benchmarks.results.provenance import make_folder
 
+    write_page = page_writer()
     found = [read_run(path) for path in runs]
     make_folder(folder)
-    page = report_writer()(found, folder)
+    page = write_page(found, folder)
     click.echo(page.absolute())
     say(f"{len(runs)} runs on one page")

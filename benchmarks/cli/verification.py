@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from benchmarks.cli.options import FILE, output_folder_option
-from benchmarks.cli.output import show
+from benchmarks.cli.output import page_writer_if_any, show
 from faceid.cli.options import engine_options
 
 
@@ -23,15 +23,15 @@ def verification(bin_file: Path, folder: Path, **engine_settings: Any) -> None:
     from benchmarks.results.results import ModelUsed
     from faceid.cli.session import make_engine
 
+    write_page = page_writer_if_any()
     pairs = read_bin(bin_file)
     engine = make_engine(**engine_settings)
     embedder = engine.pipeline.embedder
-    show(
-        run_benchmark(
-            lambda: measure(pairs, lambda images: embed_encoded(embedder, images, bin_file), engine.binding.name),
-            [],
-            folder,
-            [("pairs", bin_file)],
-            ModelUsed(engine.binding.name, engine.binding.digest),
-        )
+    run = run_benchmark(
+        lambda: measure(pairs, lambda images: embed_encoded(embedder, images, bin_file), engine.binding.name),
+        [],
+        folder,
+        [("pairs", bin_file)],
+        ModelUsed(engine.binding.name, engine.binding.digest),
     )
+    show(run, folder, write_page)

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.demo.story import Shown, Story
-from benchmarks.metrics.rates import Rate
 from benchmarks.report.figure_style import INK, MATED, NON_MATED
 from benchmarks.report.html_page import figure_url, picture_url, render
+from benchmarks.results.results import Rate
 
 TEMPLATE = "demo/page.html.jinja"
 PICTURES = 15  # of known people and of strangers each, the mistakes first

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.demo.cast import Cast
-from benchmarks.metrics.rates import Rate, rate
+from benchmarks.metrics.rates import rate
+from benchmarks.results.results import Rate
 from faceid.annotate import annotated
 from faceid.engine import FaceEngine, Features
 from faceid.results import Answer

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.inputs.features import FeatureError, FeatureSet, Strings, feature_set
 from benchmarks.metrics.rates import rate
 from benchmarks.results.results import Curve, Curves, IdentificationRow, Results
+from faceid.feature_set import FeatureError, FeatureSet, Strings, feature_set
 from faceid.models.model_file import replacing
 from indexer.errors import FaceIdError
 from indexer.records import FloatVector

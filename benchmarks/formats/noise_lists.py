@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.inputs.features import Strings
+from faceid.feature_set import Strings
 from indexer.errors import FaceIdError
 from indexer.text import printable
 

@@ -8,7 +8,6 @@ import csv
 import json
 import os
 import sqlite3
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -20,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.inputs.aligned_crops import input_crop
-from benchmarks.inputs.features import FeatureError
 from faceid.engine import EXPLANATIONS, FaceEngine, explain
+from faceid.feature_file import TextColumn, write_feature_blocks
+from faceid.feature_set import FeatureError
 from faceid.models.model_file import replacing
 from faceid.pipeline import DECODE_THREADS
 from faceid.vision.detection import FacePolicy
@@ -240,25 +240,10 @@ def _write_features(store: sqlite3.Connection, output: Path, model: ModelBinding
         while block := [row[0] for row in cursor.fetchmany(BLOCK_ROWS)]:
             yield block
 
-    with replacing(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        vectors = (b"".join(block) for block in column("vector"))
-        _write_array(archive, "features", "<f4", (rows, model.dimension), vectors)
-        for name, source, size in (("labels", "label", label_size), ("paths", "shown", path_size)):
-            dtype = f"<U{max(1, size)}"
-            _write_array(archive, name, dtype, (rows,), (np.array(block, dtype).tobytes() for block in column(source)))
-        names = np.array([model.name, model.digest])
-        _write_array(archive, "model", names.dtype.str, names.shape, [names.tobytes()])
+    vectors = (b"".join(block) for block in column("vector"))
+    texts = [TextColumn("labels", label_size, column("label")), TextColumn("paths", path_size, column("shown"))]
+    write_feature_blocks(output, rows, vectors, texts, model)
     return int(rows)
-
-
-def _write_array(
-    archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], blocks: Iterable[bytes]
-) -> None:
-    """Write one array of an .npz archive piece by piece."""
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-        np.lib.format.write_array_header_1_0(member, {"descr": dtype, "fortran_order": False, "shape": shape})
-        for block in blocks:
-            member.write(block)
 
 
 def _write_failures(store: sqlite3.Connection, output: Path) -> int:

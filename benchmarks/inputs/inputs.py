@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.inputs.features import FeatureError, FeatureSet, feature_set, read_features
+from faceid.feature_file import read_features
+from faceid.feature_set import FeatureError, FeatureSet, feature_set
 from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
 from indexer.text import printable
 

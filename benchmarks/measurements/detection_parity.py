@@ -12,20 +12,19 @@ pyramid positions by the nominal scale, which moves both by up to a few per cent
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.speed.peers import BATCH, Detect, package_detector
 from faceid.vision.detection import Faces
 from faceid.vision.images import ImageError, UInt8Image, read_photo
-from faceid.vision.mtcnn import MIN_FACE_SIZE, SCALE_FACTOR, THRESHOLDS, MtcnnDetector
+from faceid.vision.mtcnn import MtcnnDetector
 
-BATCH = 16  # photos per call, where photos are given in batches
 SAME_FACE_IOU = 0.5
 CANVAS_HEIGHT, CANVAS_WIDTH, PHOTOS_PER_CANVAS = 480, 640, 5
 
@@ -76,38 +75,6 @@ def compose(photos: Sequence[UInt8Image], count: int, seed: int) -> list[UInt8Im
             canvas[top : top + photo.shape[0], left : left + photo.shape[1]] = photo
         canvases.append(canvas)
     return canvases
-
-
-Detect = Callable[[Sequence[UInt8Image]], list[Faces]]
-
-
-def package_detector() -> Detect:
-    """Return the package's detector in our terms: a list of images in, `Faces` out, floats not rounded to pixels."""
-    from mtcnn import MTCNN  # imports TensorFlow, so only where it is wanted
-
-    detector = MTCNN()
-    settings = dict(zip(("threshold_pnet", "threshold_rnet", "threshold_onet"), THRESHOLDS, strict=True))
-
-    def detect(images: Sequence[UInt8Image]) -> list[Faces]:
-        rows = detector.detect_faces(
-            images[0] if len(images) == 1 else list(images),
-            output_type="numpy",
-            box_format="xyxy",
-            min_face_size=MIN_FACE_SIZE,
-            scale_factor=SCALE_FACTOR,
-            **settings,
-        )
-        return [package_faces(rows, index) for index in range(len(images))]
-
-    return detect
-
-
-def package_faces(rows: npt.NDArray[Any], index: int) -> Faces:
-    """Turn the package's rows [n, 16] (image, x1, y1, x2, y2, score, five x, five y) of one image into `Faces`."""
-    rows = rows.reshape(-1, 16)
-    rows = rows[rows[:, 0] == index].astype(np.float32)
-    boxes = np.concatenate([rows[:, 1:3], rows[:, 3:5] - rows[:, 1:3]], axis=1)
-    return Faces(boxes, rows[:, 6:].reshape(-1, 2, 5).transpose(0, 2, 1), rows[:, 5])
 
 
 def fastest(detect: Detect, images: Sequence[UInt8Image]) -> tuple[list[Faces], dict[int, float]]:

@@ -13,9 +13,9 @@ import click
 import cv2
 import numpy as np
 
-from benchmarks.inputs.features import FeatureSet, feature_set
 from benchmarks.protocols.lfw import Pairs, lfw, read_pairs
 from faceid.engine import FaceEngine
+from faceid.feature_set import FeatureSet, feature_set
 from faceid.vision.detection import Detector, Faces
 from faceid.vision.images import UInt8Image
 from faceid.vision.photo_list import PersonPhoto

@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from benchmarks.inputs.features import FeatureSet, read_features
 from benchmarks.inputs.inputs import people_of_many_and_of_one
 from benchmarks.measurements.synthetic_distractors import best_scores, read_off, synthesize
 from benchmarks.metrics.extrapolation import FPIRS, Mated, extrapolate, mated_pairs
 from benchmarks.results.results import Prediction
+from faceid.feature_file import read_features
+from faceid.feature_set import FeatureSet
 from indexer.decision.decision import threshold_at
 from indexer.records import FloatVector
 

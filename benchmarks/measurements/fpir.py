@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
+from faceid.feature_set import FeatureSet
 from indexer.calibration.calibration import calibrate_model
 from indexer.decision.decision import RULE_OF_THREE, Calibration, choose_threshold, threshold_at
 from indexer.decision.intervals import wilson

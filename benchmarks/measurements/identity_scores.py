@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.measurements.extrapolation_errors import named, rows
 from benchmarks.measurements.lfw_engine import half_of
 from benchmarks.measurements.score_normalization import centred, cohort_scores, s_norm, t_norm, z_norm
+from faceid.feature_set import FeatureSet
 from indexer.decision.decision import threshold_at
 from indexer.decision.intervals import wilson
 from indexer.records import FloatMatrix

@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.inputs.features import read_features
 from benchmarks.metrics.metrics import fnir as fnir_at
 from benchmarks.metrics.metrics import fnir_at_fpir
 from benchmarks.metrics.metrics import fpir as fpir_at
-from benchmarks.metrics.rates import Rate, rate
+from benchmarks.metrics.rates import rate
 from benchmarks.protocols.lfw import lfw, read_pairs
+from benchmarks.results.results import Rate
+from faceid.feature_file import read_features
 from indexer.records import FloatVector
 
 FPIRS = (0.1, 0.01)

@@ -20,10 +20,10 @@ import torch
 from benchmarks.cli.output import print_tables
 from benchmarks.distractors.bfloat16_fold import bfloat16_fold
 from benchmarks.distractors.distractor_pass import distractor_pass
-from benchmarks.inputs.features import FeatureSet, unit_rows
 from benchmarks.measurements.device_fold import device_pass
 from benchmarks.protocols.megaface import EXACT_FAR, Strategy, megaface
 from benchmarks.results.results import Results
+from faceid.feature_set import FeatureSet, unit_rows
 from indexer.records import FloatMatrix
 
 # How many of the 80 identities have so many photos: their sums are MegaFace's 3,530 probes and 153,634 ordered pairs.

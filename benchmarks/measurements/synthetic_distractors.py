@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import t
 
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.metrics.extrapolation import (
     FPIRS,
     GROUPS,
@@ -25,6 +24,7 @@ from benchmarks.metrics.extrapolation import (
     question_names,
 )
 from benchmarks.results.results import Prediction
+from faceid.feature_set import FeatureSet
 from indexer.decision.decision import threshold_at
 from indexer.records import FloatMatrix, FloatVector
 

@@ -23,8 +23,8 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import norm, t
 
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.results.results import Prediction
+from faceid.feature_set import FeatureSet
 from indexer.decision.tail import Reals, UpperTail, any_of, fit_tail, tail_probability
 from indexer.errors import FaceIdError
 from indexer.records import FloatMatrix, FloatVector

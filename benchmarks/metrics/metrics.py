@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.metrics.rates import Rate, rate, require_support
+from benchmarks.metrics.rates import rate, require_support
+from benchmarks.results.results import Rate
 from indexer.decision.decision import threshold_at
 from indexer.records import FloatVector
 

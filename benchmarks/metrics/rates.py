@@ -1,8 +1,8 @@
-"""A counted rate with its intervals, and the refusal of a rate that the trials cannot support."""
+"""Counting a rate with its interval, and the refusal of a rate that the trials cannot support."""
 
 import math
-from dataclasses import dataclass
 
+from benchmarks.results.results import Rate
 from indexer.decision.decision import RULE_OF_THREE
 from indexer.decision.intervals import garwood, wilson
 from indexer.errors import FaceIdError
@@ -18,22 +18,6 @@ class UnsupportedRate(FaceIdError):
         super().__init__(message)
         self.needed = needed
         self.trials = trials
-
-
-@dataclass(frozen=True)
-class Rate:
-    """`hits` of `trials` and their share, 0..1.
-
-    `ci95` is naive: it takes the trials for independent. `ci95_clustered` is a bootstrap over identities, with the
-    threshold recomputed in each replicate (held only where the conventions of the results say so); None where it was
-    not computed.
-    """
-
-    hits: int
-    trials: int
-    rate: float
-    ci95: tuple[float, float]
-    ci95_clustered: tuple[float, float] | None
 
 
 def rate(hits: int, trials: int, clustered: tuple[float, float] | None = None) -> Rate:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.formats.blufr_config import BlufrConfig
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.metrics.bootstrap import MatedTrials, NonMatedTrials, accepted_intervals, tail_length
 from benchmarks.metrics.metrics import roc, tar_at_far
 from benchmarks.metrics.rates import UnsupportedRate
@@ -22,6 +21,7 @@ from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import verification_row
 from benchmarks.protocols.searches import fnir_fpir_curve, open_set_row, search
 from benchmarks.results.results import Accuracy, Curve, Curves, Refusal, Results, VerificationRow
+from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix, FloatVector
 from indexer.search.scores import canonical_scores
 

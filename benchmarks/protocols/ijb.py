@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.formats.ijb_meta import IjbMeta, Subjects
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.metrics.metrics import Rule, cmc
 from benchmarks.metrics.rates import UnsupportedRate
 from benchmarks.protocols.errors import ProtocolError
@@ -24,6 +23,7 @@ from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
 from benchmarks.protocols.searches import Searches, fnir_fpir_curve, open_set_row, rank_rate_of, search
 from benchmarks.results.results import Accuracy, Curve, IdentificationRow, OpenSetRow, Refusal, Results
+from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix, FloatVector
 from indexer.search.scores import canonical_scores
 

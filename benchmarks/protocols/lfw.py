@@ -9,12 +9,12 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.metrics.fold_accuracy import CLUSTERED, by_every_convention
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
 from benchmarks.results.results import Results
+from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix
 from indexer.search.scores import canonical_scores
 from indexer.text import printable

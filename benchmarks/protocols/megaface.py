@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.distractors.distractor_pass import MatedPairs, Prefix, distractor_pass, mated_pairs
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.metrics import metrics
 from benchmarks.metrics.bootstrap import (
     MatedTrials,
@@ -24,7 +23,7 @@ from benchmarks.metrics.bootstrap import (
     rate_interval,
     tail_length,
 )
-from benchmarks.metrics.rates import Rate, UnsupportedRate, rate, require_support
+from benchmarks.metrics.rates import UnsupportedRate, rate, require_support
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.results.results import (
     Curve,
@@ -32,11 +31,13 @@ from benchmarks.results.results import (
     Histogram,
     IdentificationRow,
     OpenSetRow,
+    Rate,
     Refusal,
     Results,
     VerificationRow,
     WorstError,
 )
+from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix, Ids
 
 FARS = (1e-3, 1e-4, 1e-5, 1e-6)

@@ -1,4 +1,4 @@
-"""MegaFace from what people have: photos, feature files or the devkit's trees in; results, page, devkit files out."""
+"""MegaFace from what people have: photos, feature files or the devkit's trees in; results and devkit files out."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,12 +10,12 @@ import numpy as np
 from benchmarks.distractors.distractor_pass import distractor_pass
 from benchmarks.formats.megaface_devkit import read_tree, write_results_files
 from benchmarks.formats.noise_lists import noisy, read_noises
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.inputs.inputs import Embedding, labelled_features, people_of_many_and_of_one, photo_features
 from benchmarks.protocols.megaface import Noise, Strategy, megaface
 from benchmarks.protocols.trillion_pairs import trillion_pairs
-from benchmarks.results.provenance import Report, run_benchmark, run_name
+from benchmarks.results.provenance import Run, run_benchmark, run_name
 from benchmarks.results.results import Prediction, Results
+from faceid.feature_set import FeatureSet
 from indexer.text import printable
 
 NoiseMode = Literal["raw", "r-compatible", "r-drop"]
@@ -53,8 +53,8 @@ class MegaFaceSettings:
     fast: bool = False
 
 
-def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Path, embedding: Embedding) -> Report:
-    """Run the protocol and write results.json, CSVs, the page and, below `devkit`, results as the devkit writes them.
+def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Path, embedding: Embedding) -> Run:
+    """Run the protocol and write results.json, CSVs and, below `devkit`, results as the devkit writes them.
 
     Features of photos are kept in the folder. Raises FaceIdError of what is wrong with an input.
     """
@@ -66,14 +66,14 @@ def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Pat
         "noisy probes": inputs.probe_noises,
         "noisy distractors": inputs.distractor_noises,
     }
-    report = run_benchmark(
+    run = run_benchmark(
         lambda: _measure(probes, distractors, noise, notes, settings),
         [("probes", probes), ("distractors", distractors)],
         folder,
         [(role, path) for role, path in lists.items() if path is not None],
     )
-    write_results_files(report.results, folder / "devkit")
-    return report
+    write_results_files(run.results, folder / "devkit")
+    return run
 
 
 def _features(inputs: MegaFaceInputs, folder: Path, embedding: Embedding) -> tuple[FeatureSet, FeatureSet]:

@@ -6,8 +6,8 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.protocols.errors import ProtocolError
+from faceid.feature_set import FeatureSet
 from indexer.text import printable
 
 

@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.inputs.features import Strings
 from benchmarks.metrics.bootstrap import Interval, MatedTrials, NonMatedTrials, accepted_intervals, tail_length
 from benchmarks.metrics.metrics import OperatingPoint, Rule, eer, roc, tar_at_far
 from benchmarks.metrics.rates import UnsupportedRate
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.results.results import Curve, Curves, Histogram, Refusal, Results, VerificationRow, WorstError
+from faceid.feature_set import Strings
 from indexer.records import FloatVector
 
 BINS = np.linspace(-1, 1, 201)

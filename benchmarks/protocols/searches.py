@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from benchmarks.metrics.bootstrap import MatedTrials, NonMatedTrials, accepted_intervals, complement, rate_interval
 from benchmarks.metrics.metrics import fnir_at_fpir, rank_rate, roc
-from benchmarks.metrics.rates import Rate
-from benchmarks.results.results import Curve, OpenSetRow
+from benchmarks.results.results import Curve, OpenSetRow, Rate
 from indexer.records import FloatMatrix, FloatVector
 from indexer.search.scores import canonical_scores
 

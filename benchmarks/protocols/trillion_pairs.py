@@ -7,9 +7,9 @@ searched without their mate, find somebody. Verification at 1e-9 takes 3e9 pairs
 
 from dataclasses import replace
 
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.protocols.megaface import megaface
 from benchmarks.results.results import Results
+from faceid.feature_set import FeatureSet
 
 IDENTIFICATION_FPR = 1e-3
 VERIFICATION_FPR = 1e-9

@@ -6,11 +6,11 @@ from pathlib import PurePath
 import numpy as np
 
 from benchmarks.formats.ytf_splits import VideoPairs
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.metrics.fold_accuracy import CLUSTERED, by_every_convention
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
 from benchmarks.results.results import Results
+from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix
 from indexer.search.scores import canonical_scores
 

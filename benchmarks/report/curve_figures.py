@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.metrics.rates import Rate
 from benchmarks.report.figure_style import (
     INK,
     SOFT,
@@ -26,11 +25,11 @@ from benchmarks.report.figure_style import (
     rate_ticks,
     shades,
 )
-from benchmarks.results.results import Curve, OpenSetRow, Points, Results, VerificationRow
+from benchmarks.report.wording import Runs
+from benchmarks.results.results import Curve, OpenSetRow, Points, Rate, Results, VerificationRow
 from indexer.decision.decision import RULE_OF_THREE
 
 Item = TypeVar("Item")
-Runs = Sequence[tuple[str, Results]]
 
 MOST_CURVES = 8  # of one run in one panel
 MOST_PANELS = 6  # of several runs

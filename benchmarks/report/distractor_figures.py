@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.report.curve_figures import Runs
 from benchmarks.report.figure_style import (
     INK,
     SOFT,
@@ -20,10 +19,9 @@ from benchmarks.report.figure_style import (
     plain,
     rate_ticks,
 )
+from benchmarks.report.wording import Runs, is_share, words
 from benchmarks.results.results import IdentificationRow, Prediction, Results
 
-# The quantities that are shares, shown in percent; a quantity's name may go on after the first word.
-NAMES = {"rank1": "rank-1", "rank10": "rank-10", "fpir": "FPIR", "fnir": "FNIR", "far": "FAR", "tar": "TAR"}
 ON_LOG_AXIS = ("fpir", "fnir", "far")
 
 
@@ -77,17 +75,6 @@ def prediction_figure(results: Results) -> Figure | None:
         _draw_quantity(axes, quantity, results)
     legend_below(figure, panels)
     return figure
-
-
-def is_share(quantity: str) -> bool:
-    """Whether a predicted quantity is a share, 0..1; a threshold is not."""
-    return quantity.split(" ")[0] in NAMES
-
-
-def words(quantity: str) -> str:
-    """Return a predicted quantity as a reader calls it: rank1 is rank-1."""
-    first, *rest = quantity.split(" ")
-    return " ".join([NAMES.get(first, first), *rest])
 
 
 def _draw_quantity(axes: Axes, quantity: str, results: Results) -> None:

@@ -5,7 +5,6 @@ A page refers to nothing outside itself, and whatever text comes into it is esca
 
 import base64
 import io
-import math
 import warnings
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
+from benchmarks.report.wording import interval, percent
 from faceid.vision.images import ImageError, read_photo
 
 
@@ -30,21 +30,6 @@ def render(template: str, **values: object) -> str:
     environment.filters["interval"] = interval
     environment.filters["base_name"] = lambda path: Path(path).name
     return environment.get_template(template).render(**values)
-
-
-def percent(share: float) -> str:
-    """Return a share as text: 0.9875 is 98.8 %. What is not 0 or 1 never reads as 0 % or 100 %: 0.9997 is 99.970 %."""
-    rest = 100 * min(share, 1 - share)
-    if rest == 0:
-        return f"{100 * share:.0f} %"
-    digits = 1 if rest < 0 or not math.isfinite(rest) else max(1, 1 - math.floor(math.log10(rest)))
-    return f"{100 * share:.{min(digits, 12)}f} %"
-
-
-def interval(ci95: tuple[float, float]) -> str:
-    """Return an interval of shares as text: 91.3 to 98.6 %."""
-    low, high = (percent(bound).removesuffix(" %") for bound in ci95)
-    return f"{low} to {high} %"
 
 
 def picture_url(path: Path, side: int) -> str | None:

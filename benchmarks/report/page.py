@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.report.curve_figures import CURVE_KINDS, CurveKind, Runs, curve_figure, labels_left_out
+from benchmarks.report.curve_figures import CURVE_KINDS, CurveKind, curve_figure, labels_left_out
 from benchmarks.report.distractor_figures import prediction_figure, rank1_figure
 from benchmarks.report.html_page import figure_url, picture_url, render
 from benchmarks.report.score_figures import histogram_figure
@@ -23,6 +23,7 @@ from benchmarks.report.tables import (
     refusal_table,
     verification_table,
 )
+from benchmarks.report.wording import Runs
 from benchmarks.results.results import Provenance, Results, WorstError
 from faceid.models.model_file import replacing
 

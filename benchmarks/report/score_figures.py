@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.report.curve_figures import Runs
 from benchmarks.report.figure_style import MATED, NON_MATED, colour, legend_below, new_figure, plain
+from benchmarks.report.wording import Runs
 from benchmarks.results.results import Histogram
 
 WORDS = {"mated": "mated", "non_mated": "non-mated"}

@@ -3,11 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.metrics.rates import Rate
-from benchmarks.report.curve_figures import Runs
-from benchmarks.report.distractor_figures import is_share, words
-from benchmarks.report.html_page import interval, percent
-from benchmarks.results.results import DataUsed, Provenance, Results
+from benchmarks.report.wording import Runs, interval, is_share, percent, words
+from benchmarks.results.results import DataUsed, Provenance, Rate, Results
 
 Cells = tuple[str, ...]
 RATE_HEADS = ("counted", "95 %, naive", "95 %, clustered")

@@ -1,4 +1,4 @@
-"""Runs a benchmark and writes what it found: results.json with where it came from, the CSVs, and the page."""
+"""Runs a benchmark and writes what it found: results.json with where it came from, and the CSVs."""
 
 import hashlib
 import platform
@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.results.results import DataUsed, ModelUsed, Provenance, Results, write_results
+from faceid.feature_set import FeatureSet
 from indexer.errors import FaceIdError, ModelMismatch
 from indexer.text import printable
 
@@ -22,16 +22,16 @@ PACKAGES = ("faceid-engine", "numpy", "scipy", "numba", "torch", "onnxruntime", 
 BLOCK_BYTES = 2**20
 
 
-class ReportError(FaceIdError):
-    """A page that cannot be drawn on this machine, or a folder that results cannot be written to."""
+class OutputError(FaceIdError):
+    """A folder that results cannot be written to."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was found, and the page that shows it."""
+class Run:
+    """What was found, and where it came from."""
 
     results: Results
-    page: Path
+    provenance: Provenance
 
 
 def run_benchmark(
@@ -40,15 +40,13 @@ def run_benchmark(
     folder: Path,
     files: Sequence[tuple[str, Path]] = (),
     model: ModelUsed | None = None,
-) -> Report:
-    """Measure, and write results.json, CSVs and index.html to the folder.
+) -> Run:
+    """Measure, and write results.json and the CSVs to the folder.
 
     `inputs` and `files` are what was used, each with its role (`probes`, `pairs` ...); they and the time of `measure`
     go into the provenance. `model` is the one that embeds while it measures, where one does. Raises ModelMismatch
-    before anything is measured where two inputs are of different models, ReportError where no page can be drawn, or
-    the folder cannot be made.
+    before anything is measured where two inputs are of different models, OutputError where the folder cannot be made.
     """
-    write_report = report_writer()
     make_folder(folder)
     model = model or _only_model(inputs)
     data = [DataUsed(role, Path(one.source).name, one.digest, len(one)) for role, one in inputs]
@@ -68,24 +66,15 @@ def run_benchmark(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     write_results(results, provenance, folder)
-    return Report(results, write_report([(results, provenance)], folder))
-
-
-def report_writer() -> Callable[[Sequence[tuple[Results, Provenance]], Path], Path]:
-    """Return `benchmarks.report.page.write_report`. Raises ReportError where the libraries of the page are missing."""
-    try:
-        from benchmarks.report.page import write_report
-    except ModuleNotFoundError as error:
-        raise ReportError(f"the page of plots needs {error.name}; pip install 'faceid-engine[report]'") from error
-    return write_report
+    return Run(results, provenance)
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder that results go to, before hours are spent on them. Raises ReportError where that cannot be."""
+    """Make the folder that results go to, before hours are spent on them. Raises OutputError where that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ReportError(f"{printable(folder)}: cannot be made ({error.strerror}); name another folder") from error
+        raise OutputError(f"{printable(folder)}: cannot be made ({error.strerror}); name another folder") from error
 
 
 def run_name(features: FeatureSet) -> str:
@@ -108,7 +97,7 @@ def _only_model(inputs: Sequence[tuple[str, FeatureSet]]) -> ModelUsed | None:
                 f"{one.source} ({role}) has {one.features.shape[1]} numbers a row, {inputs[0][1].source}"
                 f" ({inputs[0][0]}) {inputs[0][1].features.shape[1]}: embed both with one model"
             )
-    return known[0][2] if known else None
+    return ModelUsed(known[0][2].name, known[0][2].digest) if known else None
 
 
 def _file_used(role: str, path: Path) -> DataUsed:

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.metrics.rates import Rate
 from benchmarks.results.record_json import UnexpectedValue, decode, encode
 from faceid.models.model_file import replacing
 from indexer.errors import FaceIdError
@@ -31,6 +30,22 @@ Counts = NDArray[np.int64]
 
 class ResultsError(FaceIdError):
     """A file that is not the results of a benchmark, or that a newer version wrote."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """`hits` of `trials` and their share, 0..1.
+
+    `ci95` is naive: it takes the trials for independent. `ci95_clustered` is a bootstrap over identities, with the
+    threshold recomputed in each replicate (held only where the conventions of the results say so); None where it was
+    not computed.
+    """
+
+    hits: int
+    trials: int
+    rate: float
+    ci95: tuple[float, float]
+    ci95_clustered: tuple[float, float] | None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measurements.detection_parity import BATCH, package_detector
 from benchmarks.speed.bounds import product_bound
+from benchmarks.speed.peers import BATCH, package_detector
 from benchmarks.speed.rows import SpeedRow
 from benchmarks.speed.timing import Contestant, race
 from faceid.engine import FaceEngine

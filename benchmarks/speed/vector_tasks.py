@@ -10,10 +10,10 @@ import torch
 
 from benchmarks.distractors.bfloat16_fold import bfloat16_fold
 from benchmarks.distractors.distractor_pass import distractor_pass, mated_pairs
-from benchmarks.inputs.features import unit_rows
 from benchmarks.speed.bounds import reading_bound, same_product_bound
 from benchmarks.speed.rows import SpeedRow
 from benchmarks.speed.timing import Contestant, race
+from faceid.feature_set import unit_rows
 from indexer.records import FloatMatrix
 from indexer.search.vector_index import VectorIndex
 

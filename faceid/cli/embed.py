@@ -35,7 +35,7 @@ def embed(
     """Embed PHOTOS (files or folders) into an .npz file: `features` [N, D] float32, `labels` [N], `paths` [N]."""
     from faceid.cli.session import make_engine
     from faceid.engine import explain
-    from faceid.features import write_features
+    from faceid.feature_file import write_features
     from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
 
     engine = make_engine(**engine_settings)
@@ -44,7 +44,7 @@ def embed(
     else:
         listed = [PersonPhoto(path, "", reason_code=reason) for path, reason in photos_in(photos)]
     features = engine.embed(progress(listed, "photos"), faces=faces)
-    write_features(feature_file, features, engine.binding)
+    write_features(feature_file, features.vectors, features.labels, features.paths, engine.binding)
     for failure in features.failures:
         say(explain(failure))
     say(f"{len(features.paths)} faces in {feature_file}; {len(features.failures)} photos gave none.")

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.inputs.features import sums_of_people, unit_rows
+from faceid.feature_set import unit_rows
 from indexer.records import FloatMatrix
+from training.research.person_sums import sums_of_people
 
 BLOCK = 1024  # faces at a time against all others: bounds memory
 BINS = 90

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.inputs.features import sums_of_people
 from indexer.records import FloatMatrix
 from training.data.faces import Faces, Ints
+from training.research.person_sums import sums_of_people
 
 FENCE = 1.5
 ROUNDS = 2

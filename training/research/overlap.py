@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.inputs.features import FeatureSet, sums_of_people, unit_rows
+from faceid.feature_set import FeatureSet, unit_rows
 from indexer.records import FloatMatrix, FloatVector
 from training.data.faces import Faces
+from training.research.person_sums import sums_of_people
 
 LIMIT = 0.5  # the cosine of two means that the given faces were cleaned at
 

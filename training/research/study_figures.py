@@ -17,12 +17,12 @@ from typing import TextIO
 import numpy as np
 import torch
 
-from benchmarks.inputs.features import feature_set
 from benchmarks.inputs.inputs import people_of_many_and_of_one
-from benchmarks.metrics.rates import Rate
 from benchmarks.protocols.lfw import lfw, read_pairs
 from benchmarks.protocols.megaface import megaface
 from benchmarks.results.record_json import decode, encode
+from benchmarks.results.results import Rate
+from faceid.feature_set import feature_set
 from faceid.models.embedding import Embedder
 from faceid.models.model_file import replacing
 from faceid.pipeline import DECODE_THREADS

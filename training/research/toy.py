@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.demo.face_model import FACE_SIDE, load_face_model
-from benchmarks.inputs.features import unit_rows
+from faceid.feature_set import unit_rows
 from faceid.models.networks.sphereface import BLOCKS, SphereFace
 from indexer.records import FloatMatrix
 from training.heads import build_head

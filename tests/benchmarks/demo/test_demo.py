@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from scipy.linalg import eigh
 
-from benchmarks.commands import demo
+from benchmarks.cli.demo import demo
 from benchmarks.demo.cast import Cast, DemoError, Sizes, cast_of_folder, generated_cast
 from benchmarks.demo.face_model import FACE_LANDMARKS, FaceModelError, half_vectors, load_face_model, render
 from benchmarks.demo.output_folder import fresh_folder

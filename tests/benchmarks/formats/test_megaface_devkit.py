@@ -18,8 +18,8 @@ from benchmarks.formats.megaface_devkit import (
     write_tree,
 )
 from benchmarks.formats.noise_lists import NoiseListError, noisy, read_noises
-from benchmarks.inputs.features import FeatureError, FeatureSet, feature_set
 from benchmarks.results.results import Curve
+from faceid.feature_set import FeatureError, FeatureSet, feature_set
 
 # The vector (1, -0.5) by hand: rows 2, columns 1, 4 bytes a row, type 5, then the two float32.
 GOLDEN = bytes.fromhex("02000000 01000000 04000000 05000000 0000803f 000000bf")

@@ -14,8 +14,9 @@ from PIL import Image
 
 from benchmarks.inputs import embed_photos as module
 from benchmarks.inputs.embed_photos import Embedded, embed_photos
-from benchmarks.inputs.features import FeatureError, read_features
 from faceid.engine import FaceEngine, Features
+from faceid.feature_file import read_features
+from faceid.feature_set import FeatureError
 from faceid.pipeline import PhotoFaces
 from faceid.vision.alignment import reference_points
 from faceid.vision.photo_list import PersonPhoto, photos_of_people

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.metrics.extrapolation import (
     GROUPS,
     ExtrapolationError,
@@ -14,6 +13,7 @@ from benchmarks.metrics.extrapolation import (
     mated_pairs,
     person_groups,
 )
+from faceid.feature_set import FeatureSet
 from tests.indexer.decision.test_tail import cosines
 
 DIMENSION = 64

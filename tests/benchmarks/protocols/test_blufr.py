@@ -8,11 +8,11 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from benchmarks.formats.blufr_config import BlufrError, read_config
-from benchmarks.inputs.features import FeatureSet, feature_set
 from benchmarks.metrics.metrics import fnir_at_fpir, tar_at_far
 from benchmarks.protocols import blufr as protocol
 from benchmarks.protocols.blufr import blufr, published_trials, seeded_trials
 from benchmarks.protocols.errors import ProtocolError
+from faceid.feature_set import FeatureSet, feature_set
 from indexer.search.scores import canonical_scores
 
 PEOPLE, SINGLES = 60, 450

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.formats.ijb_meta import IjbError, IjbMeta, Subjects, read_meta
-from benchmarks.inputs.features import FeatureSet, feature_set
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.ijb import Switches, ijb, template_features
+from faceid.feature_set import FeatureSet, feature_set
 
 HALF = 40  # subjects in each gallery
 PLAIN = Switches(detection=False)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.inputs.features import FeatureSet, feature_set
 from benchmarks.measurements.lfw_engine import half_of
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.lfw import lfw, read_pairs
+from faceid.feature_set import FeatureSet, feature_set
 
 
 def test_the_official_list_has_ten_folds_of_300_and_300(shared: Path) -> None:

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.distractors.distractor_pass import mated_pairs
-from benchmarks.inputs.features import FeatureSet
 from benchmarks.measurements.million import PHOTOS
 from benchmarks.metrics.bootstrap import rate_interval
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.megaface import Noise, distractor_order, megaface
+from faceid.feature_set import FeatureSet
 from indexer.search.scores import canonical_scores
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.inputs.features import FeatureSet, feature_set
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
+from faceid.feature_set import FeatureSet, feature_set
 
 
 def features_of(*paths: str) -> FeatureSet:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.inputs.features import FeatureSet, feature_set
 from benchmarks.protocols.trillion_pairs import trillion_pairs
+from faceid.feature_set import FeatureSet, feature_set
 
 
 def directions(random: np.random.Generator, labels: np.ndarray, centres: np.ndarray) -> FeatureSet:

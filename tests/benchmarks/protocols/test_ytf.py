@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.formats.ytf_splits import SplitsError, read_splits
-from benchmarks.inputs.features import FeatureSet, feature_set
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.ytf import video_templates, ytf
+from faceid.feature_set import FeatureSet, feature_set
 
 HEADINGS = "split number, pair number, first name, second name, is same?, is same\n"
 

@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks.metrics.rates import rate
 from benchmarks.report.curve_figures import CURVE_KINDS, CurveKind, curve_figure, labels_left_out
 from benchmarks.report.distractor_figures import prediction_figure, rank1_figure
-from benchmarks.report.html_page import figure_url, interval, percent, picture_url
+from benchmarks.report.html_page import figure_url, picture_url
 from benchmarks.report.page import write_report
 from benchmarks.report.score_figures import histogram_figure
 from benchmarks.report.tables import (
@@ -24,6 +24,7 @@ from benchmarks.report.tables import (
     prediction_table,
     verification_table,
 )
+from benchmarks.report.wording import interval, percent
 from benchmarks.results.results import (
     Accuracy,
     Curve,

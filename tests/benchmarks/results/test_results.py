@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmarks.metrics.rates import Rate, rate
+from benchmarks.metrics.rates import rate
 from benchmarks.results.results import (
     Accuracy,
     Curve,
@@ -23,6 +23,7 @@ from benchmarks.results.results import (
     OpenSetRow,
     Prediction,
     Provenance,
+    Rate,
     Refusal,
     Results,
     ResultsError,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.inputs.features import feature_set, unit_rows
+from faceid.feature_set import feature_set, unit_rows
 from tests.training.tiny_run import SIDE
 from training.data.pack import Pack
 from training.research.overlap import faces_in_doubt, find_overlap, report

@@ -1,4 +1,4 @@
-"""The commands of the benchmarks, which `faceid` takes in through the entry-point group `faceid.commands`."""
+"""`faceid demo`.  In Python: `benchmarks.demo.story.tell`."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def demo(photos: Path | None, output: Path, model_name: str | None) -> None:
     from benchmarks.demo.output_folder import fresh_folder
     from benchmarks.demo.page import write_page
     from benchmarks.demo.story import tell
-    from benchmarks.report.html_page import interval, percent
+    from benchmarks.report.wording import interval, percent
     from faceid.engine import FaceEngine
 
     engine = FaceEngine(model_name)

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.inputs import features as module
-from benchmarks.inputs.features import FeatureError, FeatureSet, feature_set, read_features
-from benchmarks.results.results import ModelUsed
-from faceid.engine import Features
-from faceid.features import write_features
+from faceid import feature_set as module
+from faceid.feature_file import read_features, write_features
+from faceid.feature_set import FeatureError, FeatureSet, feature_set
 from indexer.records import ModelBinding
 
 
@@ -27,9 +25,7 @@ def names(*texts: str) -> np.ndarray:
 def test_what_faceid_embed_writes_is_read_back_without_a_copy(tmp_path: Path) -> None:
     rows = unit_rows(3, 8)
     file = tmp_path / "people.npz"
-    write_features(
-        file, Features(rows, ("ann", "ann", ""), ("a/1.jpg", "a/2.jpg", "b/ü.jpg"), ()), ModelBinding("m", "d1", 8)
-    )
+    write_features(file, rows, ("ann", "ann", ""), ("a/1.jpg", "a/2.jpg", "b/ü.jpg"), ModelBinding("m", "d1", 8))
 
     read = read_features(file)
 
@@ -39,7 +35,7 @@ def test_what_faceid_embed_writes_is_read_back_without_a_copy(tmp_path: Path) ->
     assert read.labels.tolist() == ["ann", "ann", ""]
     assert read.paths.tolist() == ["a/1.jpg", "a/2.jpg", "b/ü.jpg"]
     assert read.source == str(file)
-    assert read.model == ModelUsed("m", "d1")
+    assert read.model == ModelBinding("m", "d1", 8)
     assert read.notes == ()
 
 
