@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from faceid.results import Answer
-from faceid.vision.images import ImageError, read_photo
+from faceid.vision.images import ImageError
 
 IDENTIFIED, UNKNOWN = (40, 160, 70), (200, 60, 40)
 
@@ -19,12 +19,13 @@ def annotated(answers: Iterable[Answer], folder: Path) -> Iterator[Answer]:
     Files are called by their place in the run and what is plain in the photo's name: 0001-visitor.jpg.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (path, of_photo) in enumerate(groupby(answers, key=lambda answer: answer.path), start=1):
+    for number, (_, of_photo) in enumerate(groupby(answers, key=lambda answer: id(answer.picture)), start=1):
         drawn = list(of_photo)
         yield from drawn
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem)[:60]
+        photo = drawn[0].picture
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(photo.source).stem)[:60]
         try:
-            pixels = read_photo(path).pixels
+            pixels = photo.pixels()
         except ImageError:
             continue  # its answer has said so
         picture = Image.fromarray(pixels)

@@ -1,76 +1,78 @@
 """The engine: photos of people in, names (or nobody) out; everything the command line does, as Python.
 
 engine = FaceEngine()
-with Gallery.create("staff", engine.binding) as gallery:
-    for enrollment in engine.enroll(gallery, photos_of_people(Path("people"))):
+with Gallery.open("staff", create=engine.binding) as gallery:
+    for enrollment in engine.enroll(gallery, photos_of_people("people")):
         print(enrollment.source, enrollment.status)
     threshold = identification_threshold(engine.model, gallery, fpir=0.01)
-    for answer in engine.identify(gallery, photos_in([Path("visitor.jpg")]), threshold):
+    for answer in engine.identify(gallery, "visitor.jpg", threshold):
         print(answer.source, answer.decision, answer.identity)
 """
 
+import math
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
+from faceid.explanations import explanation
 from faceid.models import model_zoo
 from faceid.models.embedding import Backend, Embedder, Precision
-from faceid.pipeline import BATCH_PHOTOS, PhotoFaces, PhotoFile, Pipeline
+from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces, Pipeline
 from faceid.results import Answer, Enrollment, EnrollmentStatus, Verification
-from faceid.vision.detection import FacePolicy
-from faceid.vision.images import ImageError
-from faceid.vision.mtcnn import MtcnnDetector
+from faceid.vision.detection import FACE_POLICIES, Detector, FacePolicy
+from faceid.vision.detectors import make_detector
 from faceid.vision.photo_list import PersonPhoto
+from faceid.vision.picture import Content, Picture, ReadPicture, as_picture, as_pictures, is_one_photo
 from faceid.vision.quality import Limits
 from indexer.decision.decision import Threshold, choose_probability, decide
 from indexer.decision.match_probability import CONTEXT, MatchProbability, context_of, match_probability
 from indexer.errors import InvalidName, ModelMismatch
 from indexer.gallery import Gallery
-from indexer.records import Candidate, Enrolled, FloatMatrix, FloatVector, ModelBinding, NewTemplate, clean_name
+from indexer.records import (
+    Candidate,
+    Enrolled,
+    FloatMatrix,
+    FloatVector,
+    ModelBinding,
+    NewTemplate,
+    SearchResult,
+    clean_name,
+)
+from indexer.search.scores import canonical_scores
 from indexer.text import printable
 
 Item = TypeVar("Item")
+Photos = Picture | Content | Iterable[Picture | Content]
+People = PersonPhoto | Iterable[PersonPhoto]
 DEFAULT_LIMITS = Limits()
 
-# What a reason code means, for people; docs/records.md lists them all.
-EXPLANATIONS = {
-    "no_face": "no face was found",
-    "several_faces": "several faces; say which counts with --faces largest or centre",
-    "face_too_small": "the face is too small",
-    "low_detection_score": "the detector is not sure that this is a face",
-    "blurred": "the face is blurred",
-    "extreme_pose": "the face is turned too far away",
-    "invalid_name": "not a usable name: 1 to 255 bytes of UTF-8 without control characters",
-    "removed": "this person or photo was removed; --restore brings it back",
-    "restored": "it was removed, and is back",
-    "enrolled_as_someone_else": "this very photo is enrolled under another identity",
-    "linked_folder": "a link to a folder; links to folders are not followed",
-    "not_in_a_persons_folder": "not in a person's folder",
-    "incomplete_row": "the manifest's row lacks the path or the name",
-    "unreadable": "cannot be read",
-}
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """Unit vectors `vectors` [n, D] float32, and for each the photo it came from and the person ('' if unknown)."""
 
     vectors: FloatMatrix
     labels: tuple[str, ...]
     paths: tuple[str, ...]
-    failures: tuple[PhotoFaces, ...]
+    failures: tuple[PictureFaces, ...]
 
 
 class FaceEngine:
-    """Detector, network and the steps between.
+    """Detector, network and the steps between. Many threads may use one engine at once.
 
     `model` is a name known to the model zoo or a path to a model file (None: the default model); `device` 'cpu' or
-    'cuda'; `backend` and `precision` as in `Embedder`; `min_face_size` in pixels. Raises ModelError for a model that
-    is not there or not sound, FaceIdError for a device that is not there.
+    'cuda'; `backend` and `precision` as in `Embedder`; `min_face_size` in pixels; `detector` a name (`mtcnn`, `yunet`,
+    or one that a package plugs in as `faceid.detectors`) or a `Detector`, `detector_weights` the file of one that does
+    not bring its own. Raises ModelError and DetectorError for what is not there or not sound, ValueError for a
+    setting out of its range.
+
+    A photo, wherever one is taken, is a path, the bytes of a file, an RGB array uint8 [H, W, 3], a Pillow image or a
+    `Picture`; one of them or several. Arguments are checked when a method is called, also by those that stream.
     """
 
     def __init__(
@@ -81,85 +83,168 @@ class FaceEngine:
         backend: Literal["auto"] | Backend = "auto",
         precision: Literal["auto"] | Precision = "float32",
         min_face_size: int = 20,
+        detector: str | Detector = "mtcnn",
+        detector_weights: str | Path | None = None,
     ) -> None:
+        _check_choice("backend", backend, ("auto", *get_args(Backend)))
+        _check_choice("precision", precision, ("auto", *get_args(Precision)))
         self.model = model_zoo.find_model(model)
         embedder = Embedder(self.model, device=device, backend=backend, precision=precision)
-        self.pipeline = Pipeline(MtcnnDetector(min_face_size=min_face_size, device=device), embedder)
+        if isinstance(detector, str):
+            weights = None if detector_weights is None else Path(detector_weights)
+            detector = make_detector(detector, device=device, min_face_size=min_face_size, weights=weights)
+        self.pipeline = Pipeline(detector, embedder)
 
     @property
     def binding(self) -> ModelBinding:
         """What ties a gallery to this engine's model: name, digest and dimension."""
         return ModelBinding(self.model.spec.name, self.model.digest, self.pipeline.embedder.dimension)
 
+    @property
+    def detector_digest(self) -> str:
+        """What tells this engine's detector from another: hex SHA-256 of its kind and weights."""
+        return self.pipeline.detector.digest
+
+    def analyse(self, pictures: Photos, faces: FacePolicy = "all") -> list[PictureFaces]:
+        """Find the faces that the policy keeps: boxes, landmarks, quality and vectors, without a gallery.
+
+        One result per picture, in order; one without a face says why.
+        """
+        _check_policy(faces)
+        return [found for batch in _batches(as_pictures(pictures)) for found in self._find_faces(batch, faces)]
+
     def enroll(
         self,
         gallery: Gallery,
-        photos: Iterable[PersonPhoto],
+        people: People,
         *,
         faces: FacePolicy = "exactly-one",
         limits: Limits | None = DEFAULT_LIMITS,
         restore: bool = False,
-    ) -> Iterator[Enrollment]:
-        """Enrol photos of named people; yields one result per photo, in order, each after it is safely stored.
+    ) -> list[Enrollment]:
+        """Enrol photos of named people: one result per photo, in order; all is safely stored when it returns.
 
         Photos whose bytes are in the gallery already are not looked at again, so that a run that was interrupted goes
         on where it stopped. `limits` None takes faces of any quality; `restore` brings back removed people and
         templates whose photos appear again. Raises ModelMismatch for a gallery of another model, ValueError for the
         policy `all`: which of a photo's faces is the named person?
         """
+        return list(self.enroll_stream(gallery, people, faces=faces, limits=limits, restore=restore))
+
+    def enroll_stream(
+        self,
+        gallery: Gallery,
+        people: People,
+        *,
+        faces: FacePolicy = "exactly-one",
+        limits: Limits | None = DEFAULT_LIMITS,
+        restore: bool = False,
+    ) -> Iterator[Enrollment]:
+        """Enrol as `enroll` does while the results are taken: each comes after it is safely stored."""
+        _check_policy(faces)
         if faces == "all":
             raise ValueError("enrolment takes one face a photo: exactly-one, largest or centre")
+        _check_limits(limits)
         self._require_same_model(gallery)
-        for batch in _batches(photos):
-            yield from self._enroll_batch(gallery, batch, faces, limits, restore)
+        batches = _batches(_person_photos(people))
+        return (
+            result for batch in batches for result in self._enroll_batch(gallery, batch, faces, limits, bool(restore))
+        )
 
     def identify(
         self,
         gallery: Gallery,
-        photos: Iterable[tuple[Path, str | None]],
+        photos: Photos,
         threshold: Threshold,
         *,
         faces: FacePolicy = "all",
         limits: Limits | None = None,
         top_k: int = 5,
         fast: bool = False,
-    ) -> Iterator[Answer]:
+        vectors: bool = False,
+    ) -> list[Answer]:
         """Say who is on each photo: one answer per face, and one for a photo without a usable face.
 
-        `photos` as `photos_in` lists them; with `limits`, faces of poorer quality get `rejected_quality`; with `fast`,
-        a large gallery is only sampled, and the answers say what is not proved (`Gallery.search`). Raises
-        ModelMismatch for a gallery of another model.
+        With `limits`, faces of poorer quality get `rejected_quality`; with `fast`, a large gallery is only sampled, and
+        the answers say what is not proved (`Gallery.search`); with `vectors`, each answer carries its face's vector.
+        Raises ModelMismatch for a gallery of another model.
         """
+        answers = self.identify_stream(
+            gallery, photos, threshold, faces=faces, limits=limits, top_k=top_k, fast=fast, vectors=vectors
+        )
+        return list(answers)
+
+    def identify_stream(
+        self,
+        gallery: Gallery,
+        photos: Photos,
+        threshold: Threshold,
+        *,
+        faces: FacePolicy = "all",
+        limits: Limits | None = None,
+        top_k: int = 5,
+        fast: bool = False,
+        vectors: bool = False,
+    ) -> Iterator[Answer]:
+        """Identify as `identify` does while the answers are taken, some photos at a time, however many there are."""
+        _check_policy(faces)
+        _check_limits(limits)
+        _check_threshold(threshold)
+        if operator.index(top_k) < 1:
+            raise ValueError(f"top_k must be 1 or more, not {top_k}")
         self._require_same_model(gallery)
         law = choose_probability(gallery.calibrations(), gallery.size)
-        for batch in _batches(photos):
-            for found in self._find_faces(batch, faces):
-                yield from self._answers(gallery, found, threshold, limits, top_k, fast, law)
+        asking = _Asking(threshold, limits, top_k, fast, vectors, law)
+        return (
+            answer
+            for batch in _batches(as_pictures(photos))
+            for answer in self._answers(gallery, self._find_faces(batch, faces), asking)
+        )
 
-    def verify(self, first: Path, second: Path, threshold: Threshold, *, faces: FacePolicy = "largest") -> Verification:
+    def verify(
+        self,
+        first: Picture | Content,
+        second: Picture | Content,
+        threshold: Threshold,
+        *,
+        faces: FacePolicy = "largest",
+    ) -> Verification:
         """Say whether two photos show the same person; of several faces kept by the policy the first counts."""
-        found = self._find_faces([(first, None), (second, None)], faces)
+        _check_policy(faces)
+        _check_threshold(threshold)
+        found = self._find_faces(list(as_pictures([first, second])), faces)
         reasons = tuple(photo.reason_code for photo in found if photo.reason_code)
         if reasons:
             message = "; ".join(explain(photo) for photo in found if photo.reason_code)
             return Verification(None, None, threshold, reasons, message)
-        a, b = (photo.faces[0].vector.astype(np.float64) for photo in found)
-        similarity = float(np.float32(a @ b))
-        return Verification(similarity, similarity >= threshold.value, threshold)
+        a, b = (photo.faces[0].vector for photo in found)
+        similarity = float(canonical_scores(a, b))
+        return Verification(similarity, decide(similarity, threshold) == "identified", threshold)
 
-    def embed(self, photos: Iterable[PersonPhoto], *, faces: FacePolicy = "largest") -> Features:
-        """Embed photos: one vector per face that the policy keeps; photos without one are in `failures`."""
+    def embed(
+        self,
+        photos: Photos | People | Iterable[PersonPhoto | Picture | Content],
+        *,
+        faces: FacePolicy = "largest",
+    ) -> Features:
+        """Embed photos: one vector per face that the policy keeps; photos without one are in `failures`.
+
+        The label of a `PersonPhoto` is the person's name, that of another photo is empty.
+        """
+        _check_policy(faces)
         rows: list[tuple[FloatVector, str, str]] = []
-        failures: list[PhotoFaces] = []
-        for batch in _batches(photos):
-            found = self._find_faces([(photo.path, photo.reason_code) for photo in batch], faces)
-            for photo, result in zip(batch, found, strict=True):
-                rows += [(face.vector, photo.name, printable(photo.path)) for face in result.faces]
+        failures: list[PictureFaces] = []
+        for batch in _batches(_labelled(photos)):
+            results = self._find_faces([picture for picture, _ in batch], faces)
+            for (picture, label), result in zip(batch, results, strict=True):
+                rows += [(face.vector, label, picture.source) for face in result.faces]
                 failures += [result] if result.reason_code else []
         vectors = np.stack([row[0] for row in rows]) if rows else np.empty((0, self.binding.dimension), np.float32)
         return Features(vectors, tuple(row[1] for row in rows), tuple(row[2] for row in rows), tuple(failures))
 
     def _require_same_model(self, gallery: Gallery) -> None:
+        if not isinstance(gallery, Gallery):
+            raise TypeError(f"gallery must be a Gallery, as Gallery.open gives one, not {type(gallery).__name__}")
         if gallery.model.digest != self.model.digest:
             raise ModelMismatch(
                 f"{printable(gallery.path)} is bound to the model {gallery.model.name!r} ({gallery.model.digest}), "
@@ -167,13 +252,8 @@ class FaceEngine:
                 "or bring the gallery over with `faceid gallery reembed`"
             )
 
-    def _find_faces(self, photos: Sequence[tuple[Path, str | None]], policy: FacePolicy) -> list[PhotoFaces]:
-        """Find the faces of the photos; those that came with a reason already keep it."""
-        files = iter(self.pipeline.read(path for path, reason in photos if reason is None))
-        offered = [
-            next(files) if reason is None else ImageError(path, reason, EXPLANATIONS[reason]) for path, reason in photos
-        ]
-        return self.pipeline.find_faces(offered, policy)
+    def _find_faces(self, pictures: Sequence[Picture], policy: FacePolicy) -> list[PictureFaces]:
+        return self.pipeline.find_faces(self.pipeline.read(pictures), policy)
 
     def _enroll_batch(
         self,
@@ -185,7 +265,7 @@ class FaceEngine:
     ) -> list[Enrollment]:
         """Settle the photos step by step: what needs no look, what has no usable face, and what the store says."""
         results: dict[int, Enrollment] = {}
-        files: dict[int, PhotoFile] = {}
+        files: dict[int, ReadPicture] = {}
         for i, file in self._read_people(photos):
             if isinstance(file, Enrollment):
                 results[i] = file
@@ -213,25 +293,25 @@ class FaceEngine:
             results[i] = _enrollment(photos[i], outcome.status, outcome.reason_codes, outcome.template_id)
         return [results[i] for i in range(len(photos))]
 
-    def _read_people(self, photos: Sequence[PersonPhoto]) -> Iterator[tuple[int, PhotoFile | Enrollment]]:
-        """Yield each photo's file, or its result if there is nothing to read or nobody to enrol."""
+    def _read_people(self, photos: Sequence[PersonPhoto]) -> Iterator[tuple[int, ReadPicture | Enrollment]]:
+        """Yield each photo's bytes, or its result if there is nothing to read or nobody to enrol."""
         usable = [i for i, photo in enumerate(photos) if photo.reason_code is None and _is_name(photo)]
         for i in set(range(len(photos))) - set(usable):
             yield i, _enrollment(photos[i], "failed", (photos[i].reason_code or "invalid_name",))
-        for i, file in zip(usable, self.pipeline.read(photos[i].path for i in usable), strict=True):
-            if isinstance(file, ImageError):
-                yield i, _enrollment(photos[i], "failed", (file.reason_code,), message=str(file))
+        for i, file in zip(usable, self.pipeline.read(photos[i].picture for i in usable), strict=True):
+            if isinstance(file, PictureFaces):
+                yield i, _enrollment(photos[i], "failed", (file.reason_code or "",), message=explain(file))
             else:
                 yield i, file
 
-    def _template(self, photo: PersonPhoto, found: PhotoFaces) -> NewTemplate:
+    def _template(self, photo: PersonPhoto, found: PictureFaces) -> NewTemplate:
         (face,) = found.faces
         assert found.digest is not None
         return NewTemplate(
             name=photo.name,
             external_id=photo.external_id,
             vector=face.vector,
-            source=printable(photo.path.absolute()),
+            source=photo.picture.address,
             source_digest=found.digest,
             box=face.box,
             detection_score=face.detection_score,
@@ -239,58 +319,133 @@ class FaceEngine:
             precision=self.pipeline.embedder.precision,
         )
 
-    def _answers(
+    def _answers(self, gallery: Gallery, found: Sequence[PictureFaces], asking: "_Asking") -> Iterator[Answer]:
+        """Search for all the faces of some pictures at once; yield the answers in the pictures' order."""
+        revision = gallery.revision
+        faces = [face for picture in found for face in picture.faces]
+        results: Iterator[SearchResult] = iter(())
+        if faces:
+            with self.pipeline.timed("search"):
+                asked = max(asking.top_k, 1 + CONTEXT) if asking.law else asking.top_k
+                queries = np.stack([face.vector for face in faces])
+                results = iter(gallery.search(queries, asked, threshold=asking.threshold.value, fast=asking.fast))
+        for picture in found:
+            if picture.reason_code:
+                yield self._no_face(picture, revision, asking.threshold)
+            for index, face in enumerate(picture.faces):
+                yield self._answer(picture, index, face, next(results), revision, asking)
+
+    def _no_face(self, found: PictureFaces, revision: int, threshold: Threshold) -> Answer:
+        return Answer(
+            found.picture,
+            "error" if found.error else "no_face",
+            self.model.spec.name,
+            revision,
+            threshold,
+            reason_codes=(found.reason_code or "",),
+            message=explain(found),
+        )
+
+    def _answer(
         self,
-        gallery: Gallery,
-        found: PhotoFaces,
-        threshold: Threshold,
-        limits: Limits | None,
-        top_k: int,
-        fast: bool,
-        law: MatchProbability | None,
-    ) -> Iterator[Answer]:
-        model = self.model.spec.name
-        if found.reason_code:
-            yield Answer(
-                found.path,
-                "error" if found.error else "no_face",
-                model,
-                gallery.revision,
-                threshold,
-                reason_codes=(found.reason_code,),
-                message=explain(found),
-            )
-            return
-        with self.pipeline.timed("search"):
-            vectors = np.stack([face.vector for face in found.faces])
-            asked = max(top_k, 1 + CONTEXT) if law else top_k
-            results = gallery.search(vectors, asked, threshold=threshold.value, fast=fast)
-        for index, (face, result) in enumerate(zip(found.faces, results, strict=True)):
-            best = result.candidates[:top_k]
-            poor = face.quality.reason_codes(limits) if limits else ()
-            yield Answer(
-                found.path,
-                "rejected_quality" if poor else decide(best[0].similarity if best else None, threshold),
-                model,
-                gallery.revision,
-                threshold,
-                index,
-                face.box,
-                face.detection_score,
-                face.quality.overall,
-                best,
-                poor,
-                exact_decision=result.exact_decision,
-                exact_candidates=result.exact_candidates,
-                probability=_probability(law, result.candidates),
-            )
+        found: PictureFaces,
+        index: int,
+        face: FoundFace,
+        result: SearchResult,
+        revision: int,
+        asking: "_Asking",
+    ) -> Answer:
+        best = result.candidates[: asking.top_k]
+        poor = face.quality.reason_codes(asking.limits) if asking.limits else ()
+        similarity = best[0].similarity if best else None
+        return Answer(
+            found.picture,
+            "rejected_quality" if poor else decide(similarity, asking.threshold),
+            self.model.spec.name,
+            revision,
+            asking.threshold,
+            face_index=index,
+            box=face.box,
+            landmarks=face.landmarks,
+            detection_score=face.detection_score,
+            quality=face.quality.overall,
+            candidates=best,
+            reason_codes=poor,
+            exact_decision=result.exact_decision,
+            exact_candidates=result.exact_candidates,
+            probability=_probability(asking.law, result.candidates),
+            vector=face.vector if asking.vectors else None,
+        )
 
 
-def explain(found: PhotoFaces) -> str:
+@dataclass(frozen=True)
+class _Asking:
+    """How a call of `identify` wants its answers."""
+
+    threshold: Threshold
+    limits: Limits | None
+    top_k: int
+    fast: bool
+    vectors: bool
+    law: MatchProbability | None
+
+
+def explain(found: PictureFaces) -> str:
     """Say in words why a photo gave no face."""
-    if found.error:
-        return str(found.error)
-    return f"{printable(found.path)}: {EXPLANATIONS[found.reason_code or 'no_face']}"
+    return str(found.error) if found.error else f"{found.source}: {explanation(found.reason_code or 'no_face')}"
+
+
+def _check_policy(faces: str) -> None:
+    _check_choice("faces", faces, FACE_POLICIES)
+
+
+def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _check_limits(limits: object) -> None:
+    if not isinstance(limits, Limits | None):
+        raise TypeError(f"limits must be Limits(...) or None, not {type(limits).__name__}")
+
+
+def _check_threshold(threshold: object) -> None:
+    if not isinstance(threshold, Threshold):
+        raise TypeError(
+            "threshold must be a Threshold, as identification_threshold, verification_threshold and user_threshold "
+            f"give one, not {type(threshold).__name__}"
+        )
+    if not math.isfinite(threshold.value):
+        raise ValueError(f"the threshold must be a finite number, not {threshold.value}")
+
+
+def _person_photos(people: object) -> Iterator[PersonPhoto]:
+    """Return the photos of one or several named people; TypeError for something else: of a list at once."""
+    if isinstance(people, PersonPhoto):
+        people = [people]
+    if not isinstance(people, Iterable):
+        raise TypeError(f"people must be one PersonPhoto or several, not {type(people).__name__}")
+    checked = (_person_photo(photo) for photo in people)
+    return iter(list(checked)) if isinstance(people, list | tuple) else checked
+
+
+def _person_photo(photo: object) -> PersonPhoto:
+    if not isinstance(photo, PersonPhoto):
+        raise TypeError(f"enrolment takes PersonPhoto(photo, name), not {type(photo).__name__}")
+    return photo
+
+
+def _labelled(photos: object) -> Iterator[tuple[Picture, str]]:
+    """Yield the photos with whom they show: a PersonPhoto's name, nobody's otherwise."""
+    if isinstance(photos, PersonPhoto) or is_one_photo(photos):
+        photos = [photos]
+    if not isinstance(photos, Iterable):
+        raise TypeError(f"photos must be one photo or several, not {type(photos).__name__}")
+    labelled = (
+        (photo.picture, photo.name) if isinstance(photo, PersonPhoto) else (as_picture(photo, number), "")
+        for number, photo in enumerate(photos, start=1)
+    )
+    return iter(list(labelled)) if isinstance(photos, list | tuple) else labelled
 
 
 def _probability(law: MatchProbability | None, candidates: Sequence[Candidate]) -> float | None:
@@ -334,7 +489,7 @@ def _same_person(photo: PersonPhoto, entry: Enrolled) -> bool:
     return clean_name(photo.name) == entry.name
 
 
-def _rejected(photo: PersonPhoto, found: PhotoFaces, limits: Limits | None) -> Enrollment | None:
+def _rejected(photo: PersonPhoto, found: PictureFaces, limits: Limits | None) -> Enrollment | None:
     """Return why the photo has no face to enrol; None if it has one."""
     if found.error:
         return _enrollment(photo, "failed", (found.error.reason_code,), message=str(found.error))
@@ -352,5 +507,5 @@ def _enrollment(
     message: str | None = None,
 ) -> Enrollment:
     if reason_codes and message is None:
-        message = f"{printable(photo.path)}: {', '.join(EXPLANATIONS.get(code, code) for code in reason_codes)}"
-    return Enrollment(printable(photo.path), printable(photo.name), status, reason_codes, template_id, message)
+        message = f"{photo.picture.source}: {', '.join(map(explanation, reason_codes))}"
+    return Enrollment(photo.picture.source, printable(photo.name), status, reason_codes, template_id, message)

@@ -3,22 +3,34 @@
 Every step takes a list and returns a list in the same order, with one result per photo, an error included.
 """
 
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from faceid.explanations import explanation
 from faceid.models.embedding import Embedder
 from faceid.vision.alignment import align
-from faceid.vision.detection import Detector, FacePolicy, Faces, NotExactlyOneFace, select_faces
-from faceid.vision.images import ImageError, UInt8Image, decode, digest, read_bytes
+from faceid.vision.detection import (
+    Box,
+    Detector,
+    DetectorError,
+    FacePolicy,
+    Faces,
+    Landmarks,
+    NotExactlyOneFace,
+    select_faces,
+)
+from faceid.vision.images import ImageError, UInt8Image
+from faceid.vision.picture import Picture, ReadPicture
 from faceid.vision.quality import Quality, measure_quality
+from indexer.errors import FaceIdError
 from indexer.records import FloatVector
 
 # Photos per batch: enough to fill the detector's and the network's batches, few enough that memory stays small.
@@ -32,53 +44,72 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class PhotoFile:
-    """A photo's bytes as read, and their SHA-256 (32 bytes)."""
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture in memory with its pixels, RGB uint8 [H, W, 3]."""
 
-    path: Path
-    data: bytes
-    digest: bytes
+    read: ReadPicture
+    pixels: UInt8Image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FoundFace:
-    """One face: `box` (x, y, w, h) in pixels of the upright photo, `vector` [D] float32 of unit length."""
+    """One face: where it is, how good it is, and its `vector` [D] float32 of unit length.
 
-    box: tuple[float, float, float, float]
+    `box` (x, y, w, h) and `landmarks` (x, y of left eye, right eye, nose, left and right mouth corner, left as seen)
+    are in pixels of the upright photo; `detection_score` is the detector's probability of a face.
+    """
+
+    box: Box
+    landmarks: Landmarks
     detection_score: float
     quality: Quality
     vector: FloatVector
 
 
-@dataclass(frozen=True)
-class PhotoFaces:
-    """The faces of one photo; none with the reason: `no_face`, `several_faces`, or the code of `error`."""
+@dataclass(frozen=True, eq=False)
+class PictureFaces:
+    """The faces of one picture; none with the reason: `no_face`, `several_faces`, or the code of `error`.
 
-    path: Path
+    `digest` is the SHA-256 by which the picture is known again; None where it could not be read.
+    """
+
+    picture: Picture
     digest: bytes | None
     faces: tuple[FoundFace, ...]
     reason_code: str | None = None
     error: ImageError | None = None
 
+    @property
+    def source(self) -> str:
+        """What names the picture."""
+        return self.picture.source
+
 
 class Pipeline:
-    """A detector and an embedder, and the steps between; `seconds` adds up what each step took."""
+    """A detector and an embedder, and the steps between; `seconds` adds up what each step took.
+
+    Many threads may use one at once: nothing is kept from one call to the next but the seconds.
+    """
 
     def __init__(self, detector: Detector, embedder: Embedder) -> None:
         self.detector = detector
         self.embedder = embedder
         self.seconds: dict[str, float] = defaultdict(float)
+        self._adding = threading.Lock()
 
-    def read(self, paths: Iterable[Path]) -> list[PhotoFile | ImageError]:
-        """Read the files and their digests, without decoding: enrolment knows by the digest what it has already."""
+    def read(self, pictures: Iterable[Picture]) -> list[ReadPicture | PictureFaces]:
+        """Read the bytes and their digests, without decoding: enrolment knows by the digest what it has already.
+
+        A picture that cannot be read, or came with a reason not to, is its own result.
+        """
         with self.timed("read"):
-            return [_read_file(path) for path in paths]
+            return [_read(picture) for picture in pictures]
 
-    def find_faces(self, files: Sequence[PhotoFile | ImageError], policy: FacePolicy) -> list[PhotoFaces]:
-        """Find, choose and embed the faces of the photos; errors come back as results in their place."""
-        found: list[PhotoFaces] = []
-        for batch in self._decoded_batches(files):
+    def find_faces(self, read: Sequence[ReadPicture | PictureFaces], policy: FacePolicy) -> list[PictureFaces]:
+        """Find, choose and embed the faces of the pictures; results that are there already stay in their place."""
+        found: list[PictureFaces] = []
+        for batch in self._decoded_batches(read):
             found.extend(self._process(batch, policy))
         return found
 
@@ -87,34 +118,31 @@ class Pipeline:
         """Add the time of the block to `seconds[step]`."""
         start = time.perf_counter()
         yield
-        self.seconds[step] += time.perf_counter() - start
+        with self._adding:
+            self.seconds[step] += time.perf_counter() - start
 
-    def _decoded_batches(
-        self, files: Sequence[PhotoFile | ImageError]
-    ) -> Iterator[list[tuple[PhotoFile, UInt8Image] | ImageError]]:
-        batch: list[tuple[PhotoFile, UInt8Image] | ImageError] = []
+    def _decoded_batches(self, read: Sequence[ReadPicture | PictureFaces]) -> Iterator[list[Decoded | PictureFaces]]:
+        batch: list[Decoded | PictureFaces] = []
         pixels = 0
         with ThreadPoolExecutor(DECODE_THREADS) as pool:
-            decoded = _map_ahead(pool, _decode_file, files)
+            decoded = _map_ahead(pool, _decode, read)
             while True:
                 with self.timed("decode"):
                     item = next(decoded, None)
                 if item is None:
                     break
                 batch.append(item)
-                pixels += 0 if isinstance(item, ImageError) else item[1].shape[0] * item[1].shape[1]
+                pixels += 0 if isinstance(item, PictureFaces) else item.pixels.shape[0] * item.pixels.shape[1]
                 if len(batch) >= BATCH_PHOTOS or pixels >= BATCH_PIXELS:
                     yield batch
                     batch, pixels = [], 0
         if batch:
             yield batch
 
-    def _process(
-        self, batch: Sequence[tuple[PhotoFile, UInt8Image] | ImageError], policy: FacePolicy
-    ) -> Iterator[PhotoFaces]:
-        images = [item[1] for item in batch if not isinstance(item, ImageError)]
+    def _process(self, batch: Sequence[Decoded | PictureFaces], policy: FacePolicy) -> Iterator[PictureFaces]:
+        images = [item.pixels for item in batch if isinstance(item, Decoded)]
         with self.timed("detect"):
-            detected = self.detector.detect(images)
+            detected = self._detect(images)
         chosen = [_choose(faces, policy, image) for faces, image in zip(detected, images, strict=True)]
         with self.timed("align"):
             crops = [self._align(image, faces) for image, (faces, _) in zip(images, chosen, strict=True)]
@@ -124,11 +152,22 @@ class Pipeline:
             vectors = self._embed(crops)
         results = iter(zip(chosen, qualities, vectors, strict=True))
         for item in batch:
-            if isinstance(item, ImageError):
-                yield PhotoFaces(item.path, None, (), item.reason_code, item)
+            if isinstance(item, PictureFaces):
+                yield item
             else:
                 (faces, reason), quality, face_vectors = next(results)
-                yield PhotoFaces(item[0].path, item[0].digest, _found_faces(faces, quality, face_vectors), reason)
+                found = _found_faces(faces, quality, face_vectors)
+                yield PictureFaces(item.read.picture, item.read.digest, found, reason)
+
+    def _detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
+        """Run the detector; what one of somebody else's raises becomes a DetectorError that says whose it is."""
+        try:
+            return self.detector.detect(images)
+        except (FaceIdError, MemoryError):
+            raise
+        except Exception as error:
+            name = type(self.detector).__name__
+            raise DetectorError(f"the detector {name} failed on {len(images)} photos: {error!r}") from error
 
     def _align(self, image: UInt8Image, faces: Faces) -> UInt8Image:
         spec = self.embedder.spec
@@ -139,21 +178,22 @@ class Pipeline:
         return np.split(vectors, np.cumsum([len(c) for c in crops])[:-1]) if crops else []
 
 
-def _read_file(path: Path) -> PhotoFile | ImageError:
+def _read(picture: Picture) -> ReadPicture | PictureFaces:
     try:
-        data = read_bytes(path)
+        if picture.reason_code is not None:
+            raise ImageError(picture.source, picture.reason_code, explanation(picture.reason_code))
+        return picture.read()
     except ImageError as error:
-        return error
-    return PhotoFile(path, data, digest(data))
+        return PictureFaces(picture, None, (), error.reason_code, error)
 
 
-def _decode_file(file: PhotoFile | ImageError) -> tuple[PhotoFile, UInt8Image] | ImageError:
-    if isinstance(file, ImageError):
-        return file
+def _decode(read: ReadPicture | PictureFaces) -> Decoded | PictureFaces:
+    if isinstance(read, PictureFaces):
+        return read
     try:
-        return file, decode(file.data, file.path)
+        return Decoded(read, read.decode())
     except ImageError as error:
-        return error
+        return PictureFaces(read.picture, read.digest, (), error.reason_code, error)
 
 
 def _choose(faces: Faces, policy: FacePolicy, image: UInt8Image) -> tuple[Faces, str | None]:
@@ -167,8 +207,10 @@ def _choose(faces: Faces, policy: FacePolicy, image: UInt8Image) -> tuple[Faces,
 
 def _found_faces(faces: Faces, qualities: Sequence[Quality], vectors: FloatVector) -> tuple[FoundFace, ...]:
     return tuple(
-        FoundFace((float(x), float(y), float(w), float(h)), float(score), quality, vector)
-        for (x, y, w, h), score, quality, vector in zip(faces.boxes, faces.scores, qualities, vectors, strict=True)
+        FoundFace((x, y, w, h), tuple((px, py) for px, py in points), score, quality, vector)
+        for (x, y, w, h), points, score, quality, vector in zip(
+            faces.boxes.tolist(), faces.landmarks.tolist(), faces.scores.tolist(), qualities, vectors, strict=True
+        )
     )
 
 

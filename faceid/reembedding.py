@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
 from faceid.engine import FaceEngine
-from faceid.pipeline import BATCH_PHOTOS, FoundFace, PhotoFaces
+from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces
+from faceid.vision.picture import Picture
 from indexer.gallery import Gallery
 from indexer.records import TemplateRow
 
@@ -37,12 +37,12 @@ def reembed_gallery(engine: FaceEngine, gallery: Gallery, *, drop_missing: bool)
 
 def _find_again(engine: FaceEngine, templates: Iterable[TemplateRow]) -> Iterator[FoundFace | None]:
     templates = list(templates)
-    files = engine.pipeline.read(Path(template.source) for template in templates)
+    files = engine.pipeline.read(Picture(template.source) for template in templates)
     for template, found in zip(templates, engine.pipeline.find_faces(files, "all"), strict=True):
         yield _enrolled_face(template, found) if found.digest == template.source_digest else None
 
 
-def _enrolled_face(template: TemplateRow, found: PhotoFaces) -> FoundFace | None:
+def _enrolled_face(template: TemplateRow, found: PictureFaces) -> FoundFace | None:
     if template.box is None:
         return found.faces[0] if len(found.faces) == 1 else None
     overlaps = [(_overlap(template.box, face.box), face) for face in found.faces]

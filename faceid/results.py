@@ -3,13 +3,13 @@
 The command line puts the schema's version before each record.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from faceid.vision.detection import Box, Landmarks
+from faceid.vision.picture import Picture
 from indexer.decision.decision import Threshold
-from indexer.records import Candidate
-from indexer.text import printable
+from indexer.records import Candidate, FloatVector
 
 Record = dict[str, Any]
 
@@ -43,19 +43,22 @@ class Enrollment:
 class Answer:
     """The answer for one face of one photo, or for a photo without a usable face.
 
-    `similarity` is the best candidate's, in [-1, 1], whatever the decision; `box` is x, y, w, h in pixels of the
-    upright photo; `quality` is in [0, 1]. What is proved about the search is in `exact_decision` and
-    `exact_candidates` (`indexer.records.SearchResult`); None where nobody was searched for. `probability` that the best
-    candidate is the person, 0..1, if enrolled people and strangers come as often; None where it was not calibrated.
+    `similarity` is the best candidate's, in [-1, 1], whatever the decision; `box` (x, y, w, h) and `landmarks` (x, y of
+    left eye, right eye, nose, left and right mouth corner, left as seen) are in pixels of the upright photo; `quality`
+    is in [0, 1]; `vector` [D] float32 of unit length is there where it was asked for. `exact_decision` and
+    `exact_candidates` say what is proved about the search (`indexer.records.SearchResult`); None where nobody was
+    searched for. `probability` that the best candidate is the person, 0..1, if enrolled people and strangers come as
+    often; None where it was not calibrated.
     """
 
-    path: Path
+    picture: Picture
     decision: Decision
     model: str
     gallery_revision: int
     threshold: Threshold
     face_index: int | None = None
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
+    landmarks: Landmarks | None = None
     detection_score: float | None = None
     quality: float | None = None
     candidates: tuple[Candidate, ...] = ()
@@ -64,11 +67,12 @@ class Answer:
     exact_decision: bool | None = None
     exact_candidates: bool | None = None
     probability: float | None = None
+    vector: FloatVector | None = field(default=None, compare=False, repr=False)
 
     @property
     def source(self) -> str:
-        """The photo's path as text."""
-        return printable(self.path)
+        """What names the photo: its path as text, where it is a file."""
+        return self.picture.source
 
     @property
     def identity(self) -> Candidate | None:
@@ -86,6 +90,7 @@ class Answer:
             "source": self.source,
             "face_index": self.face_index,
             "box": None if self.box is None else [round(side, 2) for side in self.box],
+            "landmarks": self.landmarks and [[round(x, 2), round(y, 2)] for x, y in self.landmarks],
             "detection_score": _rounded(self.detection_score),
             "quality": _rounded(self.quality),
             "decision": self.decision,

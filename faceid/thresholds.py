@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from faceid.engine import FaceEngine
+from faceid.engine import FaceEngine, Photos
 from faceid.models import model_zoo
 from faceid.models.model_file import Model
-from faceid.pipeline import PhotoFaces
+from faceid.pipeline import PictureFaces
 from faceid.results import Record
 from faceid.vision.detection import FacePolicy
 from faceid.vision.photo_list import PersonPhoto
@@ -47,7 +47,7 @@ class GalleryCalibration:
     `check`, where rates to check were given, says what the thresholds are worth on people who did not set them.
     """
 
-    failures: tuple[PhotoFaces, ...] = ()
+    failures: tuple[PictureFaces, ...] = ()
     suspected_duplicates: tuple[SuspectedDuplicate, ...] = ()
     check: HeldOut | None = None
 
@@ -79,7 +79,7 @@ def verification_threshold(model: Model, gallery: Gallery | None, far: float) ->
 def calibrate_gallery(
     engine: FaceEngine,
     gallery: Gallery,
-    strangers: Iterable[tuple[Path, str | None]] | None,
+    strangers: Photos | None,
     *,
     faces: FacePolicy,
     checked_fpirs: Sequence[float] = (),
@@ -97,7 +97,7 @@ def calibrate_gallery(
         twice = [identity for pair in duplicates for identity in (pair.first_id, pair.second_id)]
         non_mated = enrolled_as_strangers(gallery, np.array(twice, np.int64))
     else:
-        features = engine.embed((PersonPhoto(path, "", reason_code=reason) for path, reason in strangers), faces=faces)
+        features = engine.embed(strangers, faces=faces)
         data = f"{len(features.paths)} faces of strangers"
         fpir = calibrate_from_strangers(gallery, features.vectors, data=data, precision=precision)
         outcome = GalleryCalibration(failures=features.failures)
@@ -111,7 +111,7 @@ def calibrate_gallery(
 
 def calibrate_model_from_photos(
     engine: FaceEngine, people: Iterable[PersonPhoto], data: str, *, faces: FacePolicy
-) -> tuple[PhotoFaces, ...]:
+) -> tuple[PictureFaces, ...]:
     """Measure a model's own table from photos of labelled people and keep it beside the model.
 
     Returns the photos that gave no face. Raises CalibrationError for fewer than two people.

@@ -100,12 +100,24 @@ class Gallery:
         return cls.open(path, writable=True)
 
     @classmethod
-    def open(cls, path: str | Path, *, writable: bool = False, model_digest: str | None = None) -> "Gallery":
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        writable: bool = False,
+        model_digest: str | None = None,
+        create: ModelBinding | None = None,
+    ) -> "Gallery":
         """Open a gallery; `model_digest` (hex), if given, must be the one it is bound to.
 
-        Raises GalleryError where there is none, StoreDamaged, ModelMismatch, and for writing GalleryLocked.
+        With `create`, open it for writing, bound to that model; where there is none yet, make it. Raises GalleryError
+        where there is none, StoreDamaged, ModelMismatch, and for writing GalleryLocked.
         """
         path = Path(path)
+        if create is not None:
+            if not (path / DATABASE).exists():
+                return cls.create(path, create)
+            writable, model_digest = True, create.digest
         version = check_database(path / DATABASE)
         lock = _lock(path) if writable else None
         try:

@@ -31,11 +31,7 @@ def embed(ctx: click.Context, /, folder: Path, feature_file: Path, labels: bool,
     from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
 
     embedding = embedding_of(**photo_settings)
-    photos = (
-        photos_of_people(folder)
-        if labels
-        else (PersonPhoto(path, "", reason_code=reason) for path, reason in photos_in([folder]))
-    )
+    photos = photos_of_people(folder) if labels else (PersonPhoto(photo, "") for photo in photos_in(folder))
     done = embed_photos(
         embedding.engine(),
         embedding.watch(photos),

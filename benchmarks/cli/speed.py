@@ -30,7 +30,11 @@ def speed(photo_folder: Path | None, folder: Path | None, **engine_settings: Any
 
     if folder is not None:
         make_folder(folder)
-    photos = [path for path, reason in photos_in([photo_folder]) if reason is None] if photo_folder else None
+    photos = (
+        [photo.path for photo in photos_in(photo_folder) if photo.path and photo.reason_code is None]
+        if photo_folder
+        else None
+    )
     measured = measure_speed(make_engine(**engine_settings), photos, say=say)
     click.echo(tabulate(speed_table(measured), HEAD, "simple", disable_numparse=True))
     if folder is not None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def tell(engine: FaceEngine, cast: Cast, folder: Path, say: Say = lambda _: None
     start = time.perf_counter()
     with Gallery.create(folder / "gallery", engine.binding) as gallery:
         say(f"enrolling {len(cast.enrolled)} photos of {len({photo.name for photo in cast.enrolled})} people")
-        enrolments = list(engine.enroll(gallery, cast.enrolled, faces=cast.faces))
+        enrolments = engine.enroll(gallery, cast.enrolled, faces=cast.faces)
         refused = Counter(code for enrolment in enrolments for code in enrolment.reason_codes)
         say(f"embedding {len(cast.distractors)} other people, of whom {cast.calibration} set the threshold")
         others = _embed(engine, cast.distractors, cast)
@@ -163,7 +163,7 @@ def _identify(
     strangers: bool,
 ) -> tuple[Shown, ...]:
     """Identify photos and draw the answers; the cast's policy leaves one answer a photo."""
-    listed: Iterable[tuple[Path, None]] = ((photo.path, None) for photo in photos)
+    listed = [photo.picture for photo in photos]
     answers = list(annotated(engine.identify(gallery, listed, threshold, faces=cast.faces), folder))
     pictures = {int(picture.name[:4]): picture for picture in folder.iterdir()}
     return tuple(

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.inputs.aligned_crops import input_crop
-from faceid.engine import EXPLANATIONS, FaceEngine, explain
+from faceid.engine import FaceEngine, explain
+from faceid.explanations import explanation
 from faceid.feature_file import TextColumn, write_feature_blocks
 from faceid.feature_set import FeatureError
 from faceid.models.model_file import replacing
@@ -180,7 +181,9 @@ def _not_done(store: sqlite3.Connection, chunk: Sequence[_Photo]) -> Iterator[_P
 def _embed(engine: FaceEngine, todo: Sequence[_Photo], faces: FacePolicy) -> list[FloatVector | _NoVector]:
     """Return for each photo the vector of its face, or the reason why there is none."""
     features = engine.embed([item.photo for item in todo], faces=faces)
-    reasons = {photo.path: _NoVector(photo.reason_code or "no_face", explain(photo)) for photo in features.failures}
+    reasons = {
+        photo.picture.path: _NoVector(photo.reason_code or "no_face", explain(photo)) for photo in features.failures
+    }
     vectors = iter(features.vectors)
     return [reasons.get(item.photo.path) or next(vectors) for item in todo]
 
@@ -190,7 +193,7 @@ def _embed_aligned(engine: FaceEngine, todo: Sequence[_Photo]) -> list[FloatVect
 
     def cut(item: _Photo) -> UInt8Image | _NoVector:
         if reason := item.photo.reason_code:
-            return _NoVector(reason, f"{printable(item.photo.path)}: {EXPLANATIONS[reason]}")
+            return _NoVector(reason, f"{printable(item.photo.path)}: {explanation(reason)}")
         try:
             return input_crop(read_photo(item.photo.path).pixels, spec, item.photo.path)
         except ImageError as error:

@@ -52,7 +52,7 @@ def photo_features(path: Path, kept: Path, embedding: Embedding) -> FeatureSet:
     """
     if path.is_file():
         return read_features(path)
-    photos = (PersonPhoto(photo, "", reason_code=reason) for photo, reason in photos_in([path]))
+    photos = (PersonPhoto(photo, "") for photo in photos_in(path))
     return _embedded(path, photos, kept, embedding)
 
 

@@ -6,41 +6,16 @@ A network learns from crops that one detector aligned; an engine that aligns by 
 turned and scaled a little. The same photos, network and protocol, only the landmarks differ.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import cv2
 import numpy as np
 
 from benchmarks.protocols.lfw import Pairs, lfw, read_pairs
 from faceid.engine import FaceEngine
 from faceid.feature_set import FeatureSet, feature_set
-from faceid.vision.detection import Detector, Faces
-from faceid.vision.images import UInt8Image
-from faceid.vision.photo_list import PersonPhoto
-
-SCORE = 0.6  # least score of a face, for photos that are known to show one
-OVERLAP, MOST_FACES = 0.3, 50  # YuNet's own suppression
-
-
-class YuNet:
-    """OpenCV's detector of that name, as a `faceid.vision.detection.Detector`."""
-
-    def __init__(self, weights: Path) -> None:
-        self._net = cv2.FaceDetectorYN.create(str(weights), "", (0, 0), SCORE, OVERLAP, MOST_FACES)
-
-    def detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
-        """Find the faces of each image [H, W, 3] uint8 RGB."""
-        return [self._detect(image) for image in images]
-
-    def _detect(self, image: UInt8Image) -> Faces:
-        self._net.setInputSize((image.shape[1], image.shape[0]))
-        _, found = self._net.detect(np.ascontiguousarray(image[:, :, ::-1]))
-        if found is None:
-            return Faces.none()
-        rows = np.asarray(found, np.float32)  # x, y, width, height, five points, score
-        return Faces(rows[:, :4], rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14]).take(np.argsort(-rows[:, 14]))
+from faceid.vision.detection import Detector
+from faceid.vision.yunet import YuNetDetector
 
 
 @click.command(help=__doc__)
@@ -53,7 +28,7 @@ def main(photos: Path, pairs_file: Path, yunet: Path, models: tuple[str, ...]) -
     pairs = read_pairs(pairs_file)
     for model in models:
         engine = FaceEngine(model)
-        detectors: dict[str, Detector] = {"MTCNN": engine.pipeline.detector, "YuNet": YuNet(yunet)}
+        detectors: dict[str, Detector] = {"MTCNN": engine.pipeline.detector, "YuNet": YuNetDetector(yunet)}
         for name, detector in detectors.items():
             engine.pipeline.detector = detector
             accuracy = lfw(embedded(engine, photos, pairs), pairs, model).accuracy[0]
@@ -63,7 +38,7 @@ def main(photos: Path, pairs_file: Path, yunet: Path, models: tuple[str, ...]) -
 def embedded(engine: FaceEngine, photos: Path, pairs: Pairs) -> FeatureSet:
     """Embed the face nearest the middle of each photo of the pairs."""
     names = sorted(set(pairs.first + pairs.second))
-    features = engine.embed([PersonPhoto(photos / f"{name}.jpg", "") for name in names], faces="centre")
+    features = engine.embed([photos / f"{name}.jpg" for name in names], faces="centre")
     return feature_set(features.vectors, np.array(features.labels), np.array(features.paths), photos)
 
 

@@ -74,7 +74,7 @@ def enrolment_rows(engine: FaceEngine, photos: Sequence[Path], images: Sequence[
         def ours() -> None:
             shutil.rmtree(place, ignore_errors=True)
             with Gallery.create(place, engine.binding) as gallery:
-                list(engine.enroll(gallery, people, faces="largest", limits=None))
+                engine.enroll(gallery, people, faces="largest", limits=None)
 
         contestants = [
             Contestant("faceid", "ours", ours),

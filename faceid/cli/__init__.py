@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from faceid.cli.config import read_config
+from faceid.rooms import require_our_rooms
 from indexer.errors import FaceIdError
 
 # In the order of use. The modules are light: torch, faiss, sqlalchemy and cv2 are imported when a command runs.
@@ -25,6 +26,10 @@ COMMANDS = {
 }
 
 
+# The rooms above this one, whose commands plug themselves in; a folder of the user's may bear their names.
+ROOMS = ("benchmarks", "training")
+
+
 class FaceIdGroup(click.Group):
     """The commands of this room, and those that benchmarks and training plug in (entry points `faceid.commands`)."""
 
@@ -37,8 +42,13 @@ class FaceIdGroup(click.Group):
         if cmd_name in COMMANDS:
             command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
             return command
-        plugged_in = entry_points(group="faceid.commands", name=cmd_name)
-        return next((entry.load() for entry in plugged_in), None)
+        for entry in entry_points(group="faceid.commands", name=cmd_name):
+            room = entry.module.partition(".")[0]
+            if room in ROOMS:
+                require_our_rooms(room)
+            plugged_in: click.Command = entry.load()
+            return plugged_in
+        return None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; this is the one place where an error becomes text and an exit code."""
@@ -71,5 +81,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("FACEID_DEBUG"):
             raise
+        if isinstance(error, ImportError):  # of a library that is not there, or a package of ours that is hidden
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
         click.echo(f"Error: unexpected {type(error).__name__}: {error} (FACEID_DEBUG=1 shows where)", err=True)
         sys.exit(1)

@@ -36,13 +36,10 @@ def embed(
     from faceid.cli.session import make_engine
     from faceid.engine import explain
     from faceid.feature_file import write_features
-    from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
+    from faceid.vision.photo_list import photos_in, photos_of_people
 
     engine = make_engine(**engine_settings)
-    if labels:
-        listed = [photo for folder in photos for photo in photos_of_people(folder)]
-    else:
-        listed = [PersonPhoto(path, "", reason_code=reason) for path, reason in photos_in(photos)]
+    listed = (photo for folder in photos for photo in photos_of_people(folder)) if labels else photos_in(photos)
     features = engine.embed(progress(listed, "photos"), faces=faces)
     write_features(feature_file, features.vectors, features.labels, features.paths, engine.binding)
     for failure in features.failures:

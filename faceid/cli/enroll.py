@@ -67,7 +67,9 @@ def enroll(
 
     photos = photos_of_people(people_dir) if people_dir else photos_of_manifest(manifest or Path())
     with open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery):
-        results = engine.enroll(gallery, photos, faces=faces, limits=Limits() if quality else None, restore=restore)
+        results = engine.enroll_stream(
+            gallery, photos, faces=faces, limits=Limits() if quality else None, restore=restore
+        )
         counts: Counter[str] = Counter()
         followed = _counted(results, counts)
         if people_dir and sync:

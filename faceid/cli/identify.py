@@ -90,7 +90,7 @@ def identify(
         if threshold is None and not accept_at.measured:
             say(_extrapolated(accept_at))
         gallery.use_index(index_kind)
-        answers = engine.identify(
+        answers = engine.identify_stream(
             gallery,
             photos_in(photos),
             accept_at,

@@ -27,8 +27,21 @@ def gallery_option(function: AnyFunction) -> AnyFunction:
 
 
 def engine_options(function: AnyFunction) -> AnyFunction:
-    """Add the options of `FaceEngine`: model, device, backend, precision, smallest face."""
+    """Add the options of `FaceEngine`: model, device, backend, precision, detector, smallest face."""
     for option in (
+        click.option(
+            "--detector-weights",
+            type=click.Path(dir_okay=False, path_type=Path),
+            envvar="FACEID_DETECTOR_WEIGHTS",
+            help="Weights file of a detector that does not bring its own.",
+        ),
+        click.option(
+            "--detector",
+            envvar="FACEID_DETECTOR",
+            default="mtcnn",
+            show_default=True,
+            help="What finds the faces: mtcnn, yunet (with --detector-weights), or one that a package plugs in.",
+        ),
         click.option(
             "--min-face-size",
             type=click.IntRange(min=12),

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from faceid.vision.images import UInt8Image
 from indexer.errors import FaceIdError
 
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels
+Landmarks = tuple[tuple[float, float], ...]  # x, y of the five points, in the order of `Faces`
 FacePolicy = Literal["exactly-one", "largest", "centre", "all"]
 FACE_POLICIES: tuple[FacePolicy, ...] = get_args(FacePolicy)
 
@@ -59,7 +61,16 @@ class Faces:
 
 
 class Detector(Protocol):
-    """Anything that finds faces with their five landmarks."""
+    """Anything that finds faces with their five landmarks; many threads may use one at once.
+
+    `tests/faceid/vision/detector_contract.py` says what each must do. A package plugs one in by an entry point of the
+    group `faceid.detectors` (`faceid.vision.detectors.MakeDetector`).
+    """
+
+    @property
+    def digest(self) -> str:
+        """What tells this detector from another: hex SHA-256 of its kind and weights, the same on every machine."""
+        ...
 
     def detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
         """Find the faces of each image ([H, W, 3] uint8 RGB, any sizes); one `Faces` an image, in order."""

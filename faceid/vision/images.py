@@ -6,6 +6,7 @@ bad photo is one `ImageError`, never a crash.
 
 import hashlib
 import io
+import os
 import stat
 import warnings
 from dataclasses import dataclass
@@ -34,9 +35,9 @@ Pillow.MAX_IMAGE_PIXELS = None
 class ImageError(FaceIdError):
     """A photo that cannot be used; `reason_code` is one of the words listed in docs/records.md."""
 
-    def __init__(self, path: Path, reason_code: str, reason: str) -> None:
-        super().__init__(f"{printable(path)}: {reason}")
-        self.path = path
+    def __init__(self, source: str | os.PathLike[str], reason_code: str, reason: str) -> None:
+        self.source = printable(source)
+        super().__init__(f"{self.source}: {reason}")
         self.reason_code = reason_code
 
 
@@ -80,7 +81,7 @@ def read_bytes(path: Path) -> bytes:
         raise ImageError(path, "unreadable", f"cannot be read ({reason})") from error
 
 
-def decode(data: bytes, path: Path) -> UInt8Image:
+def decode(data: bytes, path: str | os.PathLike[str]) -> UInt8Image:
     """Decode to RGB uint8 [H, W, 3], EXIF orientation applied; grey, alpha, palette, CMYK and 16-bit become RGB.
 
     Transparent pixels are laid on white. Raises ImageError: `not_an_image`, `too_large` (pixels), `animated`,
@@ -103,7 +104,7 @@ def decode(data: bytes, path: Path) -> UInt8Image:
         raise ImageError(path, "unreadable", f"truncated or damaged ({error})") from error
 
 
-def _check_header(image: Pillow.Image, path: Path) -> None:
+def _check_header(image: Pillow.Image, path: str | os.PathLike[str]) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         reason = f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded"

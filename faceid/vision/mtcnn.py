@@ -8,11 +8,13 @@ Inside this file a box is (x1, y1, x2, y2) in edge coordinates: pixel i covers [
 and a resize is one multiplication.  `Faces` has pixel centres at integers, half a pixel less.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -24,7 +26,7 @@ from torch.nn import functional
 
 from faceid.vision.detection import DetectorError, Faces
 from faceid.vision.images import UInt8Image
-from faceid.vision.mtcnn_weights import Float32Array, load_weights
+from faceid.vision.mtcnn_weights import WEIGHTS_SHA256, Float32Array, load_weights
 
 MIN_FACE_SIZE = 20  # px; the smallest face that is looked for
 SCALE_FACTOR = 0.709  # from one pyramid level to the next: half the area
@@ -199,6 +201,11 @@ class MtcnnDetector:
         for network in (self._pnet, self._rnet, self._onet):
             network.eval().requires_grad_(False)
             network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of what the published weights are."""
+        return hashlib.sha256(" ".join(["mtcnn", *WEIGHTS_SHA256.values()]).encode()).hexdigest()
 
     def detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
         """Find the faces of each image ([H, W, 3] uint8 RGB, any sizes); one `Faces` an image, in order.
@@ -486,3 +493,10 @@ def in_photo(located: Candidates, landmarks: Float32Array, searched: Sequence[in
     return Faces(boxes, landmarks * to_photo - np.float32(0.5), scores).take(
         np.flatnonzero(boxes[:, 2:].min(axis=1) > 0)
     )
+
+
+def make_mtcnn(*, device: str, min_face_size: int, weights: Path | None) -> MtcnnDetector:
+    """Make the detector with the published weights; raises DetectorError where a file of others is named."""
+    if weights is not None:
+        raise DetectorError("MTCNN runs with the published weights; --detector-weights goes with --detector yunet")
+    return MtcnnDetector(min_face_size=min_face_size, device=device)

@@ -8,34 +8,69 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from faceid.vision.picture import Content, Picture
 from indexer.errors import FaceIdError
 from indexer.text import printable
 
 
-class ManifestError(FaceIdError):
-    """The manifest as a whole cannot be read: not UTF-8, or without its columns."""
+class PhotoListError(FaceIdError):
+    """A folder or manifest as a whole cannot be read: it is not there, or not UTF-8, or lacks its columns."""
 
     exit_code = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PersonPhoto:
-    """A photo of a named person; with `reason_code`, one that cannot be enrolled, and why."""
+    """A photo of a named person; with `reason_code`, one that cannot be enrolled, and why.
 
-    path: Path
+    `photo` is whatever `Picture` takes, or a Picture. Raises TypeError and ValueError as `Picture`.
+    """
+
+    photo: Picture | Content
     name: str
     external_id: str | None = None
     reason_code: str | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a text, not {type(self.name).__name__}")
+        if not isinstance(self.external_id, str | None):
+            raise TypeError(f"external_id must be a text or None, not {type(self.external_id).__name__}")
+        if not isinstance(self.photo, Picture):
+            object.__setattr__(self, "photo", Picture(self.photo, reason_code=self.reason_code))
+        elif self.reason_code is None:
+            object.__setattr__(self, "reason_code", self.photo.reason_code)
 
-def photos_of_people(folder: Path) -> Iterator[PersonPhoto]:
+    @property
+    def picture(self) -> Picture:
+        """The photo."""
+        return cast(Picture, self.photo)
+
+    @property
+    def path(self) -> Path:
+        """The photo's file; raises ValueError for a picture that is none."""
+        if self.picture.path is None:
+            raise ValueError(f"{self.picture.source} is not a file")
+        return self.picture.path
+
+
+def photos_of_people(folder: str | os.PathLike[str]) -> Iterator[PersonPhoto]:
     """Yield the photos below one folder per person, sorted; the folder's name is the person's name.
 
     Every file counts as a photo (its content decides, not its ending) except hidden ones. Links to files are
-    followed, links to folders are not: they could lead in a circle.
+    followed, links to folders are not: they could lead in a circle. Raises PhotoListError for what is no folder.
     """
-    for entry in _entries(folder):
+    try:
+        entries = _entries(Path(folder))
+    except OSError as error:
+        raise PhotoListError(f"{printable(folder)}: not a readable folder ({error.strerror})") from error
+    return _photos_of(entries)
+
+
+def _photos_of(entries: Iterable[os.DirEntry[str]]) -> Iterator[PersonPhoto]:
+    for entry in entries:
         person = Path(entry.path)
         if entry.is_dir(follow_symlinks=False):
             for path, reason in _files(person):
@@ -44,34 +79,38 @@ def photos_of_people(folder: Path) -> Iterator[PersonPhoto]:
             yield PersonPhoto(person, "", reason_code=_linked_folder(entry) or "not_in_a_persons_folder")
 
 
-def photos_of_manifest(manifest: Path) -> Iterator[PersonPhoto]:
-    """Yield the photos of a CSV file with columns `path,name[,external_id]`; paths are relative to the file's folder.
+def photos_of_manifest(manifest: str | os.PathLike[str]) -> list[PersonPhoto]:
+    """Return the photos of a CSV file with columns `path,name[,external_id]`; paths are relative to the file's folder.
 
-    Raises ManifestError when the file has no such columns or is not UTF-8.
+    Raises PhotoListError when the file has no such columns or is not UTF-8.
     """
+    manifest = Path(manifest)
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, strict=True)
             missing = {"path", "name"} - set(rows.fieldnames or ())
             if missing:
-                raise ManifestError(
+                raise PhotoListError(
                     f"{printable(manifest)}: no column {', '.join(sorted(missing))} (path,name[,external_id])"
                 )
-            for row in rows:
-                path, name = row["path"] or "", row["name"] or ""
-                reason = None if path and name else "incomplete_row"
-                yield PersonPhoto(manifest.parent / path, name, row.get("external_id") or None, reason)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{printable(manifest)}: not a readable CSV file in UTF-8 ({error})") from error
+            return [_photo_of(row, manifest.parent) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a NUL in the path
+        raise PhotoListError(f"{printable(manifest)}: not a readable CSV file in UTF-8 ({error})") from error
 
 
-def photos_in(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
-    """Yield (photo, reason it cannot be used or None) for files as given and for everything below folders, sorted."""
-    for path in paths:
-        if path.is_dir():
-            yield from _files(path)
+def _photo_of(row: dict[str, str], folder: Path) -> PersonPhoto:
+    path, name = row["path"] or "", row["name"] or ""
+    reason = None if path and name else "incomplete_row"
+    return PersonPhoto(folder / path, name, row.get("external_id") or None, reason)
+
+
+def photos_in(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[Picture]:
+    """Yield the pictures of files as given, and of everything below folders, sorted; one path or several."""
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        if Path(path).is_dir():
+            yield from (Picture(file, reason_code=reason) for file, reason in _files(Path(path)))
         else:
-            yield path, None
+            yield Picture(path)
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str | None]]:

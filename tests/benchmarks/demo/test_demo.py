@@ -125,7 +125,7 @@ class TestDrawnPeople:
         write_people(tmp_path / "people", 12, 2, seed=11)
 
         with Gallery.create(tmp_path / "gallery", engine.binding) as gallery:
-            enrolled = list(engine.enroll(gallery, photos_of_people(tmp_path / "people"), limits=Limits()))
+            enrolled = engine.enroll(gallery, photos_of_people(tmp_path / "people"), limits=Limits())
 
         assert [photo.reason_codes for photo in enrolled] == [()] * 24
         assert {photo.status for photo in enrolled} == {"enrolled"}

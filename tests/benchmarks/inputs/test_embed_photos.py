@@ -17,7 +17,7 @@ from benchmarks.inputs.embed_photos import Embedded, embed_photos
 from faceid.engine import FaceEngine, Features
 from faceid.feature_file import read_features
 from faceid.feature_set import FeatureError
-from faceid.pipeline import PhotoFaces
+from faceid.pipeline import PictureFaces
 from faceid.vision.alignment import reference_points
 from faceid.vision.photo_list import PersonPhoto, photos_of_people
 from indexer.records import ModelBinding
@@ -46,7 +46,7 @@ class StandInEngine:
                 os.kill(os.getpid(), signal.SIGKILL)
             text = photo.path.read_text() if photo.path.exists() else "no"
             if text.startswith("no"):
-                failures.append(PhotoFaces(photo.path, None, (), "no_face"))
+                failures.append(PictureFaces(photo.picture, None, (), "no_face"))
             else:
                 rows.append((vector_of(text), photo))
         return Features(

@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner
 
-from benchmarks.measurements.detector_cost import YuNet, main
+from benchmarks.measurements.detector_cost import main
 from faceid.vision.detection import select_faces
 from faceid.vision.images import read_photo
 from faceid.vision.mtcnn import MtcnnDetector
+from faceid.vision.yunet import YuNetDetector
 
 
 def test_yunet_and_mtcnn_place_the_same_points(lfw_people: Path, shared: Path) -> None:
     photos = [read_photo(path).pixels for path in sorted(lfw_people.glob("*/*_0001.jpg"))[:4]]
-    mtcnn, yunet = MtcnnDetector(), YuNet(shared / "weights" / "yunet.onnx")
+    mtcnn, yunet = MtcnnDetector(), YuNetDetector(shared / "weights" / "yunet.onnx")
     for one, other in zip(mtcnn.detect(photos), yunet.detect(photos), strict=True):
         points = [select_faces(faces, "centre", (250, 250)).landmarks[0] for faces in (one, other)]
         assert np.abs(points[0] - points[1]).max() < 8  # pixels; the eyes are some 40 apart

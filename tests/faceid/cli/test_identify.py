@@ -14,8 +14,8 @@ from indexer.gallery import Gallery
 from tests.faceid.cli.conftest import Run
 
 RECORD = {
-    "schema_version", "source", "face_index", "box", "detection_score", "quality", "decision", "identity", "similarity",
-    "threshold", "threshold_source", "candidates", "reason_codes", "model", "gallery_revision",
+    "schema_version", "source", "face_index", "box", "landmarks", "detection_score", "quality", "decision", "identity",
+    "similarity", "threshold", "threshold_source", "candidates", "reason_codes", "model", "gallery_revision",
     "exact_decision", "exact_candidates", "probability",
 }  # fmt: skip
 

@@ -1,10 +1,15 @@
 """Which photos, of whom: folders, manifests and paths, with a line for everything that cannot be used."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from faceid.vision.photo_list import ManifestError, PersonPhoto, photos_in, photos_of_manifest, photos_of_people
+from faceid.vision.photo_list import PersonPhoto, PhotoListError, photos_in, photos_of_manifest, photos_of_people
+
+
+def told(photos: Iterable[PersonPhoto]) -> list[tuple[Path, str, str | None, str | None]]:
+    return [(photo.path, photo.name, photo.external_id, photo.reason_code) for photo in photos]
 
 
 def touch(path: Path) -> Path:
@@ -19,10 +24,10 @@ def test_the_folders_name_is_the_persons_name_at_any_depth(tmp_path: Path) -> No
         touch(tmp_path / "Ann Lee/1999/1"),
         touch(tmp_path / "Bob/x.png"),
     )
-    assert list(photos_of_people(tmp_path)) == [
-        PersonPhoto(deep, "Ann Lee"),
-        PersonPhoto(ann, "Ann Lee"),
-        PersonPhoto(bob, "Bob"),
+    assert told(photos_of_people(tmp_path)) == [
+        (deep, "Ann Lee", None, None),
+        (ann, "Ann Lee", None, None),
+        (bob, "Bob", None, None),
     ]
 
 
@@ -34,7 +39,7 @@ def test_hidden_files_are_no_photos(tmp_path: Path) -> None:
 
 def test_a_photo_outside_a_persons_folder_gets_its_line(tmp_path: Path) -> None:
     stray = touch(tmp_path / "stray.jpg")
-    assert list(photos_of_people(tmp_path)) == [PersonPhoto(stray, "", reason_code="not_in_a_persons_folder")]
+    assert told(photos_of_people(tmp_path)) == [(stray, "", None, "not_in_a_persons_folder")]
 
 
 def test_links_to_folders_are_reported_not_followed_and_links_to_files_are_followed(tmp_path: Path) -> None:
@@ -50,7 +55,9 @@ def test_links_to_folders_are_reported_not_followed_and_links_to_files_are_follo
 def test_paths_are_taken_as_given_and_folders_searched_to_the_bottom(tmp_path: Path) -> None:
     a, b = touch(tmp_path / "d/a.jpg"), touch(tmp_path / "d/e/b.jpg")
     missing = tmp_path / "missing.jpg"
-    assert list(photos_in([missing, tmp_path / "d"])) == [(missing, None), (a, None), (b, None)]
+    listed = photos_in([missing, str(tmp_path / "d")])
+    assert [(picture.path, picture.reason_code) for picture in listed] == [(missing, None), (a, None), (b, None)]
+    assert [picture.path for picture in photos_in(a)] == [a]
 
 
 def test_a_manifest_names_people_and_tells_namesakes_apart(tmp_path: Path) -> None:
@@ -58,10 +65,10 @@ def test_a_manifest_names_people_and_tells_namesakes_apart(tmp_path: Path) -> No
     manifest.write_text(
         'path,name,external_id\na.jpg,"Lee, Ann",7\n/abs/b.jpg,Ann,8\nc.jpg,Bob,\n', encoding="utf-8-sig"
     )
-    assert list(photos_of_manifest(manifest)) == [
-        PersonPhoto(tmp_path / "a.jpg", "Lee, Ann", "7"),
-        PersonPhoto(Path("/abs/b.jpg"), "Ann", "8"),
-        PersonPhoto(tmp_path / "c.jpg", "Bob", None),
+    assert told(photos_of_manifest(manifest)) == [
+        (tmp_path / "a.jpg", "Lee, Ann", "7", None),
+        (Path("/abs/b.jpg"), "Ann", "8", None),
+        (tmp_path / "c.jpg", "Bob", None, None),
     ]
 
 
@@ -79,5 +86,10 @@ def test_an_incomplete_row_is_one_failed_photo(tmp_path: Path) -> None:
 def test_a_manifest_that_is_none_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     manifest = tmp_path / "people.csv"
     manifest.write_bytes(content)
-    with pytest.raises(ManifestError, match=r"people\.csv"):
-        list(photos_of_manifest(manifest))
+    with pytest.raises(PhotoListError, match=r"people\.csv"):
+        photos_of_manifest(manifest)
+
+
+def test_a_folder_that_is_not_there_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(PhotoListError, match="nowhere: not a readable folder"):
+        photos_of_people(tmp_path / "nowhere")

@@ -1,0 +1,23 @@
+"""What a reason code means, in words for people; docs/records.md lists them all."""
+
+_EXPLANATIONS = {
+    "no_face": "no face was found",
+    "several_faces": "several faces; say which counts with --faces largest or centre",
+    "face_too_small": "the face is too small",
+    "low_detection_score": "the detector is not sure that this is a face",
+    "blurred": "the face is blurred",
+    "extreme_pose": "the face is turned too far away",
+    "invalid_name": "not a usable name: 1 to 255 bytes of UTF-8 without control characters",
+    "removed": "this person or photo was removed; --restore brings it back",
+    "restored": "it was removed, and is back",
+    "enrolled_as_someone_else": "this very photo is enrolled under another identity",
+    "linked_folder": "a link to a folder; links to folders are not followed",
+    "not_in_a_persons_folder": "not in a person's folder",
+    "incomplete_row": "the manifest's row lacks the path or the name",
+    "unreadable": "cannot be read",
+}
+
+
+def explanation(reason_code: str) -> str:
+    """Return the words for a code; a code without any stands for itself."""
+    return _EXPLANATIONS.get(reason_code, reason_code)
