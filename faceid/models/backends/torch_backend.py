@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from faceid.models.backends import Network
 from faceid.models.model_file import Model, ModelError
@@ -48,7 +50,7 @@ def load_module(model: Model) -> nn.Module:
     try:
         # On the meta device nothing is allocated or initialised: the weights below become the parameters
         # themselves, and a header with absurd sizes cannot take the machine's memory.
-        with torch.device("meta"):
+        with torch.device("meta"), _NoFirstValues():
             network = build_network(spec.architecture, **(spec.arguments | {"input_size": spec.input_size}))
         network.load_state_dict(state, strict=True, assign=True)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
@@ -56,6 +58,21 @@ def load_module(model: Model) -> nn.Module:
         reason = reason if len(reason) < 500 else reason[:500] + " ..."
         raise ModelError(f"{model.path}: the weights do not make a {spec.architecture}: {reason}") from error
     return network.eval().requires_grad_(False)
+
+
+class _NoFirstValues(TorchFunctionMode):
+    """Skips filling tensors with random values: the weights come after, and on meta it imports PyTorch's compiler."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if (
+            func in (torch.Tensor.normal_, torch.Tensor.uniform_)
+            or getattr(func, "__module__", None) == nn.init.__name__
+        ):
+            return named["tensor"] if "tensor" in named else args[0]
+        return func(*args, **named)
 
 
 def _check_device(device: str, precision: str) -> None:

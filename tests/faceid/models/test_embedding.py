@@ -312,3 +312,27 @@ def _faces(shared: Path, count: int) -> np.ndarray:
             if len(crops) == count:
                 break
     return np.stack(crops)
+
+
+@pytest.mark.parametrize("architecture", ["sphereface20", "iresnet18", "mobilefacenet"])
+def test_torchs_compiler_is_not_imported_to_load_weights(tmp_path: Path, architecture: str) -> None:
+    network = build_network(architecture, width=0.25, dimension=16, input_size=(32, 32))
+    changes = {
+        "architecture": architecture,
+        "arguments": {"width": 0.25, "dimension": 16},
+        "input_size": (32, 32),
+        "dimension": 16,
+    }
+    spec = ModelSpec.from_record(sphereface(tmp_path).spec.to_record() | changes | {"input_size": [32, 32]})
+    path = tmp_path / "one.safetensors"
+    write_model(path, spec, {name: tensor.numpy() for name, tensor in network.state_dict().items()})
+    script = (
+        "import sys\n"
+        "from faceid.models.embedding import Embedder\n"
+        "from faceid.models.model_file import read_model\n"
+        f"Embedder(read_model({str(path)!r}), backend='torch')\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == "False"
