@@ -10,11 +10,11 @@ from indexer.cache import index_cache
 from indexer.cache.index_cache import IndexCache
 from indexer.cache.index_manifest import MANIFEST, belongs, read_manifest
 from indexer.cache.segment_file import CHUNK, SegmentDamaged, SegmentFile
-from indexer.cache.snapshot import merged
+from indexer.cache.snapshot import live_rows
 from indexer.errors import StoreDamaged
 from indexer.records import Problem, Stats
-from indexer.search.identity_index import fuse
-from indexer.search.vector_index import NORM_TOLERANCE
+from indexer.search.fusion import fuse
+from indexer.search.scores import NORM_TOLERANCE
 from indexer.store.checksum import COVERED, sql_of
 from indexer.store.queries import GalleryRow, active_templates, embeddings, gallery_row, size
 from indexer.store.schema import calibration, embedding, identity, model, template
@@ -153,12 +153,11 @@ def _agreement(connection: Connection, folder: Path, row: GalleryRow) -> Iterato
         truth = fuse(embeddings(connection), row.fusion)
     except StoreDamaged:
         return  # already told
-    ids, owners, pieces = merged(snapshot, 0)
-    vectors = [np.asarray(segment.vectors[rows]) for segment, rows in pieces]
+    ids, owners, places = live_rows(snapshot.parts)
     order = np.argsort(ids)
-    same = np.array_equal(ids[order], truth.ids) and np.array_equal(owners[order], truth.identity_ids)
+    same = np.array_equal(ids[order], truth.segment.ids) and np.array_equal(owners[order], truth.owners)
     if same and len(ids):
-        every = np.concatenate(vectors)[order]
-        same = every.tobytes() == np.asarray(truth.vectors).tobytes()
+        vectors = [part.segment.vectors[its] for part, its in zip(snapshot.parts, places, strict=True)]
+        same = np.concatenate(vectors)[order].tobytes() == truth.segment.vectors[:].tobytes()
     if not same:
         yield Problem("wrong_cache", f"{folder / MANIFEST} does not say what the database says", True)

@@ -41,8 +41,9 @@ from indexer.records import (
     Stats,
     TemplateRow,
 )
-from indexer.search.identity_index import IdentityIndex
-from indexer.search.index_kinds import IndexKind, check_kind
+from indexer.search.certified_search import search
+from indexer.search.index_kinds import AUTO, check_kind
+from indexer.search.scores import check_vectors
 from indexer.store import curation, reembedding, transfer, undo
 from indexer.store import queries as store
 from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
@@ -74,8 +75,7 @@ class Gallery:
         self._database = database
         self._lock = lock
         self._cache = IndexCache(path)
-        self._index: tuple[Snapshot, IdentityIndex] | None = None
-        self._kind: IndexKind = "auto"
+        self._kind = AUTO
 
     @classmethod
     def create(cls, path: str | Path, model: ModelBinding, fusion: Fusion = "max") -> "Gallery":
@@ -188,9 +188,9 @@ class Gallery:
     def size(self) -> int:
         """N: the identities that a search can return."""
         with self._database.read() as connection:
-            known = self._index
-            if known is not None and known[0].row.revision == store.revision(connection):
-                return known[0].people  # counted once a revision: a query takes a second at a million templates
+            known = self._cache.known
+            if known is not None and known.row.revision == store.revision(connection):
+                return known.people  # counted once a revision: a query takes a second at a million templates
             return store.size(connection)
 
     # Enrolling and searching
@@ -227,8 +227,9 @@ class Gallery:
         nothing but what `exact_decision` speaks of. Raises VectorError.
         """
 
-        def ask(connection: Connection, index: IdentityIndex) -> list[SearchResult]:
-            found = index.search(vectors, k, threshold=threshold, fast=fast)
+        def ask(connection: Connection, snapshot: Snapshot) -> list[SearchResult]:
+            check_vectors(vectors, snapshot.row.model.dimension)
+            found = search(snapshot.parts, vectors, k, kind=self._kind, threshold=threshold, fast=fast)
             names = store.names(connection, np.unique(found.ids).tolist())
             certified = zip(found.exact_decision.tolist(), found.exact_candidates.tolist(), strict=True)
             return [
@@ -244,10 +245,13 @@ class Gallery:
 
         return self._answered(ask)
 
-    def use_index(self, kind: IndexKind) -> None:
-        """Search with this kind of index from now on; raises VectorError for one that this machine cannot run."""
+    def use_index(self, kind: str) -> None:
+        """Search with this kind of index (`indexer.search.index_kinds`) from now on.
+
+        Raises VectorError for one that does not exist or that this machine cannot run.
+        """
         check_kind(kind)
-        self._kind, self._index = kind, None
+        self._kind = kind
 
     def embeddings(self) -> Embeddings:
         """Every active template's vector with its template id and identity id, in order of template id."""
@@ -458,23 +462,12 @@ class Gallery:
             row = store.gallery_row(connection)
         acknowledge(self.path, row.uuid, row.revision)
 
-    def _fresh_index(self, connection: Connection) -> IdentityIndex:
-        """Return the index of the revision that the transaction sees; raises OutdatedRead, SegmentDamaged."""
-        snapshot = self._cache.at(connection)
-        known = self._index
-        if known is not None and known[0] is snapshot:
-            return known[1]
-        previous = None if known is None else known[1]
-        index = IdentityIndex(snapshot.entries, snapshot.row.model.dimension, previous, self._kind)
-        self._index = (snapshot, index)
-        return index
-
-    def _answered(self, ask: Callable[[Connection, IdentityIndex], _Answer]) -> _Answer:
-        """Ask the index of one revision inside a transaction of that revision; again if the files were no good."""
+    def _answered(self, ask: Callable[[Connection, Snapshot], _Answer]) -> _Answer:
+        """Ask the snapshot of one revision inside a transaction of that revision; again if the files were no good."""
         for attempt in itertools.count():
             try:
                 with self._database.read() as connection:
-                    return ask(connection, self._fresh_index(connection))
+                    return ask(connection, self._cache.at(connection))
             except OutdatedRead:  # saved or refreshed a moment after this transaction began
                 if attempt >= _PATIENCE:
                     self._cache.distrust()
@@ -484,7 +477,6 @@ class Gallery:
 
     def _forget(self) -> None:
         self._cache.drop()
-        self._index = None
 
     def _save_cache(self) -> None:
         with self._database.read() as connection:

@@ -125,7 +125,7 @@ def _pairwise_sum(x: FloatVector, y: FloatVector) -> float:
 
 @compiled
 def canonical_score(x: FloatVector, y: FloatVector) -> np.float32:
-    """indexer.search.vector_index.canonical_scores of two vectors float32 [D], to the bit."""
+    """indexer.search.scores.canonical_scores of two vectors float32 [D], to the bit."""
     return np.float32(_pairwise_sum(x, y))
 
 

@@ -1,6 +1,6 @@
 """One pass of all probes over all distractors in blocks: ranks, best and highest scores, counts; no score matrix.
 
-Every figure is as if each score were canonical (indexer.search.vector_index.canonical_scores), whatever the blocks,
+Every figure is as if each score were canonical (indexer.search.scores.canonical_scores), whatever the blocks,
 threads or library. Memory is O(mated pairs + kept scores + probes x block).
 """
 

@@ -15,7 +15,8 @@ from benchmarks.speed.rows import SpeedRow
 from benchmarks.speed.timing import Contestant, race
 from faceid.feature_set import unit_rows
 from indexer.records import FloatMatrix
-from indexer.search.vector_index import VectorIndex
+from indexer.search.certified_search import Part, search
+from indexer.search.shortlist import Segment
 
 TOP = 10
 PHOTOS_EACH = 4  # of a probe's identity
@@ -27,13 +28,13 @@ def search_rows(vectors: int, dimension: int, queries: int) -> list[SpeedRow]:
     """Time the search of a gallery of generated vectors: one query, then a batch, for the ten best candidates."""
     gallery = drawn(vectors, dimension, seed=0)
     probes = photos_of(gallery[np.random.default_rng(1).integers(vectors, size=queries)], seed=2)
-    index = VectorIndex(dimension)
-    index.add(np.arange(vectors, dtype=np.int64), gallery)
+    everybody = np.arange(vectors, dtype=np.int64)
+    parts = [Part(Segment(everybody, gallery), everybody)]
     rows = []
     for count in sorted({1, queries}):
         batch = probes[:count]
         contestants = [
-            Contestant("faceid, exact", "ours", partial(index.search, batch, TOP)),
+            Contestant("faceid, exact", "ours", partial(search, parts, batch, TOP)),
             same_product_bound(torch.from_numpy(batch), torch.from_numpy(gallery)),
             reading_bound(torch.from_numpy(gallery)),
             _faiss(gallery, batch),

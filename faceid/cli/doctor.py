@@ -57,12 +57,11 @@ def _installed() -> Iterator[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
+    import faiss
     import torch
 
     from faceid.models.cpu_features import cpu_features, has_bfloat16
-    from indexer.search.faiss_kinds import import_faiss
 
-    faiss = import_faiss()
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     yield "CUDA device", cuda, True
     yield "CPU features", ", ".join(sorted(cpu_features())) or "none of note", True

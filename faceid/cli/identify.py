@@ -12,7 +12,26 @@ from faceid.cli.output import progress, say, write_records
 if TYPE_CHECKING:
     from faceid.results import Answer
     from indexer.decision.decision import Threshold
-    from indexer.search.index_kinds import IndexKind
+
+
+class IndexKind(click.ParamType[str]):
+    """A kind of index by name; what there is, packages say, and they are asked only where it matters."""
+
+    name = "kind"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """List the names."""
+        from indexer.search.index_kinds import kind_names
+
+        return f"[{'|'.join(kind_names())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Take the name of a kind that there is."""
+        from indexer.search.index_kinds import kind_names
+
+        if value != "auto" and value not in kind_names():
+            self.fail(f"{value!r} is not one of {', '.join(kind_names())}.", param, ctx)
+        return value
 
 
 @click.command()
@@ -30,7 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--index",
     "index_kind",
-    type=click.Choice(["auto", "flat", "float16", "sq8", "int8", "pq", "rabitq", "ivf-pq", "gpu", "faiss-gpu"]),
+    type=IndexKind(),
     default="auto",
     help="Kind of index; auto goes by the gallery's size.",
 )
@@ -63,7 +82,7 @@ def identify(
     fpir: float | None,
     threshold: float | None,
     top_k: int,
-    index_kind: "IndexKind",
+    index_kind: str,
     fast: bool,
     quality: bool,
     annotate_dir: Path | None,

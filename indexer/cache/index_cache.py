@@ -8,7 +8,7 @@ dead rows.
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,21 @@ from indexer.cache.index_manifest import (
     write_manifest,
 )
 from indexer.cache.segment_file import ArraySpec, FileRecord, SegmentDamaged, SegmentFile, SegmentWriter
-from indexer.cache.snapshot import MappedVectors, Segment, Snapshot, can_follow, follow, merged, read_all, small_tail
+from indexer.cache.snapshot import (
+    MappedVectors,
+    Snapshot,
+    can_follow,
+    file_of,
+    follow,
+    live_rows,
+    read_all,
+    small_tail,
+)
 from indexer.records import FloatMatrix, Ids
 from indexer.search import codes as coding
+from indexer.search.certified_search import Part
 from indexer.search.codes import Codes, encode
+from indexer.search.shortlist import Segment
 from indexer.store import queries as store
 from indexer.store.durable_file import replacing
 from indexer.store.queries import GalleryRow
@@ -55,6 +66,11 @@ class IndexCache:
         self._current: Snapshot | None = None
         self._distrusted: Manifest | None = None
         self._offered: list[tuple[Ids, FloatMatrix]] = []
+
+    @property
+    def known(self) -> Snapshot | None:
+        """The latest snapshot that is in memory."""
+        return self._current
 
     def at(self, connection: Connection) -> Snapshot:
         """Return the snapshot of the revision that the transaction sees.
@@ -191,7 +207,8 @@ def _mapped(folder: Path, manifest: Manifest, row: GalleryRow) -> Snapshot:
     seen = GalleryRow(
         row.uuid, row.fusion, manifest.revision, row.erase_pending, row.model_id, row.model, row.audit_salt
     )
-    return Snapshot(seen, segments, tuple(np.split(owners, starts)) if segments else (), manifest.last_template)
+    parts = [Part(*pair) for pair in zip(segments, np.split(owners, starts), strict=True)] if segments else []
+    return Snapshot(seen, tuple(parts), manifest.last_template)
 
 
 def _segment(file: SegmentFile, dimension: int) -> Segment:
@@ -202,28 +219,21 @@ def _segment(file: SegmentFile, dimension: int) -> Segment:
     codes = None
     if "codes" in file.specs:
         codes = Codes(file.whole("codes"), file.whole("scales"), file.whole("residuals"))
-    return Segment(ids, vectors, codes, file)
+    return Segment(ids, vectors, codes)
 
 
 def _write(folder: Path, snapshot: Snapshot, connection: Connection, existing: Ids | None) -> Snapshot:
     """Write what is not in a file yet, then the manifest, then delete what it does not name."""
-    rows = sum(int((its >= 0).sum()) for its in snapshot.owners)
+    rows = sum(map(_alive, snapshot.parts))
     records: list[FileRecord] = []
     owners: list[Ids] = []
-    for group in _groups(snapshot, existing):
-        first = group[0]
-        kept = snapshot.segments[first].file
-        if len(group) == 1 and kept is not None and not _is_worn(snapshot, first, existing):
+    for group in _groups(snapshot.parts):
+        kept = file_of(group[0])
+        if len(group) == 1 and kept is not None and not _is_worn(group[0], existing):
             records.append(kept.record)
-            owners.append(snapshot.owners[first])
+            owners.append(group[0].owners)
             continue
-        part = Snapshot(
-            snapshot.row,
-            tuple(snapshot.segments[one] for one in group),
-            tuple(snapshot.owners[one] for one in group),
-            snapshot.last_template,
-        )
-        record, its = _write_segment(folder, part, coded=rows >= coding.CODED_FROM)
+        record, its = _write_segment(folder, group, snapshot.row.model.dimension, coded=rows >= coding.CODED_FROM)
         if record is not None:
             records.append(record)
             owners.append(its)
@@ -244,31 +254,36 @@ def _write(folder: Path, snapshot: Snapshot, connection: Connection, existing: I
     return _mapped(folder, manifest, snapshot.row)
 
 
-def _groups(snapshot: Snapshot, existing: Ids | None) -> Iterator[list[int]]:
-    """Return which segments go into a file together: the large ones alone, the small ones at the end as one."""
-    keep = small_tail([int((its >= 0).sum()) for its in snapshot.owners])
-    yield from ([one] for one in range(keep))
-    if keep < len(snapshot.segments):
-        yield list(range(keep, len(snapshot.segments)))
+def _groups(parts: Sequence[Part]) -> Iterator[Sequence[Part]]:
+    """Return which parts go into a file together: the large ones alone, the small ones at the end as one."""
+    keep = small_tail([_alive(part) for part in parts])
+    yield from ([part] for part in parts[:keep])
+    if keep < len(parts):
+        yield parts[keep:]
 
 
-def _is_worn(snapshot: Snapshot, place: int, existing: Ids | None) -> bool:
+def _alive(part: Part) -> int:
+    return int(np.count_nonzero(part.owners >= 0))
+
+
+def _is_worn(part: Part, existing: Ids | None) -> bool:
     """Whether a segment must be written anew: too many dead rows, or a row of an erased template."""
-    segment, owners = snapshot.segments[place], snapshot.owners[place]
-    if (owners < 0).sum() > _DEAD_SHARE * len(owners):
+    if len(part) - _alive(part) > _DEAD_SHARE * len(part):
         return True
-    return existing is not None and not np.isin(segment.ids, existing, assume_unique=True).all()
+    return existing is not None and not np.isin(part.segment.ids, existing, assume_unique=True).all()
 
 
-def _write_segment(folder: Path, part: Snapshot, *, coded: bool) -> tuple[FileRecord | None, Ids]:
-    """Write the live rows of some segments as one file, in order of id, block by block."""
-    ids, owners, pieces = merged(part, 0)
+def _write_segment(
+    folder: Path, parts: Sequence[Part], dimension: int, *, coded: bool
+) -> tuple[FileRecord | None, Ids]:
+    """Write the live rows of some parts as one file, in order of id, block by block."""
+    ids, owners, places = live_rows(parts)
     if not len(ids):
         return None, owners
-    source = np.repeat(np.arange(len(pieces)), [len(rows) for _, rows in pieces])
-    place = np.concatenate([rows for _, rows in pieces])
+    source = np.repeat(np.arange(len(parts)), list(map(len, places)))
+    place = np.concatenate(places)
     order = np.argsort(ids, kind="stable")
-    n, dimension = len(ids), part.row.model.dimension
+    n = len(ids)
     specs = {
         "ids": ArraySpec((n,), np.dtype("<i8")),
         "vectors": ArraySpec((n, dimension), np.dtype("<f4")),
@@ -285,7 +300,7 @@ def _write_segment(folder: Path, part: Snapshot, *, coded: bool) -> tuple[FileRe
                 rows = {name: np.empty((len(block), *spec.shape[1:]), spec.dtype) for name, spec in specs.items()}
                 for number in np.unique(source[block]):
                     of_it = source[block] == number
-                    segment, its_rows = pieces[number][0], place[block[of_it]]
+                    segment, its_rows = parts[number].segment, place[block[of_it]]
                     rows["vectors"][of_it] = segment.vectors[its_rows]
                     if coded and segment.codes is not None:
                         for name in _CODES:

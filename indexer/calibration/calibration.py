@@ -11,7 +11,9 @@ from indexer.decision.decision import MAX_STORED, Calibration
 from indexer.errors import CalibrationError
 from indexer.gallery import Gallery
 from indexer.records import FloatMatrix, FloatVector, Ids
-from indexer.search.vector_index import VectorIndex, canonical_scores, check_vectors
+from indexer.search.certified_search import Part, search
+from indexer.search.scores import canonical_scores, check_vectors
+from indexer.search.shortlist import Segment
 
 MIN_IDENTITIES = 300
 """Below it a gallery says too little about strangers: one alarm would already be more than 0.3 %."""
@@ -103,15 +105,15 @@ def calibrate_model(
     For each size N, N people drawn with `seed` are enrolled with one template each, and one photo of everybody else
     is searched. Raises CalibrationError for a size that leaves nobody to search.
     """
+    check_vectors(vectors, vectors.shape[-1])
     people = vectors[_first_of_each(labels)]
     table = []
     for size in sizes:
         if not 1 <= size < len(people):
             raise CalibrationError(f"a gallery of {size} needs more than {size} people, here are {len(people)}")
         order = np.random.default_rng(seed).permutation(len(people))
-        index = VectorIndex(people.shape[1])
-        index.add(np.arange(size), people[order[:size]])
-        best = index.search(people[order[size:]], 1).scores[:, 0]
+        enrolled = Part(Segment(np.arange(size), people[order[:size]]), np.arange(size))
+        best = search([enrolled], people[order[size:]], 1).scores[:, 0]
         tail = _upper_tail(best)
         table.append(Calibration("fpir", tail, len(best), size, 1.0, "max", model_digest, precision, data, _today()))
     far = calibrate_pairs(vectors, labels, model_digest=model_digest, data=data, precision=precision)

@@ -1,4 +1,4 @@
-"""From shortlists to answers: canonical scores, the best of each identity, and what is proved about the rest.
+"""Searching: from shortlists to answers, the best of each identity in canonical scores, and what is proved of the rest.
 
 A kind of index gives, for each query, rows with upper bounds of their scores and a bound `unseen` for all other rows.
 Rows are scored in the order of their bounds, until the bounds of the remaining ones are below the k-th best
@@ -15,13 +15,15 @@ monotone, so the score is not above the bound either. Ties need `>`: an unseen r
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexer.records import FloatMatrix, FloatVector, Ids
-from indexer.search.index_kinds import Shortlist, Shortlister, Vectors
+from indexer.search.index_kinds import AUTO, choose_kind
 from indexer.search.scores import canonical_scores, score_error
+from indexer.search.shortlist import Segment, Shortlist
 
 _FIRST_WIDTH = 8  # rows on the first list for each identity that is asked for
 _LONGEST = 4096  # rows on a list; beyond, scoring all of them in float32 costs less
@@ -32,112 +34,129 @@ _NO_SCORE, _NOBODY = -4.0, -1  # of a row that is not there
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """A segment as one revision sees it: whom each of its rows belongs to, int64 [n], -1 for one that is gone.
+
+    What is found is an owner, by its best row.
+    """
+
+    segment: Segment
+    owners: Ids
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    @cached_property
+    def live(self) -> NDArray[np.bool_] | None:
+        """The rows that are there, bool [n]; None: all of them."""
+        there = self.owners != _NOBODY
+        return None if there.all() else there
+
+
+@dataclass(frozen=True, eq=False)
 class Found:
     """Answers to Q queries: ids int64 [Q, m] and canonical scores float32 [Q, m], best first, ties by the smaller id.
 
-    m = min(k, N). `exact_decision` bool [Q]: nothing that was not scored can displace the best or reach the threshold.
-    `exact_candidates` bool [Q]: the list is the one that scoring everything would give.
+    m = min(k, N). `rows` int64 [Q, m]: the id of the row that gave each score. `exact_decision` bool [Q]: nothing that
+    was not scored can displace the best or reach the threshold. `exact_candidates` bool [Q]: the list is the one that
+    scoring everything would give.
     """
 
     ids: Ids
+    rows: Ids
     scores: FloatMatrix
     exact_decision: NDArray[np.bool_]
     exact_candidates: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Rows that are searched together: whom each belongs to int64 [n], -1 for one that is not there any more."""
-
-    owners: Ids
-    vectors: Vectors
-    live: NDArray[np.bool_] | None  # None: all
-
-
 def search(
     parts: Sequence[Part],
-    shortlisters: Callable[[], Sequence[Shortlister]],
     queries: FloatMatrix,
     k: int,
-    threshold: float | None,
-    proved: bool,
+    *,
+    kind: str = AUTO,
+    threshold: float | None = None,
+    fast: bool = False,
 ) -> Found:
-    """Return the k best owners of each query; k is no more than there are. Without `proved`, one short pass."""
+    """Return the min(k, N) best owners of each query [Q, D] (as `check_vectors` takes it); k >= 1.
+
+    Ids are those of one part only. With `fast` many parts' rows are only sampled, and the answer says what is not
+    proved; `threshold` changes nothing but what `exact_decision` speaks of. Raises VectorError for a kind of index that
+    does not exist or that this machine cannot run.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    chosen = choose_kind(kind, sum(map(len, parts)), fast)
+    shape = len(queries), _owners_up_to(k, parts)
     found = Found(
-        np.empty((len(queries), k), np.int64),
-        np.empty((len(queries), k), np.float32),
+        np.empty(shape, np.int64),
+        np.empty(shape, np.int64),
+        np.empty(shape, np.float32),
         np.ones(len(queries), bool),
         np.ones(len(queries), bool),
     )
-    if k:
+
+    def shortlist(asked: FloatMatrix, width: int) -> Shortlist:
+        return _joined(parts, [part.segment.under(chosen).shortlist(asked, width, part.live) for part in parts])
+
+    if shape[1]:
         for start in range(0, len(queries), _QUERIES):
-            _answer(
-                parts,
-                shortlisters,
-                queries,
-                np.arange(start, min(start + _QUERIES, len(queries))),
-                found,
-                threshold,
-                proved,
-            )
+            block = np.arange(start, min(start + _QUERIES, len(queries)))
+            _answer(parts, shortlist, queries, block, found, threshold, proved=not fast)
     return found
 
 
 def _answer(
     parts: Sequence[Part],
-    shortlisters: Callable[[], Sequence[Shortlister]],
+    shortlist: Callable[[FloatMatrix, int], Shortlist],
     queries: FloatMatrix,
     open_rows: NDArray[np.int64],
     found: Found,
     threshold: float | None,
+    *,
     proved: bool,
 ) -> None:
-    """Fill in the answers to some of the queries, by longer and longer lists."""
-    k, total = found.ids.shape[1], sum(len(part.owners) for part in parts)
+    """Fill in the answers to some of the queries, by longer and longer lists. Without `proved`, one short pass."""
+    k, total = found.ids.shape[1], sum(map(len, parts))
     width = min((_FIRST_WIDTH if proved else _FAST_WIDTH) * k + 8, _LONGEST)
     while len(open_rows) and width <= _LONGEST:
         asked = queries[open_rows]
-        shortlist = _everybody(parts, len(asked)) if width >= total else _shortlist(parts, shortlisters(), asked, width)
-        ids, scores = _best(parts, asked, shortlist, k)
-        sure = scores[:, -1] > shortlist.unseen
+        listed = _everybody(parts, len(asked)) if width >= total else shortlist(asked, width)
+        ids, rows, scores = _best(parts, asked, listed, k)
+        sure = scores[:, -1] > listed.unseen
         done = (sure | (not proved)) & (scores[:, -1] > _NO_SCORE)
-        rows, unseen = open_rows[done], shortlist.unseen[done]
-        found.ids[rows], found.scores[rows], found.exact_candidates[rows] = ids[done], scores[done], sure[done]
+        places, unseen = open_rows[done], listed.unseen[done]
+        found.ids[places], found.rows[places], found.scores[places] = ids[done], rows[done], scores[done]
         decided = scores[done, 0] if threshold is None else np.maximum(scores[done, 0].astype(float), threshold)
-        found.exact_decision[rows] = decided > unseen
+        found.exact_candidates[places], found.exact_decision[places] = sure[done], decided > unseen
         open_rows, width = open_rows[~done], width * 4
-    for row in open_rows:
-        found.ids[row], found.scores[row] = _score_everything(parts, queries[row], k)
+    for place in open_rows:
+        found.ids[place], found.rows[place], found.scores[place] = _score_everything(parts, queries[place], k)
 
 
-def _shortlist(
-    parts: Sequence[Part], shortlisters: Sequence[Shortlister], queries: FloatMatrix, width: int
-) -> Shortlist:
-    """One list over all parts; rows are counted through them."""
-    lists, start = [], 0
-    for part, shortlister in zip(parts, shortlisters, strict=True):
-        one = shortlister.shortlist(queries, width, part.live)
-        lists.append(Shortlist(one.uppers, np.where(one.rows < 0, -1, one.rows + start), one.unseen))
-        start += len(part.owners)
+def _joined(parts: Sequence[Part], lists: Sequence[Shortlist]) -> Shortlist:
+    """Make one list of those of all parts; rows are counted through them."""
     if len(lists) == 1:
         return lists[0]
+    starts = np.cumsum([0, *map(len, parts)])
+    rows = [np.where(one.rows < 0, _NOBODY, one.rows + start) for one, start in zip(lists, starts, strict=False)]
     return Shortlist(
         np.concatenate([one.uppers for one in lists], axis=1),
-        np.concatenate([one.rows for one in lists], axis=1),
+        np.concatenate(rows, axis=1),
         np.max([one.unseen for one in lists], axis=0),
     )
 
 
 def _everybody(parts: Sequence[Part], count: int) -> Shortlist:
     """List every row that is there: nothing is unseen."""
-    rows = np.flatnonzero(np.concatenate([np.ones(len(p.owners), bool) if p.live is None else p.live for p in parts]))
+    rows = np.flatnonzero(np.concatenate([np.ones(len(p), bool) if p.live is None else p.live for p in parts]))
     shape = count, len(rows)
     nothing = np.full(count, _NO_SCORE, np.float32)
     return Shortlist(np.full(shape, np.inf, np.float32), np.broadcast_to(rows, shape), nothing)
 
 
-def _best(parts: Sequence[Part], queries: FloatMatrix, shortlist: Shortlist, k: int) -> tuple[Ids, FloatMatrix]:
-    """Return the k best owners on each list [Q, k] and their scores, scoring no more rows than their bounds ask for.
+def _best(parts: Sequence[Part], queries: FloatMatrix, shortlist: Shortlist, k: int) -> tuple[Ids, Ids, FloatMatrix]:
+    """Return the k best owners on each list [Q, k], the ids of their rows and scores; score only what bounds ask for.
 
     First the rows with the largest bounds and then those whose bounds reach the k-th best of these are scored in
     float32; of all these, canonically those that float32's error leaves among the k best. Where a list has fewer than
@@ -184,26 +203,28 @@ def _kth_best(owners: Ids, scores: FloatMatrix, k: int) -> FloatVector:
 
 def _ranked(
     parts: Sequence[Part], queries: FloatMatrix, places: NDArray[np.int64], rows: NDArray[np.int64], k: int
-) -> tuple[Ids, FloatMatrix]:
-    """Return the k best owners of each query by canonical score, ties by owner, among pairs of query and row."""
+) -> tuple[Ids, Ids, FloatMatrix]:
+    """Return the k best owners of each query, their rows' ids and canonical scores, ties by owner, among pairs."""
     owners = _owners(parts, rows)
     scores = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
         scores[block] = canonical_scores(queries[places[block]], _take(parts, rows[block]))
     order = np.lexsort((-scores, owners, places))  # each owner's best comes first
-    places, owners, scores = places[order], owners[order], scores[order]
+    places, owners, scores, rows = places[order], owners[order], scores[order], rows[order]
     new = np.ones(len(order), bool)
     new[1:] = (owners[1:] != owners[:-1]) | (places[1:] != places[:-1])
-    places, owners, scores = places[new], owners[new], scores[new]
+    places, owners, scores, rows = places[new], owners[new], scores[new], rows[new]
     order = np.lexsort((owners, -scores, places))
-    places, owners, scores = places[order], owners[order], scores[order]
+    places, owners, scores, rows = places[order], owners[order], scores[order], rows[order]
     rank = np.arange(len(places)) - np.searchsorted(places, places)
-    ids = np.full((len(queries), k), _NOBODY, np.int64)
-    best = np.full((len(queries), k), _NO_SCORE, np.float32)
     top = rank < k
-    ids[places[top], rank[top]], best[places[top], rank[top]] = owners[top], scores[top]
-    return ids, best
+    ids = np.full((len(queries), k), _NOBODY, np.int64)
+    its_rows = np.full((len(queries), k), _NOBODY, np.int64)
+    best = np.full((len(queries), k), _NO_SCORE, np.float32)
+    there = places[top], rank[top]
+    ids[there], its_rows[there], best[there] = owners[top], _ids(parts, rows[top]), scores[top]
+    return ids, its_rows, best
 
 
 def _float32_scores(
@@ -228,13 +249,21 @@ def _owners(parts: Sequence[Part], rows: NDArray[np.int64]) -> Ids:
     return owners
 
 
+def _ids(parts: Sequence[Part], rows: NDArray[np.int64]) -> Ids:
+    """Return the ids of rows that are counted through the parts."""
+    ids = np.empty(len(rows), np.int64)
+    for part, inside, own in _by_part(parts, rows):
+        ids[inside] = part.segment.ids[own]
+    return ids
+
+
 def _take(parts: Sequence[Part], rows: NDArray[np.int64]) -> FloatMatrix:
     """Return the vectors of rows that are counted through the parts."""
     if len(parts) == 1:
-        return parts[0].vectors[rows]
-    vectors = np.empty((len(rows), parts[0].vectors.shape[1]), np.float32)
+        return parts[0].segment.vectors[rows]
+    vectors = np.empty((len(rows), parts[0].segment.vectors.shape[1]), np.float32)
     for part, inside, own in _by_part(parts, rows):
-        vectors[inside] = part.vectors[own]
+        vectors[inside] = part.segment.vectors[own]
     return vectors
 
 
@@ -244,13 +273,13 @@ def _by_part(
     """For each part that has some of the rows: which of them, and their numbers within the part."""
     start = 0
     for part in parts:
-        inside = np.flatnonzero((rows >= start) & (rows < start + len(part.owners)))
+        inside = np.flatnonzero((rows >= start) & (rows < start + len(part)))
         if len(inside):
             yield part, inside, rows[inside] - start
-        start += len(part.owners)
+        start += len(part)
 
 
-def _score_everything(parts: Sequence[Part], query: FloatVector, k: int) -> tuple[Ids, FloatVector]:
+def _score_everything(parts: Sequence[Part], query: FloatVector, k: int) -> tuple[Ids, Ids, FloatVector]:
     """Return the k best owners without any index: for crowds that no bound can tell apart."""
     error = score_error(len(query))
     scores = np.concatenate([_all_float32_scores(part, query) for part in parts])
@@ -264,16 +293,31 @@ def _score_everything(parts: Sequence[Part], query: FloatVector, k: int) -> tupl
             break
         width *= 4
     near = np.flatnonzero(scores >= max(at_least - 2 * error, -2))
-    ids, best = _ranked(parts, query[None], np.zeros(len(near), np.int64), near, k)
-    return ids[0], best[0]
+    ids, rows, best = _ranked(parts, query[None], np.zeros(len(near), np.int64), near, k)
+    return ids[0], rows[0], best[0]
 
 
 def _all_float32_scores(part: Part, query: FloatVector) -> FloatVector:
     """float32 scores of a part's rows; _NO_SCORE for those that are not there."""
-    n = len(part.owners)
+    n = len(part)
     scores = np.empty(n, np.float32)
     for start in range(0, n, _BLOCK):
-        scores[start : start + _BLOCK] = part.vectors[start : min(n, start + _BLOCK)] @ query
+        scores[start : start + _BLOCK] = part.segment.vectors[start : min(n, start + _BLOCK)] @ query
     if part.live is not None:
         scores[~part.live] = _NO_SCORE
     return scores
+
+
+def _owners_up_to(k: int, parts: Sequence[Part]) -> int:
+    """Return the number of owners, or k if there are more; looks at few rows of a large index."""
+    known = np.empty(0, np.int64)
+    for part in parts:
+        start, size = 0, 4 * k
+        while start < len(part):
+            rows = slice(start, start + size)
+            owners = part.owners[rows] if part.live is None else part.owners[rows][part.live[rows]]
+            known = np.union1d(known, owners)
+            if len(known) >= k:
+                return k
+            start, size = start + size, 2 * size
+    return len(known)

@@ -13,34 +13,42 @@ there is one, and asks for the bytes well before they are needed.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-import numba
 import numpy as np
+from numba import config
 from numpy.typing import NDArray
 
 from indexer.records import FloatMatrix, FloatVector
 from indexer.search.byte_products import HAS_VNNI, LANES, QUERIES
-from indexer.search.codes import Codes
-from indexer.search.index_kinds import Shortlist
+from indexer.search.codes import Codes, encode
 from indexer.search.int8_kernels import OUT_OF_REACH, scan_many, scan_one, scan_plainly
 from indexer.search.scores import NORM_TOLERANCE
+from indexer.search.shortlist import Segment, Shortlist, Vectors
 
 _NOTHING_YET = -2.0  # below every upper bound of a live row, above that of one out of reach
 _LENGTH = 1 + 2 * NORM_TOLERANCE  # no vector is longer
 _ROUNDING = 1e-6  # of float32 in the bound itself: seven roundings of numbers below 1.1, 2**-24 each
 _LEAST = 128  # rows of a list
 _ROWS_AT_ONCE = 16_384  # half a millisecond's work, many times what it costs to hand out
+_PIECE = 65_536  # vectors encoded at a time
 _SPREAD = 1 << 30  # what an integer score may reach: half of int32
+_NUMBA: Any = config  # says how many threads the user wants; asking Numba itself would start its own
 _FINE, _COARSE = 127 * 256 + 127, 127  # the largest integer in a query: two signed bytes, or one
 
 
 class Int8Scan:
-    """The codes of vectors [n, D] under the `Shortlister` protocol."""
+    """The codes of a segment: those it brings, or made here."""
 
-    def __init__(self, codes: Codes) -> None:
-        self._codes = codes
-        self._masked: tuple[NDArray[np.bool_] | None, FloatVector] = (None, codes.residuals)
+    proves: ClassVar[bool] = True
+
+    @classmethod
+    def check_machine(cls) -> None:
+        """Every machine can; without AVX-512 VNNI the compiler's own loops serve."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._codes = segment.codes or encode_all(segment.vectors)
+        self._masked: tuple[NDArray[np.bool_] | None, FloatVector] = (None, self._codes.residuals)
 
     def shortlist(self, queries: FloatMatrix, width: int, live: NDArray[np.bool_] | None) -> Shortlist:
         """See `Shortlister`. A list is never shorter than _LEAST: more rows cost nothing here, another pass does."""
@@ -51,6 +59,17 @@ class Int8Scan:
             residuals = np.where(live, self._codes.residuals, np.float32(OUT_OF_REACH))
             self._masked = live, residuals  # tombstones stay the same from search to search
         return scan(replace(self._codes, residuals=residuals), queries, max(width, _LEAST))
+
+
+def encode_all(vectors: Vectors) -> Codes:
+    """Encode vectors that may lie in a file, piece by piece."""
+    pieces = [encode(vectors[start : start + _PIECE]) for start in range(0, len(vectors), _PIECE)]
+    return Codes(
+        *(
+            np.concatenate(side)
+            for side in zip(*((one.codes, one.scales, one.residuals) for one in pieces), strict=True)
+        )
+    )
 
 
 def scan(codes: Codes, queries: FloatMatrix, width: int) -> Shortlist:
@@ -65,7 +84,7 @@ def scan(codes: Codes, queries: FloatMatrix, width: int) -> Shortlist:
     add = (_LENGTH * errors + _ROUNDING).astype(np.float32)
     arrays = [_read_only(array) for array in (codes.codes, codes.scales, codes.residuals)]
     starts = iter(range(0, n, _ROWS_AT_ONCE))  # a thread takes the next rows when it is done: none waits for another
-    threads = max(1, min(numba.get_num_threads(), n // _ROWS_AT_ONCE))
+    threads = max(1, min(_NUMBA.NUMBA_NUM_THREADS, n // _ROWS_AT_ONCE))
     uppers = np.full((threads, count, 2 * width), OUT_OF_REACH, np.float32)
     rows = np.full((threads, count, 2 * width), -1, np.int64)
     cuts = np.full((threads, count), _NOTHING_YET, np.float32)

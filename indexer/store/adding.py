@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from indexer.errors import InvalidName, VectorError
 from indexer.records import Added, FloatMatrix, NewTemplate, clean_name
-from indexer.search.vector_index import check_vectors
+from indexer.search.scores import check_vectors
 from indexer.store.checksum import COVERED, checksum
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, note_changes, now, record_audit
 from indexer.store.schema import identity, template

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import FloatMatrix, ModelBinding, TemplateRow
-from indexer.search.vector_index import check_vectors
+from indexer.search.scores import check_vectors
 from indexer.store.checksum import checksum
 from indexer.store.queries import bump_revision, chunks, gallery_row, record_audit, template_rows
 from indexer.store.schema import embedding, gallery, model, template

@@ -14,7 +14,7 @@ import pytest
 
 from indexer.errors import GalleryError, GalleryLocked, InvalidName, ModelMismatch, VectorError
 from indexer.gallery import Gallery
-from indexer.search.vector_index import canonical_scores
+from indexer.search.scores import canonical_scores
 from tests.indexer.made_up_people import DIMENSION, MODEL, OTHER_MODEL, digest_of, photo, unit_vectors
 
 

@@ -14,7 +14,7 @@ from indexer.decision.decision import choose_threshold
 from indexer.decision.intervals import wilson
 from indexer.errors import CalibrationError, GalleryError
 from indexer.gallery import Gallery
-from indexer.search.vector_index import canonical_scores
+from indexer.search.scores import canonical_scores
 from tests.indexer.made_up_people import MODEL, OTHER_MODEL, photo, unit_vectors
 
 STRANGERS = unit_vectors(700, seed=77)
