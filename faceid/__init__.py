@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from indexer.errors import (
         CalibrationError,
         FaceIdError,
+        ForkedProcess,
         GalleryError,
         GalleryLocked,
         InvalidName,
@@ -73,6 +74,7 @@ _HOMES = {
     "indexer.errors": (
         "CalibrationError",
         "FaceIdError",
+        "ForkedProcess",
         "GalleryError",
         "GalleryLocked",
         "InvalidName",
@@ -112,6 +114,7 @@ __all__ = [
     "FaceIdError",
     "Faces",
     "Features",
+    "ForkedProcess",
     "FoundFace",
     "Gallery",
     "GalleryError",

@@ -20,6 +20,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from faceid.explanations import explanation
+from faceid.forks import require_own_threads
 from faceid.models import model_zoo
 from faceid.models.embedding import Backend, Embedder, Precision
 from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces, Pipeline
@@ -69,7 +70,7 @@ class FaceEngine:
     'cuda'; `backend` and `precision` as in `Embedder`; `min_face_size` in pixels; `detector` a name (`mtcnn`, `yunet`,
     or one that a package plugs in as `faceid.detectors`) or a `Detector`, `detector_weights` the file of one that does
     not bring its own. Raises ModelError and DetectorError for what is not there or not sound, ValueError for a
-    setting out of its range.
+    setting out of its range, ForkedProcess in a child of a process that made an engine.
 
     A photo, wherever one is taken, is a path, the bytes of a file, an RGB array uint8 [H, W, 3], a Pillow image or a
     `Picture`; one of them or several. Arguments are checked when a method is called, also by those that stream.
@@ -88,6 +89,7 @@ class FaceEngine:
     ) -> None:
         _check_choice("backend", backend, ("auto", *get_args(Backend)))
         _check_choice("precision", precision, ("auto", *get_args(Precision)))
+        require_own_threads()
         self.model = model_zoo.find_model(model)
         embedder = Embedder(self.model, device=device, backend=backend, precision=precision)
         if isinstance(detector, str):

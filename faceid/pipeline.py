@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from faceid.explanations import explanation
+from faceid.forks import require_own_threads
 from faceid.models.embedding import Embedder
 from faceid.vision.alignment import align
 from faceid.vision.detection import (
@@ -108,6 +109,7 @@ class Pipeline:
 
     def find_faces(self, read: Sequence[ReadPicture | PictureFaces], policy: FacePolicy) -> list[PictureFaces]:
         """Find, choose and embed the faces of the pictures; results that are there already stay in their place."""
+        require_own_threads()
         found: list[PictureFaces] = []
         for batch in self._decoded_batches(read):
             found.extend(self._process(batch, policy))

@@ -35,6 +35,10 @@ class GalleryLocked(GalleryError):
     exit_code = 6
 
 
+class ForkedProcess(FaceIdError):
+    """A fork of the process that opened what is used here; it must be opened anew in this one."""
+
+
 class VectorError(FaceIdError, ValueError):
     """A vector that no index may hold: not finite, of the wrong size, not of unit length, or its id is taken."""
 

@@ -148,6 +148,9 @@ class Gallery:
         """Bring the cache up to date (after writing), and let go of the files and the lock."""
         if self._database.closed:
             return
+        if self._database.inherited:  # the lock and the caches are the parent's business
+            self._database.close()
+            return
         try:
             if self._lock is not None:
                 if self._row().erase_pending:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from indexer.errors import GalleryError, GalleryLocked, StoreDamaged
+from indexer.errors import ForkedProcess, GalleryError, GalleryLocked, StoreDamaged
 from indexer.store.checksum import SQL_NAME, checksum
 from indexer.store.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
 
@@ -29,6 +29,7 @@ class Database:
         self.writable = writable
         self.engine = _engine(path, writable=writable)
         self.closed = False
+        self._process = os.getpid()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -80,11 +81,20 @@ class Database:
     def close(self) -> None:
         """Close every connection; the last writer's close folds the write-ahead log into the file."""
         self.closed = True
-        self.engine.dispose()
+        self.engine.dispose(close=not self.inherited)
 
     def _check_open(self) -> None:
         if self.closed:
             raise GalleryError(f"{self.path.parent} was closed; open it again")
+        if self.inherited:  # SQLite forbids it, and the writer's lock is the parent's
+            raise ForkedProcess(
+                f"{self.path.parent} was opened before this process was forked; open it anew in this one"
+            )
+
+    @property
+    def inherited(self) -> bool:
+        """Whether another process opened it, of which this one is a fork."""
+        return self._process != os.getpid()
 
 
 def create_database(path: Path) -> None:
