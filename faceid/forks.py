@@ -1,4 +1,4 @@
-"""An engine and forks: what computes keeps threads of its own, which a fork does not copy; a child would wait for ever."""
+"""An engine and forks: what computes has threads of its own, which a fork does not copy; a child would wait for ever."""
 
 import os
 

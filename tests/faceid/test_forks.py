@@ -40,7 +40,8 @@ print("parent", ask(engine, gallery), gallery.check())
 """
 
 
-@pytest.mark.skipif(not hasattr(sys, "getswitchinterval") or sys.platform == "win32", reason="needs fork")
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_a_child_answers_or_says_at_once_what_to_do(
     shipped_engine: FaceEngine, drawn_people: Path, tmp_path: Path
 ) -> None:
