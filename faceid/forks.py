@@ -1,4 +1,4 @@
-"""An engine and forks: what computes has threads of its own, which a fork does not copy; a child would wait for ever."""
+"""An engine and forks: what computes has threads of its own; a fork does not copy them, and a child would wait."""
 
 import os
 
