@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceid.feature_set import FeatureError, FeatureSet, Strings, feature_set
-from faceid.models.model_file import replacing
+from indexer.durable_file import replacing
 from indexer.records import FloatMatrix, FloatVector, ModelBinding
 from indexer.text import printable
 

@@ -7,6 +7,10 @@ class FaceIdError(Exception):
     exit_code = 1
 
 
+class FileNotWritten(FaceIdError):
+    """The disk did not take a file: full, read-only, not there. What was in its place is still there."""
+
+
 class GalleryError(FaceIdError):
     """Something about a gallery: missing, already there, an unknown identity."""
 

@@ -24,7 +24,8 @@ from indexer.cache.index_cache import IndexCache, OutdatedRead
 from indexer.cache.segment_file import SegmentDamaged
 from indexer.cache.snapshot import Snapshot
 from indexer.decision.decision import Calibration
-from indexer.errors import GalleryError, GalleryLocked, ModelMismatch
+from indexer.durable_file import replace_durably
+from indexer.errors import FaceIdError, GalleryError, GalleryLocked, ModelMismatch
 from indexer.records import (
     Added,
     Candidate,
@@ -50,7 +51,6 @@ from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
 from indexer.store.adding import add_templates
 from indexer.store.backup import make_backup
 from indexer.store.database import Database, check_database, create_database, migrate
-from indexer.store.durable_file import replace_durably
 from indexer.store.schema import HEAD, gallery, model
 from indexer.store.undo import Undoable
 
@@ -155,7 +155,7 @@ class Gallery:
             if self._lock is not None:
                 if self._row().erase_pending:
                     self._finish_erase()
-                with suppress(GalleryError, OutdatedRead):  # what was written is safe, and can be searched without
+                with suppress(FaceIdError, OutdatedRead):  # what was written is safe, and can be searched without
                     self._save_cache()
         finally:
             self._database.close()
@@ -491,7 +491,7 @@ class Gallery:
         try:
             with self._database.read() as connection:
                 self._cache.save(connection, existing=store.every_template(connection))
-        except GalleryError:  # a full disk: the caches can be made again, the erasing cannot wait for it
+        except FaceIdError:  # a full disk: the caches can be made again, the erasing cannot wait for it
             index_cache.remove_all(self.path)
         if not self._database.scrub():
             return False

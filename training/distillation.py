@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceid.models.embedding import Embedder
-from faceid.models.model_file import Model, replacing
+from faceid.models.model_file import Model
 from faceid.models.model_zoo import find_model
 from faceid.vision.alignment import centre_points
+from indexer.durable_file import replacing
 from indexer.records import FloatMatrix
 from training.augment import centre_crops
 from training.data.faces import Faces, Selection

@@ -12,7 +12,7 @@ COMMANDS = {
     "verification": "benchmarks.cli.verification",
     "ytf": "benchmarks.cli.ytf",
     "ijb": "benchmarks.cli.ijb",
-    "embed": "benchmarks.cli.embed",
+    "features": "benchmarks.cli.features",
     "speed": "benchmarks.cli.speed",
 }
 
@@ -36,6 +36,6 @@ class BenchmarkGroup(click.Group):
 def benchmark() -> None:
     """Measure by the protocols of the field, every figure with its counts and intervals.
 
-    Photos or feature files (`faceid embed`, `faceid benchmark embed`) go in; results.json, CSVs and a page of plots
+    Photos or feature files (`faceid embed`, `faceid benchmark features`) go in; results.json, CSVs and a page of plots
     come out. `faceid report` lays several runs over each other.
     """

@@ -26,7 +26,7 @@ class DemoError(FaceIdError):
 
 
 @dataclass(frozen=True)
-class Sizes:
+class CastSizes:
     """How many people and photos take part, at most."""
 
     enrolled: int = 40
@@ -38,7 +38,7 @@ class Sizes:
 
 
 # What a folder must have to show anything: known people, strangers to measure with (FPIR 0.25 at least), and to show.
-LEAST = Sizes(enrolled=5, photos_each=1, probes_each=1, strangers=5, calibration=12, distractors=0)
+LEAST = CastSizes(enrolled=5, photos_each=1, probes_each=1, strangers=5, calibration=12, distractors=0)
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Cast:
     calibration: int
 
 
-def generated_cast(folder: Path, sizes: Sizes | None = None) -> Cast:
+def generated_cast(folder: Path, sizes: CastSizes | None = None) -> Cast:
     """Draw everybody from the face model and write their photos below `folder`."""
-    sizes = sizes or Sizes()
+    sizes = sizes or CastSizes()
     each = sizes.photos_each + sizes.probes_each
     known = _named(write_people(folder / "people", sizes.enrolled, each, SEED))
     strangers = write_people(folder / "strangers", sizes.strangers, 1, SEED + 1, prefix="stranger")
@@ -83,13 +83,13 @@ def generated_cast(folder: Path, sizes: Sizes | None = None) -> Cast:
     )
 
 
-def cast_of_folder(folder: Path, sizes: Sizes | None = None) -> Cast:
+def cast_of_folder(folder: Path, sizes: CastSizes | None = None) -> Cast:
     """Give the people of a folder, one sub-folder each, their roles, the same at every run.
 
     People with one photo are strangers; where they are too few, others take that part with their first photo. Raises
     DemoError for a folder with too few people or photos.
     """
-    sizes = sizes or Sizes()
+    sizes = sizes or CastSizes()
     photos: dict[str, list[PersonPhoto]] = defaultdict(list)
     for photo in photos_of_people(folder):
         if photo.reason_code is None:

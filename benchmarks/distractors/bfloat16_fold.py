@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.distractors.distractor_kernels import (
     CHUNK,
-    Mated,
+    MateScores,
     Tally,
     compiled,
     first_at_least,
@@ -48,7 +48,7 @@ _ROUNDING = 2.0**-8  # of p to the sum it was rounded from, as a share of |p|
 _CANONICAL = 2.0**-23
 
 
-def bfloat16_fold(probes: FloatMatrix, mated: Mated, kept: int) -> Fold:
+def bfloat16_fold(probes: FloatMatrix, mated: MateScores, kept: int) -> Fold:
     """Make the fold for probes float32 [P, D]; `kept` as in distractor_pass.
 
     Raises DistractorError at the first block if this processor's product of bfloat16 is less exact than the proof says.
@@ -115,7 +115,7 @@ def _fold(
     probes: FloatMatrix,
     vectors: FloatMatrix,
     distractors: Ids,
-    mated: Mated,
+    mated: MateScores,
     tally: Tally,
     slack: NDArray[np.float64],
     error: float,

@@ -30,7 +30,7 @@ def compiled(function: F) -> F:
     return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-class Mated(NamedTuple):
+class MateScores(NamedTuple):
     """The mated pairs, by probe: those of probe p are `offsets[p]:offsets[p + 1]`, by rising canonical score.
 
     `offsets` int64 [P + 1], `scores` float32 [Q].
@@ -165,7 +165,7 @@ def first_at_least(rising: FloatVector, first: int, last: int, value: float) -> 
 
 
 @compiled
-def take(tally: Tally, mated: Mated, probe: int, distractors: Ids, scores: FloatVector) -> None:
+def take(tally: Tally, mated: MateScores, probe: int, distractors: Ids, scores: FloatVector) -> None:
     """Let canonical scores of a probe, float32 [n], count for the ranks, its best and the highest of all.
 
     Not for the histogram. `distractors` int64 [n] says whose they are.
@@ -197,7 +197,7 @@ def take(tally: Tally, mated: Mated, probe: int, distractors: Ids, scores: Float
 
 
 @compiled
-def interesting(tally: Tally, mated: Mated, probe: int) -> float:
+def interesting(tally: Tally, mated: MateScores, probe: int) -> float:
     """Below this no score of the probe can change the ranks, its best or the highest of all."""
     bound = min(np.float64(tally.best[probe]), np.float64(tally.floor[0]))
     low = mated.offsets[probe]
@@ -212,7 +212,7 @@ def fold_scores(
     probes: FloatMatrix,
     vectors: FloatMatrix,
     distractors: Ids,
-    mated: Mated,
+    mated: MateScores,
     tally: Tally,
     error: float,
     start: int,

@@ -20,7 +20,7 @@ from indexer.records import FloatMatrix, FloatVector, Ids
 from indexer.search.scores import canonical_scores, check_vectors
 
 if TYPE_CHECKING:
-    from benchmarks.distractors.distractor_kernels import Mated, Tally
+    from benchmarks.distractors.distractor_kernels import MateScores, Tally
 
 BLOCK = 1024  # distractors at a time
 _RESCORE_VALUES = 1 << 22  # float64 values held at once while scoring mated pairs
@@ -103,7 +103,7 @@ def distractor_pass(
     kept: int,
     order: Ids | None = None,
     masked: NDArray[np.bool_] | None = None,
-    fold: Callable[[FloatMatrix, "Mated", int], Fold] | None = None,
+    fold: Callable[[FloatMatrix, "MateScores", int], Fold] | None = None,
     block: int = BLOCK,
     threads: int | None = None,
 ) -> tuple[Prefix, ...]:
@@ -117,7 +117,7 @@ def distractor_pass(
     DistractorError for sizes that the distractors cannot fill,
     VectorError for vectors that are not of unit length.
     """
-    from benchmarks.distractors.distractor_kernels import Mated
+    from benchmarks.distractors.distractor_kernels import MateScores
 
     available = len(distractors) if order is None else len(order)
     sizes = sorted(set(sizes))
@@ -127,7 +127,7 @@ def distractor_pass(
         )
     check_vectors(probes, probes.shape[1])
     threads = threads or max(1, min(len(os.sched_getaffinity(0)), 64))
-    mated = Mated(pairs.offsets, pairs.scores)
+    mated = MateScores(pairs.offsets, pairs.scores)
     score = (fold or exact_fold)(np.ascontiguousarray(probes), mated, kept)
     room = 2 * kept + len(probes) + 16 * block
     tallies = [_empty_tally(len(probes), len(pairs.scores), room) for _ in range(threads)]
@@ -142,7 +142,7 @@ def distractor_pass(
     return tuple(prefixes)
 
 
-def exact_fold(probes: FloatMatrix, mated: "Mated", kept: int) -> Fold:
+def exact_fold(probes: FloatMatrix, mated: "MateScores", kept: int) -> Fold:
     """Score by a float64 matrix product, and every score against the ROC's fixed thresholds too."""
     import torch
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.metrics.rates import rate
 from benchmarks.results.results import Curve, Curves, IdentificationRow, Results
 from faceid.feature_set import FeatureError, FeatureSet, Strings, feature_set
-from faceid.models.model_file import replacing
+from indexer.durable_file import replacing
 from indexer.errors import FaceIdError
 from indexer.records import FloatVector
 from indexer.text import printable

@@ -23,11 +23,11 @@ from faceid.engine import FaceEngine, explain
 from faceid.explanations import explanation
 from faceid.feature_file import TextColumn, write_feature_blocks
 from faceid.feature_set import FeatureError
-from faceid.models.model_file import replacing
 from faceid.pipeline import DECODE_THREADS
 from faceid.vision.detection import FacePolicy
 from faceid.vision.images import ImageError, UInt8Image, read_photo
 from faceid.vision.photo_list import PersonPhoto
+from indexer.durable_file import replacing
 from indexer.records import FloatVector, ModelBinding
 from indexer.text import printable
 
@@ -46,7 +46,7 @@ CREATE TEMP TABLE listed (place INTEGER PRIMARY KEY, path BLOB NOT NULL, shown T
 
 
 @dataclass(frozen=True)
-class Embedded:
+class PhotoCounts:
     """What became of the photos: `rows` in the feature file, `reused` of an earlier run, `failed` without a face."""
 
     rows: int
@@ -79,7 +79,7 @@ def embed_photos(
     *,
     faces: FacePolicy = "largest",
     aligned: bool = False,
-) -> Embedded:
+) -> PhotoCounts:
     """Embed one face of each photo into `output` (.npz as `read_features` takes it); the labels are the photos' names.
 
     `aligned` takes the photos for aligned crops (square, the 112x112 reference crop with or without a border) and looks
@@ -100,7 +100,7 @@ def embed_photos(
             vectors = _embed_aligned(engine, todo) if aligned else _embed(engine, todo, faces)
             _keep(store, chunk, todo, vectors)
         failed = _write_failures(store, output.with_name(f"{output.name}.failed.csv"))
-        return Embedded(_write_features(store, output, engine.binding), reused, failed)
+        return PhotoCounts(_write_features(store, output, engine.binding), reused, failed)
 
 
 @contextmanager

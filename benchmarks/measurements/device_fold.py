@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.distractors.distractor_kernels import (
     THRESHOLDS,
-    Mated,
+    MateScores,
     Points,
     Tally,
     canonical_score,
@@ -42,7 +42,7 @@ def device_pass(device: str = "cuda") -> Callable[..., tuple[Prefix, ...]]:
     return partial(distractor_pass, fold=partial(device_fold, device=device), block=BLOCK, threads=1)
 
 
-def device_fold(probes: FloatMatrix, mated: Mated, kept: int, device: str) -> Fold:
+def device_fold(probes: FloatMatrix, mated: MateScores, kept: int, device: str) -> Fold:
     """Make the fold for probes float32 [P, D] on a torch device that has float64; `kept` as in distractor_pass."""
     import torch
 
@@ -95,7 +95,7 @@ def _take_some(
     probes: FloatMatrix,
     vectors: FloatMatrix,
     distractors: Ids,
-    mated: Mated,
+    mated: MateScores,
     tally: Tally,
     error: float,
     start: int,

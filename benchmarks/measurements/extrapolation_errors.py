@@ -25,7 +25,7 @@ from tabulate import tabulate
 
 from benchmarks.inputs.inputs import people_of_many_and_of_one
 from benchmarks.measurements.synthetic_distractors import best_scores, read_off, synthesize
-from benchmarks.metrics.extrapolation import FPIRS, Mated, extrapolate, mated_pairs
+from benchmarks.metrics.extrapolation import FPIRS, MatedSearches, extrapolate, mated_pairs
 from benchmarks.results.results import Prediction
 from faceid.feature_file import read_features
 from faceid.feature_set import FeatureSet
@@ -40,7 +40,7 @@ _BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PredictionWithTruth:
     """One prediction with the truth, and how the distractors were ordered."""
 
     order: str
@@ -80,7 +80,7 @@ def main() -> None:
         f"{len(distractors):,} distractors of {len(np.unique(distractors.labels)):,} people"
     )
     outcomes = [
-        Outcome(name, prediction)
+        PredictionWithTruth(name, prediction)
         for name, order in orders(distractors, options.orders)
         for prediction in foretold_and_measured(probes, mated, rows(distractors, order))
     ]
@@ -141,7 +141,7 @@ def orders(distractors: FeatureSet, count: int) -> Iterator[tuple[str, NDArray[n
     yield "as they come", np.arange(len(distractors))
 
 
-def foretold_and_measured(probes: FeatureSet, mated: Mated, distractors: FeatureSet) -> Iterator[Prediction]:
+def foretold_and_measured(probes: FeatureSet, mated: MatedSearches, distractors: FeatureSet) -> Iterator[Prediction]:
     """Yield each method's predictions from the first so many distractors, with what all of them then show."""
     sizes = (FORETOLD, len(distractors))
     everybody = np.ones(len(probes), bool)
@@ -158,7 +158,7 @@ def foretold_and_measured(probes: FeatureSet, mated: Mated, distractors: Feature
                 yield replace(prediction, quantity=quantity, measured=measured)
 
 
-def table(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+def table(outcomes: Sequence[PredictionWithTruth]) -> list[dict[str, str]]:
     """Return a row for each quantity, order, number seen and foretold: the measured mean, and each method's errors."""
     keys = dict.fromkeys(
         (one.order, one.prediction.distractors, one.prediction.quantity, one.prediction.fitted_on) for one in outcomes
@@ -173,7 +173,7 @@ def _threshold(best: FloatVector, fpir: float) -> float:
 Key = tuple[str, int, str, int]
 
 
-def _key(one: Outcome) -> Key:
+def _key(one: PredictionWithTruth) -> Key:
     return one.order, one.prediction.distractors, one.prediction.quantity, one.prediction.fitted_on
 
 
@@ -182,7 +182,7 @@ def _place(key: Key) -> tuple[int, str, int, int]:
     return ("shuffled", "one photo a person", "as they come").index(order), quantity, size, seen
 
 
-def _row(key: Key, outcomes: Sequence[Outcome]) -> dict[str, str]:
+def _row(key: Key, outcomes: Sequence[PredictionWithTruth]) -> dict[str, str]:
     order, size, quantity, seen = key
     row = {"distractors": order, "quantity": quantity, "seen": f"{seen:,}", "N": f"{size:,}"}
     row["measured"] = f"{np.mean([one.prediction.measured for one in outcomes]):.4f}"

@@ -41,7 +41,7 @@ CONSTANTS = {"constant 0.4, insightface's": 0.4, "constant 0.363, SFace's": 0.36
 
 
 @dataclass(frozen=True, eq=False)
-class Searches:
+class GalleryDraw:
     """One draw of a gallery of N: best scores of strangers [S]; mated searches' best score and whether it is theirs."""
 
     strangers: FloatVector
@@ -105,7 +105,7 @@ def rescaled(source: Calibration, fpir: float, size: int) -> float | None:
     return threshold_at(source.scores, source.trials, rate) if source.trials * rate >= RULE_OF_THREE else None
 
 
-def searches(features: FloatMatrix, labels: NDArray[np.str_], size: int, seed: int) -> Searches:
+def searches(features: FloatMatrix, labels: NDArray[np.str_], size: int, seed: int) -> GalleryDraw:
     """Enrol the first photos of `size` people drawn with the seed; search the others', and their own second ones."""
     names, first = np.unique(labels, return_index=True)
     order = np.random.default_rng(seed).permutation(len(names))
@@ -114,7 +114,7 @@ def searches(features: FloatMatrix, labels: NDArray[np.str_], size: int, seed: i
     has_second = (second[:, 0] < len(labels)) & (labels[np.minimum(second[:, 0], len(labels) - 1)] == labels[enrolled])
     gallery = features[enrolled]
     mated = features[second[has_second, 0]] @ gallery.T
-    return Searches(
+    return GalleryDraw(
         strangers=(features[others] @ gallery.T).max(axis=1),
         mated=mated.max(axis=1),
         hits=mated.argmax(axis=1) == np.flatnonzero(has_second),
@@ -122,7 +122,7 @@ def searches(features: FloatMatrix, labels: NDArray[np.str_], size: int, seed: i
 
 
 def _row(
-    size: int, fpir: float | None, way: str, basis: str, threshold: float | None, draws: Sequence[Searches]
+    size: int, fpir: float | None, way: str, basis: str, threshold: float | None, draws: Sequence[GalleryDraw]
 ) -> dict[str, str]:
     row = {
         "N": f"{size:,}",

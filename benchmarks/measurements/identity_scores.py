@@ -35,7 +35,7 @@ Scores = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class OpenSetDraw:
     """Templates [P, T, D] and their weights [P, T]; searches [Q, D] and whose they are [Q] (-1: a stranger)."""
 
     templates: FloatMatrix
@@ -61,7 +61,7 @@ def main() -> None:
     print(tabulate(list(table(trial)), headers="keys", tablefmt="github", disable_numparse=True))
 
 
-def draw(people: FeatureSet, quality: NDArray[np.float64] | None, templates: int) -> Trial:
+def draw(people: FeatureSet, quality: NDArray[np.float64] | None, templates: int) -> OpenSetDraw:
     """Split people into enrolled, searched, strangers and cohort, as the head of this file says; photos in order."""
     half = np.array([half_of(name) for name in people.labels.tolist()])
     order = np.argsort(people.labels, kind="stable")
@@ -81,7 +81,7 @@ def draw(people: FeatureSet, quality: NDArray[np.float64] | None, templates: int
             owners += [len(enrolled)] * len(own)
             enrolled.append(photos[:templates])
     chosen = np.array(enrolled)
-    return Trial(
+    return OpenSetDraw(
         templates=people.features[chosen],
         weights=None if quality is None else quality[chosen],
         searches=people.features[np.array([*searched, *strangers])],
@@ -90,7 +90,7 @@ def draw(people: FeatureSet, quality: NDArray[np.float64] | None, templates: int
     )
 
 
-def table(trial: Trial) -> Iterator[dict[str, str]]:
+def table(trial: OpenSetDraw) -> Iterator[dict[str, str]]:
     """Yield a row for each fusion, and for those that a gallery offers each normalisation."""
     for fusion, score in fusions(trial).items():
         scores = score(trial.searches)
@@ -99,7 +99,7 @@ def table(trial: Trial) -> Iterator[dict[str, str]]:
             yield from normalised(fusion, score, scores, trial)
 
 
-def fusions(trial: Trial) -> dict[str, Callable[[FloatMatrix], Scores]]:
+def fusions(trial: OpenSetDraw) -> dict[str, Callable[[FloatMatrix], Scores]]:
     """Return, by name, functions that score searches [Q, D] against the people: [Q, P]."""
     ways: dict[str, Callable[[FloatMatrix], Scores]] = {
         "max": lambda searches: _sorted(trial, searches)[:, :, -1],
@@ -114,7 +114,7 @@ def fusions(trial: Trial) -> dict[str, Callable[[FloatMatrix], Scores]]:
 
 
 def normalised(
-    fusion: str, score: Callable[[FloatMatrix], Scores], scores: Scores, trial: Trial
+    fusion: str, score: Callable[[FloatMatrix], Scores], scores: Scores, trial: OpenSetDraw
 ) -> Iterator[dict[str, str]]:
     """Yield a row for each normalisation of these scores."""
     for name, nearest in (("", None), (f", nearest {NEAREST}", min(NEAREST, len(trial.cohort)))):
@@ -136,7 +136,7 @@ def _read(path: Path) -> tuple[FeatureSet, NDArray[np.float64] | None]:
     return features, quality
 
 
-def _sorted(trial: Trial, searches: FloatMatrix) -> Scores:
+def _sorted(trial: OpenSetDraw, searches: FloatMatrix) -> Scores:
     """Scores [Q, P, T] of each search against each template, ascending within a person."""
     people, templates, dimension = trial.templates.shape
     scores = searches @ trial.templates.reshape(-1, dimension).T

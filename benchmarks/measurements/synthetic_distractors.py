@@ -18,7 +18,7 @@ from benchmarks.metrics.extrapolation import (
     GROUPS,
     MIN_DISTRACTORS,
     ExtrapolationError,
-    Mated,
+    MatedSearches,
     mated_pairs,
     person_groups,
     question_names,
@@ -126,7 +126,11 @@ def best_scores(
 
 
 def read_off(
-    best: FloatVector, mated: Mated, kept: NDArray[np.bool_], fpirs: Sequence[float], thresholds: Sequence[float]
+    best: FloatVector,
+    mated: MatedSearches,
+    kept: NDArray[np.bool_],
+    fpirs: Sequence[float],
+    thresholds: Sequence[float],
 ) -> list[float]:
     """Return rank-1, the threshold of each FPIR and the FPIR at each threshold, of some probes [P] with best scores."""
     searches = kept[mated.rows]
@@ -138,7 +142,7 @@ def read_off(
 
 def _run(
     probes: FloatMatrix,
-    mated: Mated,
+    mated: MatedSearches,
     kept: NDArray[np.bool_],
     real: FloatMatrix,
     sizes: Sequence[int],

@@ -92,7 +92,7 @@ class ImpostorLaw:
 
 
 @dataclass(frozen=True, eq=False)
-class Mated:
+class MatedSearches:
     """Mated searches: `rows` [M] the probe, `scores` [M] float32 the mate's score."""
 
     rows: NDArray[np.int64]
@@ -121,7 +121,7 @@ def extrapolate(
 
 def predictions(
     sample: ImpostorScores,
-    mated: Mated,
+    mated: MatedSearches,
     probe_groups: NDArray[np.int64],
     sizes: Sequence[int],
     fpirs: Sequence[float],
@@ -158,7 +158,7 @@ def predictions(
     )
 
 
-def mated_pairs(features: FloatMatrix, labels: NDArray[np.str_]) -> Mated:
+def mated_pairs(features: FloatMatrix, labels: NDArray[np.str_]) -> MatedSearches:
     """Return all ordered pairs of two photos of one person; raises ExtrapolationError where there is none.
 
     Photos without a label have no mate.
@@ -172,7 +172,7 @@ def mated_pairs(features: FloatMatrix, labels: NDArray[np.str_]) -> Mated:
         scores.append(products[first, second].astype(np.float32))
     if not any(map(len, rows)):
         raise ExtrapolationError("no person among the probes has two photos: there is no mated pair to rank")
-    return Mated(np.concatenate(rows), np.concatenate(scores))
+    return MatedSearches(np.concatenate(rows), np.concatenate(scores))
 
 
 def person_groups(labels: NDArray[np.str_], what: str) -> NDArray[np.int64]:
@@ -262,7 +262,7 @@ def _blocks(probes: FloatMatrix, distractors: FloatMatrix) -> Iterator[tuple[int
 
 def _foretell(
     law: ImpostorLaw,
-    mated: Mated,
+    mated: MatedSearches,
     kept_probes: NDArray[np.bool_],
     sizes: Sequence[int],
     fpirs: Sequence[float],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.metrics.bootstrap import Ints, rate_interval
 from benchmarks.metrics.rates import rate
-from benchmarks.results.results import Accuracy
+from benchmarks.results.results import MeanAccuracy
 from indexer.records import FloatMatrix
 
 Scores = NDArray[np.floating]
@@ -63,11 +63,11 @@ class FoldAccuracy:
         """The standard error of the mean over the folds: sample standard deviation / sqrt(folds)."""
         return float(np.std(self.folds, ddof=1) / np.sqrt(len(self.folds)))
 
-    def record(self, identities: Identities | None) -> Accuracy:
+    def record(self, identities: Identities | None) -> MeanAccuracy:
         """Return the same as a record of the results; `identities` of both sides, int64 [n] each, if they are known."""
         interval = None if identities is None else rate_interval(self.right, *identities)
         counted = rate(int(self.right.sum()), len(self.right), interval)
-        return Accuracy(self.accuracy, self.standard_error, self.folds, self.convention, counted)
+        return MeanAccuracy(self.accuracy, self.standard_error, self.folds, self.convention, counted)
 
 
 def by_every_convention(
@@ -77,7 +77,7 @@ def by_every_convention(
     same: Same,
     fold: Folds,
     identities: Identities | None,
-) -> tuple[Accuracy, ...]:
+) -> tuple[MeanAccuracy, ...]:
     """Return the accuracy by each convention, `exact` first; arguments as of the functions below, and of `record`."""
     found = exact(scores, same, fold), sphereface(first, second, same, fold), insightface(scores, same, fold)
     return tuple(one.record(identities) for one in (*found, opensphere(scores, same, fold)))

@@ -20,7 +20,7 @@ from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import verification_row
 from benchmarks.protocols.searches import fnir_fpir_curve, open_set_row, search
-from benchmarks.results.results import Accuracy, Curve, Curves, Refusal, Results, VerificationRow
+from benchmarks.results.results import Curve, Curves, MeanAccuracy, Refusal, Results, VerificationRow
 from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix, FloatVector
 from indexer.search.scores import canonical_scores
@@ -258,7 +258,7 @@ def _refusal(what: str, number: int, refused: UnsupportedRate) -> Refusal:
     return Refusal(f"{what}, trial {number}", refused.needed, refused.trials)
 
 
-def _over_trials(what: str, rates: Sequence[float]) -> Accuracy:
+def _over_trials(what: str, rates: Sequence[float]) -> MeanAccuracy:
     mean, deviation = float(np.mean(rates)), float(np.std(rates, ddof=1))
     convention = f"BLUFR, {what}: mean of {len(rates)} trials; mean - std {100 * (mean - deviation):.2f} %"
-    return Accuracy(mean, deviation / len(rates) ** 0.5, tuple(rates), convention)
+    return MeanAccuracy(mean, deviation / len(rates) ** 0.5, tuple(rates), convention)

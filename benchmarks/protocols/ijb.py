@@ -22,7 +22,7 @@ from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
 from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
 from benchmarks.protocols.searches import Searches, fnir_fpir_curve, open_set_row, rank_rate_of, search
-from benchmarks.results.results import Accuracy, Curve, IdentificationRow, OpenSetRow, Refusal, Results
+from benchmarks.results.results import Curve, IdentificationRow, MeanAccuracy, OpenSetRow, Refusal, Results
 from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix, FloatVector
 from indexer.search.scores import canonical_scores
@@ -223,14 +223,14 @@ def _rank_row(found: Searches, number: int) -> IdentificationRow:
     )
 
 
-def _averages(rank_rows: Sequence[IdentificationRow], open_rows: Sequence[OpenSetRow]) -> tuple[Accuracy, ...]:
+def _averages(rank_rows: Sequence[IdentificationRow], open_rows: Sequence[OpenSetRow]) -> tuple[MeanAccuracy, ...]:
     figures = [("rank-1", [row.rank1.rate for row in rank_rows])]
     for fpir in FPIRS:
         both = [1 - row.fnir.rate for row in open_rows if row.fpir == fpir]
         if len(both) == len(rank_rows):
             figures.append((f"TPIR at FPIR {100 * fpir:g} %, rank 1", both))
     return tuple(
-        Accuracy(
+        MeanAccuracy(
             float(np.mean(rates)),
             float(np.std(rates, ddof=1) / len(rates) ** 0.5),
             tuple(rates),
@@ -269,7 +269,7 @@ def _legacy(
     for fpir, count in zip(FPIRS, needed, strict=True):
         accepted = float((mate_scores > np.float32(largest[count - 1])).mean())
         error = (accepted * (1 - accepted) / len(mate_scores)) ** 0.5
-        accuracy.append(Accuracy(accepted, error, (accepted,), f'"TPIR at FPIR {100 * fpir:g} %" by {LEGACY}'))
+        accuracy.append(MeanAccuracy(accepted, error, (accepted,), f'"TPIR at FPIR {100 * fpir:g} %" by {LEGACY}'))
     return replace(
         results,
         protocol="ijb-insightface-legacy",

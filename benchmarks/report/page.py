@@ -25,7 +25,7 @@ from benchmarks.report.tables import (
 )
 from benchmarks.report.wording import Runs
 from benchmarks.results.results import Provenance, Results, WorstError
-from faceid.models.model_file import replacing
+from indexer.durable_file import replacing
 
 TEMPLATE = "report/page.html.jinja"
 PICTURE_SIDE = 160  # pixels, at most

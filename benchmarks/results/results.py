@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results.record_json import UnexpectedValue, decode, encode
-from faceid.models.model_file import replacing
+from indexer.durable_file import replacing
 from indexer.errors import FaceIdError
 from indexer.text import printable
 
@@ -92,7 +92,7 @@ class OpenSetRow:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class MeanAccuracy:
     """Mean accuracy over the folds, 0..1, its standard error, and the convention by which it was computed.
 
     `right` counts the pairs decided rightly among all pairs, each at the threshold of its fold; where all folds are of
@@ -177,7 +177,7 @@ class Results:
     identification: tuple[IdentificationRow, ...] = ()
     verification: tuple[VerificationRow, ...] = ()
     open_set: tuple[OpenSetRow, ...] = ()
-    accuracy: tuple[Accuracy, ...] = ()
+    accuracy: tuple[MeanAccuracy, ...] = ()
     predictions: tuple[Prediction, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     worst_errors: tuple[WorstError, ...] = ()

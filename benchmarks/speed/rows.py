@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.results.record_json import encode
-from faceid.models.model_file import replacing
+from indexer.durable_file import replacing
 
 SCHEMA_VERSION = 1
 FILE = "speed.json"

@@ -11,10 +11,8 @@ import json
 import math
 import os
 import re
-import secrets
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from indexer.durable_file import replacing
 from indexer.errors import FaceIdError
 
 SUFFIX = ".safetensors"
@@ -246,7 +245,7 @@ def write_model(path: Path | str, spec: ModelSpec, tensors: Mapping[str, NDArray
     """Write a model file whole or not at all, and read it back.
 
     `tensors` are the network's state by name, float32 or float16 (uint8 for the bytes of an ONNX network). The
-    same spec and tensors give the same bytes, so the same digest. Raises ModelError when it cannot be written.
+    same spec and tensors give the same bytes, so the same digest. Raises FileNotWritten.
     """
     path = Path(path)
     # safetensors writes a strided array's memory as it lies: without the copy the values would be scrambled.
@@ -254,11 +253,8 @@ def write_model(path: Path | str, spec: ModelSpec, tensors: Mapping[str, NDArray
     record = spec.to_record() | {WEIGHTS_KEY: _weights_digest(whole)}
     # One entry with all of it: several would be written in random order, and the digest would vary.
     content = save(whole, metadata={HEADER_KEY: json.dumps(record, sort_keys=True, allow_nan=False)})
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise ModelError(f"{path}: the model cannot be written ({error.strerror or error})") from error
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     return read_model(path)
 
 
@@ -281,20 +277,6 @@ def check_name(name: str) -> None:
         )
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, its file takes the place of `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _weights_digest(tensors: Mapping[str, NDArray[Any]]) -> str:
     """Hash names, types, shapes and values."""
     digest = hashlib.sha256()
@@ -303,14 +285,6 @@ def _weights_digest(tensors: Mapping[str, NDArray[Any]]) -> str:
         digest.update(json.dumps([name, tensor.dtype.str, tensor.shape]).encode())
         digest.update(tensor.tobytes())
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_layout(path: Path, status: os.stat_result, start: bytes) -> None:

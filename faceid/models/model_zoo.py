@@ -26,10 +26,10 @@ from faceid.models.model_file import (
     ModelError,
     check_name,
     read_model,
-    replacing,
     verify_weights,
     write_model,
 )
+from indexer.durable_file import replacing
 
 if TYPE_CHECKING:
     from indexer.decision.decision import Calibration
@@ -148,18 +148,15 @@ def export_model(name_or_path: str | Path, destination: Path | str) -> Path:
         raise ModelError(f"{destination}: a model is exported to a file that ends in {SUFFIX} or .onnx")
     if destination.exists():
         raise ModelError(f"{destination}: there is a file already; delete it first or choose another name")
-    try:
-        with replacing(destination) as temporary:
-            if destination.suffix == SUFFIX:
-                shutil.copyfile(model.path, temporary)
-            elif model.spec.architecture == ONNX:
-                temporary.write_bytes(model.onnx_bytes())
-            else:
-                from faceid.models.onnx_export import write_onnx
+    with replacing(destination) as temporary:
+        if destination.suffix == SUFFIX:
+            shutil.copyfile(model.path, temporary)
+        elif model.spec.architecture == ONNX:
+            temporary.write_bytes(model.onnx_bytes())
+        else:
+            from faceid.models.onnx_export import write_onnx
 
-                write_onnx(model, temporary)
-    except OSError as error:
-        raise ModelError(f"{destination}: cannot be written ({error.strerror or error})") from error
+            write_onnx(model, temporary)
     return destination
 
 

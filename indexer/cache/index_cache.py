@@ -35,13 +35,13 @@ from indexer.cache.snapshot import (
     read_all,
     small_tail,
 )
+from indexer.durable_file import PRIVATE, replacing
 from indexer.records import FloatMatrix, Ids
 from indexer.search import codes as coding
 from indexer.search.certified_search import Part
 from indexer.search.codes import Codes, encode
 from indexer.search.shortlist import Segment
 from indexer.store import queries as store
-from indexer.store.durable_file import replacing
 from indexer.store.queries import GalleryRow
 
 _FILES = "index-*.safetensors"
@@ -292,7 +292,7 @@ def _write_segment(
         specs["codes"] = ArraySpec((n, dimension), np.dtype("i1"))
         specs["scales"] = specs["residuals"] = ArraySpec((n,), np.dtype("<f4"))
     path = folder / _new_name()
-    with replacing(path) as temporary:
+    with replacing(path, PRIVATE) as temporary:
         writer = SegmentWriter(temporary, specs)
         try:
             for start in range(0, n, _BLOCK):
@@ -320,7 +320,7 @@ def _write_segment(
 
 def _write_file(folder: Path, arrays: dict[str, Ids]) -> FileRecord:
     path = folder / _new_name()
-    with replacing(path) as temporary:
+    with replacing(path, PRIVATE) as temporary:
         writer = SegmentWriter(temporary, {name: ArraySpec(one.shape, one.dtype) for name, one in arrays.items()})
         try:
             for name, one in arrays.items():

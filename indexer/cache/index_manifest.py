@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from indexer.cache.segment_file import FileRecord
-from indexer.store.durable_file import replacing
+from indexer.durable_file import PRIVATE, replacing
 from indexer.store.queries import GalleryRow
 
 MANIFEST = "index.json"
@@ -57,7 +57,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace `index.json` in one step: from then on its files are the caches. Raises GalleryError."""
     content = {"format": _FORMAT, **asdict(manifest)}
-    with replacing(folder / MANIFEST) as temporary:
+    with replacing(folder / MANIFEST, PRIVATE) as temporary:
         temporary.write_text(json.dumps({**content, "sha256": _digest(content)}))
 
 

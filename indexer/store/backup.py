@@ -4,9 +4,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError
 from indexer.store.database import Database
-from indexer.store.durable_file import replacing
 
 
 def make_backup(source: Database, folder: Path) -> None:
@@ -24,7 +24,11 @@ def make_backup(source: Database, folder: Path) -> None:
             leftover.unlink()
     except OSError as error:
         raise GalleryError(f"{folder} cannot take a backup: {error.strerror}") from error
-    with replacing(folder / name) as temporary, source.raw() as raw, closing(sqlite3.connect(temporary)) as copy:
+    with (
+        replacing(folder / name, PRIVATE) as temporary,
+        source.raw() as raw,
+        closing(sqlite3.connect(temporary)) as copy,
+    ):
         raw.backup(copy)
         # Committed through a log of its own otherwise, which the renaming would leave behind.
         copy.execute("PRAGMA journal_mode=DELETE")

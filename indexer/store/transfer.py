@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, insert, select, update
 
+from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, NewTemplate, TemplateRow, clean_name
 from indexer.store.adding import add_templates
 from indexer.store.checksum import checksum
-from indexer.store.durable_file import replacing
 from indexer.store.queries import chunks, gallery_row, next_ids, note_changes, now, template_rows, vectors_of
 from indexer.store.schema import identity, template
 
@@ -80,7 +80,7 @@ def write_export(connection: Connection, path: Path) -> int:
     digest = hashlib.sha256(_canonical(head))
     schema = _schema(pyarrow, bound.dimension)
     with (
-        replacing(path) as temporary,
+        replacing(path, PRIVATE) as temporary,
         parquet.ParquetWriter(
             temporary, schema, compression="none", write_statistics=False, write_page_checksum=True
         ) as writer,

@@ -26,7 +26,7 @@ PRODUCTS = 20
 
 
 @dataclass(frozen=True)
-class Speed:
+class TrainingSpeed:
     """What was measured, in one process.
 
     Attributes:
@@ -48,7 +48,7 @@ class Speed:
         return self.images_per_second * self.flop_per_image / self.product_flops
 
 
-def measure_speed(config: Config) -> Speed:
+def measure_speed(config: Config) -> TrainingSpeed:
     """Train `STEPS` steps of a config, without validation and from its start, and time them.
 
     Raises:
@@ -64,7 +64,7 @@ def measure_speed(config: Config) -> Speed:
         log = CsvLog(Path(folder) / TRAINING_LOG, keep_until=STEPS)
         speeds = [speed for (speed,) in log.rows("images_per_second")]
     after = product_flops(config.precision, config.threads)
-    return Speed(statistics.median(speeds[1:]), flop_per_image(config), (before + after) / 2, peak_memory())
+    return TrainingSpeed(statistics.median(speeds[1:]), flop_per_image(config), (before + after) / 2, peak_memory())
 
 
 def flop_per_image(config: Config) -> float:
@@ -93,7 +93,7 @@ def product_flops(precision: str, threads: int) -> float:
     return threads * PRODUCTS * 2 * SIDE**3 / seconds
 
 
-def report(speed: Speed) -> list[str]:
+def report(speed: TrainingSpeed) -> list[str]:
     """Write the measurement in words."""
     return [
         f"{speed.images_per_second:.0f} images/s at {speed.flop_per_image / 1e9:.3f} GFLOP an image, forward and back: "

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 import cv2
 
-from faceid.models.model_file import replacing
+from indexer.durable_file import replacing
 from training.config import Config, config_of, read_yaml
 from training.data.opening import TrainingData, open_data
 from training.errors import ConfigError, DivergenceError

@@ -24,13 +24,13 @@ from benchmarks.results.record_json import decode, encode
 from benchmarks.results.results import Rate
 from faceid.feature_set import feature_set
 from faceid.models.embedding import Embedder
-from faceid.models.model_file import replacing
 from faceid.pipeline import DECODE_THREADS
 from faceid.vision.alignment import Points, align, centre_points
 from faceid.vision.detection import select_faces
 from faceid.vision.images import UInt8Image, read_photo
 from faceid.vision.mtcnn import MtcnnDetector
 from faceid.vision.photo_list import PersonPhoto, photos_of_people
+from indexer.durable_file import replacing
 from training.checkpoint import read_checkpoint
 from training.errors import DataError
 from training.export import export_model

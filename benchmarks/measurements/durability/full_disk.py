@@ -22,7 +22,7 @@ from benchmarks.measurements.durability.scenario import (
     prepare,
     state,
 )
-from indexer.errors import FaceIdError, GalleryError
+from indexer.errors import FaceIdError
 from indexer.gallery import DATABASE, Gallery
 
 _SIZE = 64 << 20  # of the disk
@@ -131,7 +131,7 @@ def _attempt(command: Command, place: Place) -> tuple[bool, str | None]:
         with Gallery.open(place.gallery, writable=True) as gallery:
             command.act(gallery, place)
         return True, None
-    except GalleryError as error:
+    except FaceIdError as error:
         return False, None if error.exit_code == 1 else f"{type(error).__name__}: {error}"
     except Exception as error:  # a traceback for the user: that is what this run looks for
         return False, f"{type(error).__name__}: {error}"

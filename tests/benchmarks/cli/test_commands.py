@@ -459,7 +459,7 @@ def test_embed_makes_a_feature_file_and_says_what_gave_none(
     (tmp_path / "people" / "ann").mkdir(parents=True)
     (tmp_path / "people" / "ann" / "1.jpg").write_bytes(next(lfw_people.glob("*/*.jpg")).read_bytes())
     (tmp_path / "people" / "ann" / "2.jpg").write_text("no photo")
-    arguments = ("benchmark", "embed", "people", "--labels", "--model", "mobilefacenet", "-o", "f.npz")
+    arguments = ("benchmark", "features", "people", "--labels", "--model", "mobilefacenet", "-o", "f.npz")
     done = run(*arguments)
     assert done.code == 3
     assert "1 photos gave none: f.npz.failed.csv says why" in done.stderr

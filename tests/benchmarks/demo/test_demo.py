@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.linalg import eigh
 
 from benchmarks.cli.demo import demo
-from benchmarks.demo.cast import Cast, DemoError, Sizes, cast_of_folder, generated_cast
+from benchmarks.demo.cast import Cast, CastSizes, DemoError, cast_of_folder, generated_cast
 from benchmarks.demo.face_model import FACE_LANDMARKS, FaceModelError, half_vectors, load_face_model, render
 from benchmarks.demo.output_folder import fresh_folder
 from benchmarks.demo.page import write_page
@@ -32,8 +32,8 @@ from indexer.errors import FaceIdError
 from indexer.gallery import Gallery
 
 SIDE, POOL = 112, 8
-FEW = Sizes(enrolled=8, photos_each=2, probes_each=1, strangers=6, calibration=24, distractors=24)
-FEWEST = Sizes(enrolled=3, photos_each=1, probes_each=1, strangers=2, calibration=12, distractors=12)
+FEW = CastSizes(enrolled=8, photos_each=2, probes_each=1, strangers=6, calibration=24, distractors=24)
+FEWEST = CastSizes(enrolled=3, photos_each=1, probes_each=1, strangers=2, calibration=12, distractors=12)
 
 
 @pytest.fixture(scope="module")

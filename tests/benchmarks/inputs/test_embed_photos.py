@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.inputs import embed_photos as module
-from benchmarks.inputs.embed_photos import Embedded, embed_photos
+from benchmarks.inputs.embed_photos import PhotoCounts, embed_photos
 from faceid.engine import FaceEngine, Features
 from faceid.feature_file import read_features
 from faceid.feature_set import FeatureError
@@ -81,7 +81,7 @@ def test_the_file_holds_one_row_a_photo_and_failures_are_listed_with_their_reaso
     done = embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), output)
 
     features = read_features(output)
-    assert done == Embedded(rows=10, reused=0, failed=1)
+    assert done == PhotoCounts(rows=10, reused=0, failed=1)
     assert features.labels.tolist() == list("aaaa" + "bbb" + "ccc")
     assert features.paths.tolist()[0] == str(folder / "a" / "00.jpg")
     assert np.array_equal(features.features[0], vector_of("x face 0"))
@@ -130,7 +130,7 @@ def test_a_second_run_looks_at_new_and_changed_photos_only(folder: Path, tmp_pat
 
     features = read_features(output)
     assert looked_at(log) == ["00.jpg", "0new.jpg"]
-    assert done == Embedded(rows=10, reused=9, failed=1)
+    assert done == PhotoCounts(rows=10, reused=9, failed=1)
     assert [Path(path).name for path in features.paths] == [
         *("00.jpg", "03.jpg", "06.jpg", "09.jpg", "0new.jpg"),
         *("01.jpg", "07.jpg", "10.jpg", "05.jpg", "08.jpg"),
@@ -192,7 +192,7 @@ def test_real_photos_get_the_vectors_that_the_engine_gives(
 
     expected = engine.embed(photos, faces="centre")
     features = read_features(tmp_path / "f.npz")
-    assert done == Embedded(len(photos), 0, 1)
+    assert done == PhotoCounts(len(photos), 0, 1)
     assert np.allclose(features.features, expected.vectors, atol=1e-5)
     assert tuple(features.paths.tolist()) == expected.paths
     assert tuple(features.labels.tolist()) == expected.labels
@@ -213,6 +213,6 @@ def test_aligned_crops_are_cut_to_the_networks_input_without_looking_for_a_face(
     done = embed_photos(engine, photos, tmp_path / "f.npz", aligned=True)
 
     expected = engine.pipeline.embedder.embed(pixels[None, 4:116, 4:116])
-    assert done == Embedded(rows=2, reused=0, failed=1)
+    assert done == PhotoCounts(rows=2, reused=0, failed=1)
     assert np.allclose(read_features(tmp_path / "f.npz").features, expected, atol=1e-6)
     assert "not_an_aligned_crop," in (tmp_path / "f.npz.failed.csv").read_text()

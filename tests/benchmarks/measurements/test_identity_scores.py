@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.measurements.identity_scores import Trial, draw, fusions, table
+from benchmarks.measurements.identity_scores import OpenSetDraw, draw, fusions, table
 from benchmarks.measurements.lfw_engine import half_of
 from tests.benchmarks.metrics.test_extrapolation import feature_set
 
@@ -34,7 +34,9 @@ def test_nobody_of_the_cohort_is_searched_for_and_no_search_is_a_template():
 def test_fusions_by_hand():
     # Two templates at right angles; a search at 0.8 to the first and 0.6 to the second.
     templates = np.array([[[1, 0], [0, 1]]], np.float32)
-    trial = Trial(templates, np.array([[3.0, 1.0]]), np.array([[0.8, 0.6]], np.float32), np.array([0]), templates[0])
+    trial = OpenSetDraw(
+        templates, np.array([[3.0, 1.0]]), np.array([[0.8, 0.6]], np.float32), np.array([0]), templates[0]
+    )
     scores = {name: float(score(trial.searches)[0, 0]) for name, score in fusions(trial).items()}
     np.testing.assert_allclose(
         [scores["max"], scores["mean"], scores["mean of scores"], scores["top-2 mean"]],

@@ -26,12 +26,12 @@ from benchmarks.report.tables import (
 )
 from benchmarks.report.wording import interval, percent
 from benchmarks.results.results import (
-    Accuracy,
     Curve,
     Curves,
     DataUsed,
     Histogram,
     IdentificationRow,
+    MeanAccuracy,
     ModelUsed,
     OpenSetRow,
     Prediction,
@@ -67,7 +67,7 @@ def results(name: str = "a run", **changes: object) -> Results:
             ),
             verification=(VerificationRow(1000, 1, 0.01, rate(80, 100), 0.4, 30, 3000, rate(30, 3000)),),
             open_set=(OpenSetRow(1000, 1, 0.1, rate(12, 100), 0.5, 40, 400, rate(40, 400)),),
-            accuracy=(Accuracy(0.95, 0.01, (0.94, 0.96), "best threshold"),),
+            accuracy=(MeanAccuracy(0.95, 0.01, (0.94, 0.96), "best threshold"),),
             predictions=(
                 Prediction("rank1", 1000, 0.87, (0.8, 0.9), "tail", 100, 0.88),
                 Prediction("rank1", 10**6, 0.12345, (0.1, 0.2), "tail", 100, None),
@@ -248,8 +248,8 @@ class TestTables:
         assert dict(zip(table.head, table.rows[0], strict=True))["95 %, clustered"] == "not computed"
 
     def test_an_accuracy_has_the_counts_of_its_pairs_where_it_has_any(self) -> None:
-        counted = Accuracy(0.95, 0.01, (0.94, 0.96), "exact", rate(190, 200, (0.9, 0.99)))
-        averaged = Accuracy(0.9, 0.01, (0.9, 0.9), "mean of two galleries")
+        counted = MeanAccuracy(0.95, 0.01, (0.94, 0.96), "exact", rate(190, 200, (0.9, 0.99)))
+        averaged = MeanAccuracy(0.9, 0.01, (0.9, 0.9), "mean of two galleries")
 
         table = accuracy_table([("a", results(accuracy=(counted, averaged)))])
 
@@ -337,7 +337,7 @@ class TestPage:
             notes=(HOSTILE,),
             refusals=(Refusal(HOSTILE, 1, 1),),
             worst_errors=(WorstError("missed", HOSTILE, HOSTILE + "\0", 0.1),),
-            accuracy=(Accuracy(0.5, 0.1, (), HOSTILE),),
+            accuracy=(MeanAccuracy(0.5, 0.1, (), HOSTILE),),
         )
         origin = replace(provenance(HOSTILE), command=HOSTILE, versions={HOSTILE: HOSTILE})
 

@@ -13,12 +13,12 @@ from hypothesis.extra.numpy import arrays
 
 from benchmarks.metrics.rates import rate
 from benchmarks.results.results import (
-    Accuracy,
     Curve,
     Curves,
     DataUsed,
     Histogram,
     IdentificationRow,
+    MeanAccuracy,
     ModelUsed,
     OpenSetRow,
     Prediction,
@@ -46,8 +46,8 @@ FULL = Results(
     verification=(VERIFICATION,),
     open_set=(OpenSetRow(100, 1, 0.01, rate(3, 10), 0.5, 4, 400, rate(4, 400)),),
     accuracy=(
-        Accuracy(0.75, 0.1, (0.7, 0.8), "restricted", rate(15, 20, (0.5, 0.9))),
-        Accuracy(0.5, 0.2, (0.5,), "best threshold"),
+        MeanAccuracy(0.75, 0.1, (0.7, 0.8), "restricted", rate(15, 20, (0.5, 0.9))),
+        MeanAccuracy(0.5, 0.2, (0.5,), "best threshold"),
     ),
     predictions=(Prediction("rank1", 10**6, 0.5, (0.4, 0.6), "tail", 1000, None),),
     refusals=(Refusal("TAR at FAR 1e-6", 3_000_000, 3000),),
@@ -90,7 +90,7 @@ def results() -> st.SearchStrategy[Results]:
         identification=few(with_rates[IdentificationRow]),
         verification=few(with_rates[VerificationRow]),
         open_set=few(with_rates[OpenSetRow]),
-        accuracy=few(with_rates[Accuracy]),
+        accuracy=few(with_rates[MeanAccuracy]),
         curves=st.builds(Curves, cmc=few(curve()), traditional_cmc=few(curve()), roc=few(curve()), det=few(curve())),
         histograms=few(histogram()),
     )
@@ -104,7 +104,7 @@ RATES = {
     },
     VerificationRow: {"tar": counted(), "achieved_far": counted()},
     OpenSetRow: {"fnir": counted(), "achieved_fpir": counted()},
-    Accuracy: {"right": st.none() | counted()},
+    MeanAccuracy: {"right": st.none() | counted()},
 }
 
 
@@ -267,7 +267,7 @@ class TestRefusedFiles:
         earlier = {"rate": 0.75, "standard_error": 0.1, "folds": [0.7, 0.8], "convention": "restricted"}
         found, _ = read_results(self.changed(tmp_path, accuracy=earlier))
 
-        assert found.accuracy[0] == Accuracy(0.75, 0.1, (0.7, 0.8), "restricted", None)
+        assert found.accuracy[0] == MeanAccuracy(0.75, 0.1, (0.7, 0.8), "restricted", None)
 
     def test_names_of_a_later_release_are_passed_over(self, tmp_path: Path) -> None:
         np.testing.assert_equal(asdict(read_results(self.changed(tmp_path, later=1))[0]), asdict(FULL))

@@ -19,7 +19,6 @@ from faceid.models.model_file import (
     ModelError,
     ModelSpec,
     read_model,
-    replacing,
     verify_weights,
     write_model,
 )
@@ -101,21 +100,6 @@ def test_a_strided_array_is_written_as_it_looks(path: Path) -> None:
     model = write_model(path, spec(), {"layer": WEIGHTS["layer"].T})
 
     np.testing.assert_array_equal(model.tensors()["layer"], WEIGHTS["layer"].T)
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path: Path) -> None:
-    path.write_text("old")
-
-    def fail_half_way() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("half of the ne")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        fail_half_way()
-
-    assert path.read_text() == "old"
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_weights_of_a_file_that_changed_since_it_was_hashed_are_refused(path: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from indexer.cache import index_cache
 from indexer.cache.index_manifest import read_manifest
-from indexer.errors import GalleryError
+from indexer.errors import FileNotWritten, GalleryError
 from indexer.gallery import Gallery
 from indexer.search import codes
 from tests.indexer.made_up_people import MODEL, photo, unit_vectors
@@ -213,7 +213,7 @@ def test_a_full_disk_costs_the_caches_and_nothing_else(closed, monkeypatch):
     monkeypatch.setattr(os, "pwrite", no_space)
     with Gallery.open(closed, writable=True) as gallery:
         assert gallery.add([photo("late", "late")])[0].status == "enrolled"
-        with pytest.raises(GalleryError, match="No space left"):
+        with pytest.raises(FileNotWritten, match="No space left"):
             gallery.rebuild()
     monkeypatch.undo()
     with Gallery.open(closed) as reader:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.tiny_run import config
-from training.research.speed import Speed, flop_per_image, measure_speed, report
+from training.research.speed import TrainingSpeed, flop_per_image, measure_speed, report
 
 
 def test_operations_are_those_counted_by_hand(packs: Path, tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_config_is_measured(packs: Path, tmp_path: Path) -> None:
 
 
 def test_the_report_says_what_share_of_the_product_it_is() -> None:
-    speed = Speed(images_per_second=100, flop_per_image=2e9, product_flops=1e12, peak_memory_bytes=2**31)
+    speed = TrainingSpeed(images_per_second=100, flop_per_image=2e9, product_flops=1e12, peak_memory_bytes=2**31)
     first, second, third = report(speed)
     assert first.startswith("100 images/s at 2.000 GFLOP an image")
     assert "training reaches 20 % of that" in second

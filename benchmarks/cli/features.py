@@ -1,4 +1,4 @@
-"""`faceid benchmark embed`.  In Python: `benchmarks.inputs.embed_photos.embed_photos`."""
+"""`faceid benchmark features`.  In Python: `benchmarks.inputs.embed_photos.embed_photos`."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from faceid.cli.output import say
 @click.option("--labels/--no-labels", default=False, help="The folder below FOLDER is the person's name.")
 @photo_options
 @click.pass_context
-def embed(ctx: click.Context, /, folder: Path, feature_file: Path, labels: bool, **photo_settings: Any) -> None:
+def features(ctx: click.Context, /, folder: Path, feature_file: Path, labels: bool, **photo_settings: Any) -> None:
     """Embed the photos in FOLDER, one face each, however many: a run that was stopped goes on where it was.
 
     `faceid embed` is for a few photos, and for all faces of each.
