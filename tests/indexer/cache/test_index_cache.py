@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from indexer.cache import index_cache
 from indexer.cache.index_manifest import read_manifest
-from indexer.errors import FileNotWritten, GalleryError
+from indexer.errors import FileNotWritten
 from indexer.gallery import Gallery
 from indexer.search import codes
 from tests.indexer.made_up_people import MODEL, photo, unit_vectors
