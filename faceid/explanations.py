@@ -15,6 +15,7 @@ _EXPLANATIONS = {
     "not_in_a_persons_folder": "not in a person's folder",
     "incomplete_row": "the manifest's row lacks the path or the name",
     "unreadable": "cannot be read",
+    "truncated": "the end of the file is missing, but not of the picture",
 }
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from faceid.vision.images import MAX_PIXELS, ImageError, UInt8Image, decode, digest, read_bytes
+from faceid.vision.decoding import MAX_PIXELS
+from faceid.vision.images import ImageError, UInt8Image, decode, digest, read_bytes
 from indexer.text import printable
 
 # What may stand for a photo wherever one is taken. An array is RGB uint8 [H, W, 3], as all images in here.

@@ -1,0 +1,65 @@
+"""A PNG file looked through before it is decoded: whether it moves, which way up it is, and the chunks that matter.
+
+Text, profiles and times are left out: a decoder may stumble over them, and a few bytes of them can unpack to gigabytes.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_XMP_KEY = b"XML:com.adobe.xmp\0"
+_EXIF_KEY = b"Raw profile type exif\0"  # as ImageMagick wrote it before the chunk eXIf existed
+_MAX_PROFILE = 2**20  # bytes; EXIF data in other formats is at most 64 KiB
+
+
+@dataclass
+class PngFile:
+    """What the chunks say: width and height in pixels, the number of frames, and in `clean` the bytes to decode."""
+
+    width: int = 0
+    height: int = 0
+    clean: bytes = b""
+    frames: int = 1
+    exif: bytes = b""
+    xmp: bytes = b""
+
+
+def look_through(data: bytes) -> PngFile:
+    """Walk the chunks of a PNG file up to its end or to where it breaks off."""
+    file, kept, place = PngFile(), [SIGNATURE], len(SIGNATURE)
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        if kind == b"IHDR":
+            file.width, file.height = struct.unpack_from(">II", data.ljust(place + 16, b"\0"), place + 8)
+        if kind in _KEPT:
+            kept.append(data[place:end])
+        elif end <= len(data):
+            _read_metadata(file, kind, data[place + 8 : end - 4])
+        if kind == b"IEND":
+            break
+        place = end
+    file.clean = b"".join(kept)
+    return file
+
+
+def _read_metadata(file: PngFile, kind: bytes, body: bytes) -> None:
+    if kind == b"acTL" and len(body) >= 4:
+        file.frames = max(1, int.from_bytes(body[:4], "big"))
+    elif kind == b"eXIf":
+        file.exif = body
+    elif kind == b"iTXt" and body.startswith(_XMP_KEY):
+        file.xmp = body
+    elif kind in (b"zTXt", b"tEXt") and body.startswith(_EXIF_KEY) and not file.exif:
+        file.exif = _raw_profile(body.removeprefix(_EXIF_KEY), packed=kind == b"zTXt")
+
+
+def _raw_profile(body: bytes, packed: bool) -> bytes:
+    """Unpack `name length hexadecimal-digits`; empty if it is anything else."""
+    try:
+        text = zlib.decompressobj().decompress(body[1:], _MAX_PROFILE) if packed else body[:_MAX_PROFILE]
+        return bytes.fromhex("".join(text.decode("ascii").split()[2:]))
+    except (zlib.error, ValueError):
+        return b""

@@ -1,0 +1,48 @@
+"""A WebP file looked through before it is decoded: its size, whether it moves, which way up it is."""
+
+import struct
+from dataclasses import dataclass
+
+_ANIMATION_FRAME = b"ANMF"
+
+
+@dataclass
+class WebPFile:
+    """What the chunks say: width and height in pixels (0 where they do not say), and the number of frames."""
+
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    exif: bytes = b""
+    xmp: bytes = b""
+
+
+def look_through(data: bytes) -> WebPFile:
+    """Walk the chunks of a WebP file."""
+    file, place = WebPFile(), 12
+    while place + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, place)
+        body = data[place + 8 : place + 8 + min(length, 10)]
+        if not file.width:
+            file.width, file.height = _size(kind, body)
+        file.frames += kind == _ANIMATION_FRAME
+        if kind == b"EXIF":
+            file.exif = data[place + 8 : place + 8 + length]
+        elif kind == b"XMP ":
+            file.xmp = data[place + 8 : place + 8 + length]
+        place += 8 + length + length % 2
+    return file
+
+
+def _size(kind: bytes, body: bytes) -> tuple[int, int]:
+    if len(body) < 10:
+        return 0, 0
+    if kind == b"VP8X":  # the canvas, less one
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", body, 6)
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L" and body[0] == 0x2F:
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return 0, 0

@@ -1,0 +1,145 @@
+"""What one photo may cost: memory, seconds, and no more; whatever it does, the next one is read."""
+
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceid.vision import apart, decoding
+from faceid.vision.images import ImageError, decode_photo, read_photo
+from faceid.vision.memory_budget import MemoryBudget
+from tests.faceid.vision.zoo import PICTURE, base_picture, saved
+
+
+def reason(data: bytes) -> str:
+    with pytest.raises(ImageError) as caught:
+        decode_photo(data, Path("photo"))
+    return caught.value.reason_code
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "JPEG2000", "AVIF"])
+def test_a_big_photo_comes_halved_and_says_so(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_KEPT_PIXELS", 5000)
+    picture = base_picture(101, 67)
+    halved = decode_photo(saved(picture, kind), Path("photo"))
+    assert halved.reduction == 2
+    assert halved.rgb.shape == (34, 51, 3)
+    expected = np.asarray(Image.fromarray(picture).reduce(2), int)
+    assert np.abs(halved.rgb.astype(int) - expected)[:33, :50].mean() < 9
+
+
+def test_a_photo_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "SECONDS", 1)
+    monkeypatch.setattr(apart, "_PROGRAM", "import time; time.sleep(60)")
+    assert reason(saved(PICTURE, "TIFF")) == "too_slow"
+
+
+def test_a_photo_that_computes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "SECONDS", 2)
+    text = b"P2 12000 5000 255\n" + b"1 " * 60_000_000  # Pillow reads numbers one by one
+    assert reason(text) == "too_slow"
+
+
+@pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 11)", "raise SystemExit(1)"])
+def test_a_decoder_that_falls_over_costs_its_photo(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "_PROGRAM", f"import os, sys; sys.stdin.buffer.read(9); {end}")
+    assert reason(saved(PICTURE, "GIF")) == "unreadable"
+    assert reason(saved(PICTURE, "TIFF") + bytes(5_000_000)) == "unreadable", "while it is still being sent"
+    monkeypatch.undo()
+    assert decode_photo(saved(PICTURE, "GIF"), Path("photo")).rgb.shape == PICTURE.shape
+
+
+def test_a_child_has_no_more_memory_than_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "MEMORY", 2**20)
+    monkeypatch.setattr(decoding, "_PICTURE_BYTES", 0)  # a decoder that takes more than is reckoned
+    monkeypatch.setattr(decoding, "_DECODER_BYTES", {})
+    assert reason(saved(Image.new("RGB", (3000, 3000)), "TIFF", compression="tiff_lzw")) == "too_large"
+
+
+def test_what_needs_too_much_memory_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "MEMORY", 3_000_000)
+    noise = np.random.default_rng(0).integers(0, 256, (700, 700, 3), np.uint8)
+    assert decode_photo(saved(noise, "JPEG", quality=10), Path("photo")).rgb.shape == noise.shape
+    # All its coefficients are kept until the last scan.
+    assert reason(saved(noise, "JPEG", quality=10, progressive=True)) == "too_large"
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    progressive = saved(PICTURE, "JPEG", progressive=True)
+    last = progressive.rindex(b"\xff\xda")
+    scan = progressive[last:-2]
+    own = progressive.count(b"\xff\xda")
+    assert reason(progressive[:-2] + scan * (decoding.MAX_SCANS + 1 - own) + b"\xff\xd9") == "too_slow"
+    monkeypatch.setattr(decoding, "MAX_SCANNED_PIXELS", PICTURE.size // 3 * 11)
+    assert decode_photo(progressive, Path("photo")).rgb.shape == PICTURE.shape
+    assert reason(progressive[:-2] + scan * 2 + b"\xff\xd9") == "too_slow"
+
+
+def test_a_costly_jpeg_decoded_apart_is_the_same_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = saved(PICTURE, "JPEG", progressive=True)
+    here = decode_photo(photo, Path("photo")).rgb
+    monkeypatch.setattr(decoding, "_MAX_SCANNED_HERE", 0)
+    np.testing.assert_array_equal(decode_photo(photo, Path("photo")).rgb, here)
+
+
+def test_no_child_is_left_behind() -> None:
+    def children() -> set[str]:
+        return set(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
+
+    if not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists():
+        pytest.skip("only Linux tells")
+    before = children()
+    for data in (saved(PICTURE, "TIFF"), saved(PICTURE, "TIFF")[:200], saved(PICTURE, "GIF")):
+        with suppress(ImageError):
+            decode_photo(data, Path("photo"))
+    assert children() == before
+
+
+def test_heic_without_its_plugin_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "find_spec", lambda name: None)
+    heic = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(100)
+    with pytest.raises(ImageError, match=r"pip install 'faceid-engine\[heif\]'") as caught:
+        decode_photo(heic, Path("IMG_0001.HEIC"))
+    assert caught.value.reason_code == "needs_plugin"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_only_regular_files_are_opened(kind: str, tmp_path: Path) -> None:
+    path = {"pipe": tmp_path / "pipe", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(ImageError) as caught:
+        read_photo(path)
+    assert caught.value.reason_code == "unreadable"
+
+
+def test_several_big_ones_wait_for_each_other() -> None:
+    budget, most, lock = MemoryBudget(10), [0, 0], threading.Lock()
+
+    def use(size: int) -> None:
+        with budget.reserved(size):
+            with lock:
+                most[0] += size
+                most[1] = max(most[1], most[0])
+            threading.Event().wait(0.001)
+            with lock:
+                most[0] -= size
+
+    threads = [threading.Thread(target=use, args=(size,)) for size in (6, 5, 4, 3, 2, 1, 10, 6) * 5]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0 < most[1] <= 10
+
+
+def test_one_that_is_over_the_budget_goes_alone() -> None:
+    budget = MemoryBudget(10)
+    with budget.reserved(11):
+        pass
+    with budget.reserved(10):
+        pass
