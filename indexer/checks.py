@@ -18,19 +18,18 @@ from indexer.search.scores import NORM_TOLERANCE
 from indexer.store.checksum import COVERED, sql_of
 from indexer.store.queries import GalleryRow, active_templates, embeddings, gallery_row, size
 from indexer.store.schema import calibration, embedding, identity, model, template
+from indexer.store.tally import SUMMED, TALLIES, counted, tally
 
 _LISTED = 10  # problems of one kind that are told one by one
 
 
 def find_problems(connection: Connection, folder: Path, *, deep: bool) -> list[Problem]:
-    """Every problem of one revision: the file's structure, its rows' relations, and the caches' names and sizes.
+    """Every problem of one revision: all of the database, its tables' relations, and the caches' names and sizes.
 
-    `deep` adds what takes the reading of every byte: the checksum of each row, each vector, each chunk of the caches,
-    and whether the caches say what the database says.
+    `deep` adds each chunk of the caches, and whether they say what the database says.
     """
-    problems = [*_structure(connection), *_relations(connection)]
-    if deep:
-        problems += [*_rows(connection), *_vectors(connection)]
+    problems = [*_structure(connection), *_rows(connection), *_tallies(connection)]
+    problems += [*_relations(connection), *_vectors(connection), *_pending(connection)]
     return [*problems, *_cache(connection, folder, deep=deep)]
 
 
@@ -99,8 +98,8 @@ def _vectors(connection: Connection) -> Iterator[Problem]:
     query = select(embedding.c.template_id, embedding.c.vector, model.c.dimension, model.c.name).join(model)
     found = 0
     for row in connection.execute(query).yield_per(1000):
-        if len(row.vector) != 4 * row.dimension:
-            what = f"has {len(row.vector)} bytes, not {4 * row.dimension}"
+        if not isinstance(row.vector, bytes) or len(row.vector) != 4 * row.dimension:
+            what = f"has not {4 * row.dimension} bytes"
         else:
             length = float(np.linalg.norm(np.frombuffer(row.vector, "<f4").astype(np.float64)))
             what = "" if abs(length - 1) <= NORM_TOLERANCE else f"has length {length:.6g}, not 1"
@@ -117,6 +116,27 @@ def _rows(connection: Connection) -> Iterator[Problem]:
         query = f"SELECT {columns[0]} FROM {table} WHERE checksum <> {sql_of(table)} LIMIT {_LISTED}"
         for (key,) in connection.exec_driver_sql(query):
             yield Problem("bad_row", f"the row {key} of table {table} was changed on the disk; restore a backup")
+
+
+def _tallies(connection: Connection) -> Iterator[Problem]:
+    """Tables whose rows are not those that every change counted."""
+    for name in TALLIES:
+        expected = tally(connection, name)
+        if counted(connection, name) != (expected.rows, expected.total):
+            what = "definitions" if name == "schema" else f"{name} rows"
+            yield Problem("bad_tally", f"the {what} are not those that were written; restore a backup or an export")
+    for name, given in connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence"):
+        if name not in SUMMED or given != tally(connection, name).last_id:
+            yield Problem("bad_sequence", f"the count of ids of {name!r:.40} is not the one that was given")
+
+
+def _pending(connection: Connection) -> Iterator[Problem]:
+    if gallery_row(connection).erase_pending:
+        yield Problem(
+            "erase_pending",
+            "what was erased is gone from every search, and its bytes are still in the files: they go when the gallery"
+            " is next opened for writing while nobody reads it",
+        )
 
 
 def _cache(connection: Connection, folder: Path, *, deep: bool) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +52,8 @@ from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
 from indexer.store.adding import add_templates
 from indexer.store.backup import make_backup
 from indexer.store.database import Database, check_database, create_database, migrate
-from indexer.store.schema import HEAD, gallery, model
+from indexer.store.schema import HEAD, gallery
+from indexer.store.sealed_rows import insert_rows
 from indexer.store.undo import Undoable
 
 DATABASE, LOCK = "gallery.db", "writer.lock"
@@ -275,14 +277,14 @@ class Gallery:
 
     def templates(self, include_removed: bool = False) -> Iterator[TemplateRow]:
         """Every template with its source, in order of id; safe to change the gallery while iterating."""
-        after = 0
+        count = store.PageCount()
         while True:
             with self._database.read() as connection:
-                rows = store.template_rows(connection, include_removed, after, _TEMPLATES_AT_ONCE)
-            yield from rows
-            if len(rows) < _TEMPLATES_AT_ONCE:
+                page = store.template_page(connection, include_removed, count.last_id, _TEMPLATES_AT_ONCE)
+                count = store.counted_page(connection, count, page, is_last=page.rows < _TEMPLATES_AT_ONCE)
+            yield from page.templates
+            if page.rows < _TEMPLATES_AT_ONCE:
                 return
-            after = rows[-1].id
 
     def rename(self, identity_id: int, new_name: str) -> None:
         """Give a person another name. Raises InvalidName, and GalleryError if the name is somebody else's key."""
@@ -353,7 +355,7 @@ class Gallery:
         """Keep measurements; one of the same target, data and gallery size is replaced."""
         with self._write() as connection:
             store.save_calibrations(connection, calibrations)
-            store.record_audit(connection, "calibrate", [(None, None, {"calibrations": len(calibrations)})])
+            store.record_audit(connection, "calibrate", [(None, {"calibrations": len(calibrations)})])
             store.bump_revision(connection)
 
     # Another model
@@ -528,9 +530,7 @@ def _create_in(path: Path, bound: ModelBinding, fusion: Fusion) -> None:
     database = Database(temporary, writable=True)
     try:
         with database.write() as connection:
-            connection.execute(
-                insert(model).values(id=1, name=bound.name, digest=bound.digest, dimension=bound.dimension)
-            )
+            insert_rows(connection, "model", [{"id": 1, **asdict(bound)}])
             connection.execute(
                 insert(gallery).values(
                     id=1,
@@ -539,7 +539,8 @@ def _create_in(path: Path, bound: ModelBinding, fusion: Fusion) -> None:
                     fusion=fusion,
                     revision=1,
                     model_id=1,
-                    audit_salt=secrets.token_bytes(32),
+                    model_since=1,
+                    erasure_key=secrets.token_bytes(32),
                     erase_pending=0,
                 )
             )

@@ -9,6 +9,7 @@ dead rows.
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from indexer.cache.snapshot import (
     can_follow,
     file_of,
     follow,
+    is_sound,
     live_rows,
     read_all,
     small_tail,
@@ -129,12 +131,15 @@ class IndexCache:
             raise OutdatedRead
         if current is None or not can_follow(current, row):
             current = load(self._folder, connection, row, self._distrusted)
-        if current is None:
-            self._distrusted = read_manifest(self._folder)  # not believed once, not believed again, and made anew
-            return read_all(connection, row, self._take_vectors)
-        if current.row.revision > row.revision:
-            raise OutdatedRead
-        return current if _same(current.row, row) else follow(current, connection, row, self._take_vectors)
+        if current is not None:
+            if current.row.revision > row.revision:
+                raise OutdatedRead
+            if not _same(current.row, row):
+                current = follow(current, connection, row, self._take_vectors)
+            if is_sound(current, connection):
+                return current
+        self._distrusted = read_manifest(self._folder)  # not believed once, not believed again, and made anew
+        return read_all(connection, row, self._take_vectors)
 
     def _take_vectors(self, connection: Connection, ids: Ids) -> FloatMatrix:
         """Return vectors of templates, those that were offered from memory; an offer is good for one time."""
@@ -151,7 +156,11 @@ class IndexCache:
 
 
 def _same(one: GalleryRow, other: GalleryRow) -> bool:
-    return (one.uuid, one.revision, one.model, one.fusion) == (other.uuid, other.revision, other.model, other.fusion)
+    return _what(one) == _what(other)
+
+
+def _what(row: GalleryRow) -> tuple[object, ...]:
+    return row.uuid, row.revision, row.model, row.model_since, row.fusion
 
 
 def load(folder: Path, connection: Connection, row: GalleryRow, distrusted: Manifest | None = None) -> Snapshot | None:
@@ -204,11 +213,9 @@ def _mapped(folder: Path, manifest: Manifest, row: GalleryRow) -> Snapshot:
     if len(owners) != sum(map(len, segments)):
         raise SegmentDamaged("the owners do not fit the segments")
     starts = np.cumsum([len(segment) for segment in segments])[:-1]
-    seen = GalleryRow(
-        row.uuid, row.fusion, manifest.revision, row.erase_pending, row.model_id, row.model, row.audit_salt
-    )
+    seen = replace(row, revision=manifest.revision)
     parts = [Part(*pair) for pair in zip(segments, np.split(owners, starts), strict=True)] if segments else []
-    return Snapshot(seen, tuple(parts), manifest.last_template)
+    return Snapshot(seen, tuple(parts), manifest.last_template, manifest.active)
 
 
 def _segment(file: SegmentFile, dimension: int) -> Segment:
@@ -246,6 +253,7 @@ def _write(folder: Path, snapshot: Snapshot, connection: Connection, existing: I
         model=snapshot.row.model.digest,
         last_template=snapshot.last_template,
         trail=trail_at(connection, store.last_id(connection, "audit")),
+        active=snapshot.active,
         segments=tuple(records),
         owners=record,
     )

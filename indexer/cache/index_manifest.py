@@ -14,7 +14,7 @@ from indexer.store.queries import GalleryRow
 
 MANIFEST = "index.json"
 
-_FORMAT = "faceid-index-2"
+_FORMAT = "faceid-index-3"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Manifest:
     """The content of `index.json`: whose caches these are, of which revision, and the files.
 
     `trail` is the id and the checksum of the audit trail's last entry: two galleries that were one once (a restored
-    backup) may share revision numbers, but not this.
+    backup) may share revision numbers, but not this. `active` is what `indexer.store.tally` counts: the number of
+    templates that a search may return, and the sum over them and their owners.
     """
 
     gallery: str
@@ -31,6 +32,7 @@ class Manifest:
     model: str
     last_template: int
     trail: tuple[int, int]
+    active: tuple[int, int]
     segments: tuple[FileRecord, ...]
     owners: FileRecord | None
 
@@ -48,8 +50,9 @@ def read_manifest(folder: Path) -> Manifest | None:
             return None
         segments = tuple(_file_record(one) for one in content.pop("segments"))
         owners = content.pop("owners")
-        trail = tuple(content.pop("trail"))
-        return Manifest(**content, trail=trail, segments=segments, owners=owners and _file_record(owners))
+        owned = None if owners is None else _file_record(owners)
+        trail, active = tuple(content.pop("trail")), tuple(content.pop("active"))
+        return Manifest(**content, trail=trail, active=active, segments=segments, owners=owned)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -67,7 +70,12 @@ def is_fresh(manifest: Manifest, connection: Connection, row: GalleryRow) -> boo
 
 
 def belongs(manifest: Manifest, connection: Connection, row: GalleryRow) -> bool:
-    """Whether the manifest is of this gallery with its present model, at this revision or one of its past."""
+    """Whether the manifest is of this gallery with its present model, at this revision or one of its past.
+
+    A gallery that was moved to another model and back has no vector of before: no older cache is of this model.
+    """
+    if manifest.revision < row.model_since:
+        return False
     of_it = (manifest.gallery, manifest.model, manifest.fusion) == (row.uuid, row.model.digest, row.fusion)
     return of_it and (manifest.trail == (0, 0) or manifest.trail == trail_at(connection, manifest.trail[0]))
 

@@ -5,7 +5,7 @@ tombstone (owner -1). Segments of a gallery with fusion 'max' hold templates, wi
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from indexer.search.fusion import fuse
 from indexer.search.shortlist import Segment
 from indexer.store import queries as store
 from indexer.store.queries import GalleryRow
+from indexer.store.tally import pair_sum, tally
 
 VectorsOf = Callable[[Connection, Ids], FloatMatrix]
 """What reads templates' vectors: `store.vectors_of`, or something that knows some of them already."""
@@ -33,11 +34,15 @@ each row is rewritten a dozen times at most."""
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What is searched at the revision of `row`: its parts, and the last template id seen."""
+    """What is searched at the revision of `row`: its parts, and the last template id seen.
+
+    `active`: how many templates a search may return, and the sum over them and their owners (`indexer.store.tally`).
+    """
 
     row: GalleryRow
     parts: tuple[Part, ...]
     last_template: int
+    active: tuple[int, int]
 
     @cached_property
     def people(self) -> int:
@@ -75,11 +80,12 @@ def read_all(connection: Connection, row: GalleryRow, vectors_of: VectorsOf) -> 
     """Make a snapshot from the database alone, in memory."""
     last = store.last_id(connection, "template")
     ids, owners = store.active_templates(connection)
+    active = len(ids), pair_sum(ids, owners)
     fused = fuse(Embeddings(ids, owners, vectors_of(connection, ids)), row.fusion)
     if not len(fused):
-        return Snapshot(row, (), last)
+        return Snapshot(row, (), last, active)
     segment = in_memory(fused.segment.ids, fused.segment.vectors[:], len(fused))
-    return Snapshot(row, (Part(segment, fused.owners),), last)
+    return Snapshot(row, (Part(segment, fused.owners),), last, active)
 
 
 def in_memory(ids: Ids, vectors: FloatMatrix, gallery_rows: int) -> Segment:
@@ -95,6 +101,7 @@ def file_of(part: Part) -> SegmentFile | None:
 def can_follow(old: Snapshot, row: GalleryRow) -> bool:
     """Whether a snapshot is a base for the one of `row`: the same gallery and model, not newer, templates not means."""
     same = (old.row.uuid, old.row.model, old.row.fusion) == (row.uuid, row.model, row.fusion)
+    same = same and old.row.model_since == row.model_since
     return same and (old.row.revision == row.revision or (old.row.revision < row.revision and row.fusion == "max"))
 
 
@@ -108,10 +115,12 @@ def follow(old: Snapshot, connection: Connection, row: GalleryRow, vectors_of: V
     changed = changed[changed <= old.last_template]
     new_owner = store.owners_of(connection, changed)
     parts = []
+    old_owner = np.full(len(changed), -1)
     found = np.zeros(len(changed), np.bool_)
     for part in old.parts:
         places = np.minimum(np.searchsorted(part.segment.ids, changed), len(part) - 1)
         here = part.segment.ids[places] == changed
+        old_owner[here] = np.maximum(old_owner[here], part.owners[places[here]])
         found |= here
         if (part.owners[places[here]] == new_owner[here]).all():
             parts.append(part)
@@ -122,12 +131,19 @@ def follow(old: Snapshot, connection: Connection, row: GalleryRow, vectors_of: V
     # Without a row so far: what is new, and what was hidden whenever a snapshot was made.
     missing = (~found) & (new_owner >= 0)
     fresh, fresh_owners = store.newer_templates(connection, old.last_template)
+    active = _moved(old.active, [(-1, changed, old_owner), (1, changed, new_owner), (1, fresh, fresh_owners)])
     fresh = np.concatenate([changed[missing], fresh])
     fresh_owners = np.concatenate([new_owner[missing], fresh_owners])
     if len(fresh):
         rows = sum(map(len, parts)) + len(fresh)
         parts.append(Part(in_memory(fresh, vectors_of(connection, fresh), rows), fresh_owners))
-    return _merge_small(Snapshot(row, tuple(parts), last))
+    return _merge_small(Snapshot(row, tuple(parts), last, active))
+
+
+def is_sound(snapshot: Snapshot, connection: Connection) -> bool:
+    """Whether it speaks of the very templates, each under its owner, that the database counts as active."""
+    expected = tally(connection, "active")
+    return snapshot.active == (expected.rows, expected.total)
 
 
 def small_tail(sizes: list[int]) -> int:
@@ -149,6 +165,16 @@ def live_rows(parts: Sequence[Part]) -> tuple[Ids, Ids, list[NDArray[np.int64]]]
     return ids, owners, places
 
 
+def _moved(active: tuple[int, int], steps: list[tuple[int, Ids, Ids]]) -> tuple[int, int]:
+    """Take pairs of a template and its owner (-1: none) out of a count and sum (-1), or put them in (1)."""
+    rows, total = active
+    for sign, ids, owners in steps:
+        shown = owners >= 0
+        rows += sign * int(shown.sum())
+        total += sign * pair_sum(ids[shown], owners[shown])
+    return rows, total
+
+
 def _merge_small(snapshot: Snapshot) -> Snapshot:
     """Join the small segments in memory: a writer that searches after every photo adds thousands of them."""
     in_files = sum(file_of(part) is not None for part in snapshot.parts)
@@ -161,4 +187,4 @@ def _merge_small(snapshot: Snapshot) -> Snapshot:
     order = np.argsort(ids, kind="stable")
     rows = sum(map(len, snapshot.parts))
     joined = (Part(in_memory(ids[order], vectors[order], rows), owners[order]),) if len(ids) else ()
-    return Snapshot(snapshot.row, (*snapshot.parts[:keep], *joined), snapshot.last_template)
+    return replace(snapshot, parts=(*snapshot.parts[:keep], *joined))

@@ -8,23 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import Connection, Row, and_, or_, select
 
 from indexer.errors import InvalidName, VectorError
 from indexer.records import Added, FloatMatrix, NewTemplate, clean_name
 from indexer.search.scores import check_vectors
 from indexer.store.checksum import COVERED, checksum
-from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, note_changes, now, record_audit
+from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, now, owner_rows, record_audit
 from indexer.store.schema import identity, template
+from indexer.store.sealed_rows import change_rows, moving, sound_rows
+from indexer.store.tally import count_in, pair_sum
+from indexer.store.tombstones import unbury
 
-_PHOTOS = (
-    "SELECT t.id, t.source_digest, t.removed_at, i.id, i.name, i.external_id, i.removed_at"
-    " FROM template t JOIN identity i ON i.id = t.identity_id"
-)
 _ROWS = 10_000  # inserted at a time
 _INSERT_TEMPLATE = (
-    f"INSERT INTO template (identity_id, {', '.join(COVERED['template'])}, checksum)"
-    f" VALUES ({', '.join('?' * (len(COVERED['template']) + 2))})"
+    f"INSERT INTO template ({', '.join(COVERED['template'])}, checksum)"
+    f" VALUES ({', '.join('?' * (len(COVERED['template']) + 1))})"
 )
 
 Key = tuple[str | None, str]
@@ -90,8 +89,8 @@ def hide_templates_of_others(connection: Connection, identity_ids: Sequence[int]
     )
     for identity_id in identity_ids:
         theirs = and_(template.c.identity_id == identity_id, template.c.removed_at.is_(None), taken)
-        note_changes(connection, theirs)
-        connection.execute(update(template).where(theirs).values(removed_at=now()))
+        with moving(connection, theirs):
+            change_rows(connection, "template", theirs, removed_at=now())
 
 
 @contextmanager
@@ -156,12 +155,9 @@ def _load_people(connection: Connection, keys: Sequence[Key]) -> dict[Key, Perso
         external_ids = [key[0] for key in piece if key[0] is not None]
         names = [key[1] for key in piece if key[0] is None]
         by_name = identity.c.external_id.is_(None) & identity.c.name.in_(names)
-        rows += connection.execute(select(identity).where(or_(identity.c.external_id.in_(external_ids), by_name))).all()
-    targets = {row.merged_into for row in rows} - {None}
-    by_id = {
-        row.id: Person(row.name, row.external_id, row.id, row.removed_at is not None)
-        for row in [*rows, *connection.execute(select(identity).where(identity.c.id.in_(targets)))]
-    }
+        rows += sound_rows(connection, "identity", or_(identity.c.external_id.in_(external_ids), by_name))
+    owners = owner_rows(connection, {row.merged_into or row.id for row in rows})
+    by_id = {row.id: Person(row.name, row.external_id, row.id, row.removed_at is not None) for row in owners.values()}
     return {
         (None, row.name) if row.external_id is None else (row.external_id, ""): by_id[row.merged_into or row.id]
         for row in rows
@@ -175,11 +171,12 @@ def _load_photos(
     by_id = {person.id: person for person in people.values()}
     photos: dict[bytes, list[Photo]] = {}
     for piece in chunks(list({one.source_digest for one in new})):
-        marks = ",".join("?" * len(piece))
-        rows = connection.exec_driver_sql(f"{_PHOTOS} WHERE t.source_digest IN ({marks})", tuple(piece)).fetchall()
-        for template_id, digest, hidden, owner, name, external_id, removed in rows:
-            person = by_id.setdefault(owner, Person(name, external_id, owner, removed is not None))
-            photos.setdefault(digest, []).append(Photo(person, template_id, hidden is not None))
+        rows = sound_rows(connection, "template", template.c.source_digest.in_(piece))
+        for owner in owner_rows(connection, {row.identity_id for row in rows}).values():
+            by_id.setdefault(owner.id, Person(owner.name, owner.external_id, owner.id, owner.removed_at is not None))
+        for row in rows:
+            mine = Photo(by_id[row.identity_id], row.id, row.removed_at is not None)
+            photos.setdefault(row.source_digest, []).append(mine)
     return photos
 
 
@@ -230,20 +227,17 @@ def _write(connection: Connection, model_id: int, verdicts: Sequence[Verdict]) -
     if not (fresh or restored or revived):
         return
     _insert_people(connection, [person for person in people if person.id is None and person.new_templates])
-    _insert_templates(connection, model_id, fresh)
     for piece in chunks(restored):
-        note_changes(connection, template.c.identity_id.in_(piece))
-        connection.execute(update(identity).where(identity.c.id.in_(piece)).values(removed_at=None))
+        with moving(connection, template.c.identity_id.in_(piece)):
+            change_rows(connection, "identity", identity.c.id.in_(piece), removed_at=None)
     for piece in chunks(revived):
-        note_changes(connection, template.c.id.in_(piece))
-        connection.execute(update(template).where(template.c.id.in_(piece)).values(removed_at=None))
+        with moving(connection, template.c.id.in_(piece)):
+            change_rows(connection, "template", template.c.id.in_(piece), removed_at=None)
+    _insert_templates(connection, model_id, fresh)
+    unbury(connection, [photo.new.source_digest for photo in fresh if photo.new is not None])
     hide_templates_of_others(connection, restored)
     touched = [person for person in people if person.new_templates or person.restored]
-    record_audit(
-        connection,
-        "enroll",
-        [(person.id, person.name, {"templates": person.new_templates}) for person in touched],
-    )
+    record_audit(connection, "enroll", [(person.id, {"templates": person.new_templates}) for person in touched])
     bump_revision(connection)
 
 
@@ -252,12 +246,13 @@ def _insert_people(connection: Connection, people: Sequence[Person]) -> None:
     rows = []
     for person, new_id in zip(people, next_ids(connection, "identity", len(people)), strict=True):
         person.id = new_id
-        row = (person.id, person.name, person.external_id, created_at)
+        row = (person.id, person.name, person.external_id, created_at, None, None)
         rows.append((*row, checksum(*row)))
     if rows:
         connection.exec_driver_sql(
-            "INSERT INTO identity (id, name, external_id, created_at, checksum) VALUES (?, ?, ?, ?, ?)", rows
+            f"INSERT INTO identity ({', '.join(COVERED['identity'])}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
         )
+        count_in(connection, "identity", len(rows), sum(row[-1] for row in rows), rows[-1][0])
 
 
 def _insert_templates(connection: Connection, model_id: int, photos: Sequence[Photo]) -> None:
@@ -269,11 +264,21 @@ def _insert_templates(connection: Connection, model_id: int, photos: Sequence[Ph
         for photo, new_id in zip(photos[start : start + _ROWS], ids[start : start + _ROWS], strict=True):
             one, photo.id = photo.new, new_id
             assert one is not None
-            row = (new_id, *_described(one), created_at)
-            rows.append((photo.person.id, *row, checksum(*row)))
+            row = (new_id, photo.person.id, *_described(one), created_at, None)
+            rows.append((*row, checksum(*row)))
             vectors.append(one.vector)
         connection.exec_driver_sql(_INSERT_TEMPLATE, rows)
+        _count_templates(connection, rows)
         _insert_embeddings(connection, model_id, ids[start], np.stack(vectors))
+
+
+def _count_templates(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Count new rows (id, owner, ..., checksum), visible all of them, of people who are not removed (by now)."""
+    pairs = np.array([row[:2] for row in rows], np.int64)
+    weight = pair_sum(pairs[:, 0], pairs[:, 1])
+    count_in(connection, "template", len(rows), sum(row[-1] for row in rows), rows[-1][0])
+    count_in(connection, "visible", len(rows), weight)
+    count_in(connection, "active", len(rows), weight)
 
 
 def _insert_embeddings(connection: Connection, model_id: int, first_id: int, vectors: FloatMatrix) -> None:

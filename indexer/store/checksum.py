@@ -1,7 +1,7 @@
-"""Checksums of rows: what the database cannot notice by itself, a bit that flipped on the disk, `check` notices.
+"""Checksums of rows: what the database cannot notice by itself, a bit that flipped on the disk, every read notices.
 
-A row's checksum covers what stays as it was written (a name until it is renamed). What changes hands or visibility is
-covered by SQLite's own indexes, which `PRAGMA integrity_check` compares with the rows.
+A row's checksum covers all of it. It is verified whenever the row is read to answer (`indexer.store.sealed_rows`), and
+`check` verifies every row. That no row appears or vanishes is what `indexer.store.tally` is for.
 """
 
 import zlib
@@ -10,9 +10,11 @@ SQL_NAME = "faceid_checksum"
 """`checksum` inside SQL; every connection of `indexer.store.database` has it."""
 
 COVERED = {
-    "identity": ("id", "name", "external_id", "created_at"),
+    "model": ("id", "name", "digest", "dimension"),
+    "identity": ("id", "name", "external_id", "created_at", "removed_at", "merged_into"),
     "template": (
         "id",
+        "identity_id",
         "source",
         "source_digest",
         "box_x",
@@ -23,9 +25,11 @@ COVERED = {
         "quality",
         "precision",
         "created_at",
+        "removed_at",
     ),
     "embedding": ("template_id", "model_id", "vector"),
     "calibration": (
+        "id",
         "target",
         "scores",
         "trials",
@@ -39,14 +43,16 @@ COVERED = {
         "probability",
         "revision",
     ),
-    "audit": ("at", "action", "identity_id", "digest", "details"),
+    "audit": ("id", "at", "action", "identity_id", "details"),
     "undo": ("audit_id", "payload"),
+    "erased": ("digest",),
+    "tally": ("name", "rows", "total", "last_id"),
 }
-"""The columns of each table that its rows' checksums cover, in order."""
+"""The columns of each table that its rows' checksums cover, in order: all but the checksum, the key first."""
 
 GALLERY = (
-    "SELECT g.uuid, g.created_at, g.fusion, g.revision, g.audit_salt, g.erase_pending, m.name, m.digest, m.dimension"
-    " FROM gallery g JOIN model m ON m.id = g.model_id"
+    "SELECT g.uuid, g.created_at, g.fusion, g.revision, g.model_id, g.model_since, g.erasure_key, g.erase_pending,"
+    " m.name, m.digest, m.dimension FROM gallery g JOIN model m ON m.id = g.model_id"
 )
 """What the checksum of the gallery's one row covers: itself and the model it is bound to."""
 
@@ -54,7 +60,8 @@ GALLERY = (
 def checksum(*values: int | float | str | bytes | None) -> int:
     """CRC-32 of a row's values as SQLite returns them: of their Python literals, then of the last one if it is a blob.
 
-    It notices every single flipped bit and every burst of up to 32; it is no protection against forgery.
+    It notices every single flipped bit and every burst of up to 32, and a value of another type; it is no protection
+    against forgery.
     """
     *rest, last = values
     if isinstance(last, bytes):  # a vector: 2 KiB would be 8 KiB as a literal

@@ -7,21 +7,22 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from indexer.errors import GalleryError
 from indexer.records import clean_name
 from indexer.store.adding import hide_templates_of_others
-from indexer.store.checksum import checksum
-from indexer.store.queries import bump_revision, chunks, keep_undo, note_changes, now, record_audit
+from indexer.store.queries import bump_revision, chunks, keep_undo, now, record_audit
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
+from indexer.store.sealed_rows import change_rows, delete_rows, moving, sound_rows
+from indexer.store.tombstones import bury
 
 
 def rename(connection: Connection, identity_id: int, new_name: str) -> None:
     """Give a person another name; refused where it is the key of somebody else."""
     row = person(connection, identity_id)
     set_name(connection, row, new_name)
-    record_audit(connection, "rename", [(identity_id, clean_name(new_name), {})])
+    record_audit(connection, "rename", [(identity_id, {})])
     keep_undo(connection, {"name": row.name})
     bump_revision(connection)
 
@@ -41,8 +42,7 @@ def set_name(connection: Connection, row: Row[Any], new_name: str) -> None:
                 f"{name!r} is already the name of identity {other.id} ({state});"
                 " merge the two, erase one, or tell them apart by external ids"
             )
-    sealed = checksum(row.id, name, row.external_id, row.created_at)
-    connection.execute(update(identity).where(identity.c.id == row.id).values(name=name, checksum=sealed))
+    change_rows(connection, "identity", identity.c.id == row.id, name=name)
 
 
 def merge(connection: Connection, source_id: int, into_id: int) -> None:
@@ -54,18 +54,18 @@ def merge(connection: Connection, source_id: int, into_id: int) -> None:
         if row.removed_at is not None:
             raise GalleryError(f"identity {row.id} ({row.name}) is removed; restore it before merging")
     swapped, stays = _twins(connection, source_id, into_id)
-    moving = select(template.c.id).where(template.c.identity_id == source_id, template.c.id.not_in(stays))
-    moved = list(connection.execute(moving).scalars())
+    leaving = select(template.c.id).where(template.c.identity_id == source_id, template.c.id.not_in(stays))
+    moved = list(connection.execute(leaving).scalars())
     aliases = list(connection.execute(select(identity.c.id).where(identity.c.merged_into == source_id)).scalars())
-    note_changes(connection, template.c.identity_id.in_([source_id, into_id]))
-    for mine, theirs in swapped:
-        swap_templates(connection, mine, theirs)
-    for piece in chunks(moved):
-        connection.execute(update(template).where(template.c.id.in_(piece)).values(identity_id=into_id))
-    connection.execute(update(identity).where(identity.c.merged_into == source_id).values(merged_into=into_id))
-    connection.execute(update(identity).where(identity.c.id == source_id).values(merged_into=into_id, removed_at=now()))
+    with moving(connection, template.c.identity_id.in_([source_id, into_id])):
+        for mine, theirs in swapped:
+            swap_templates(connection, mine, theirs)
+        for piece in chunks(moved):
+            change_rows(connection, "template", template.c.id.in_(piece), identity_id=into_id)
+        change_rows(connection, "identity", identity.c.merged_into == source_id, merged_into=into_id)
+        change_rows(connection, "identity", identity.c.id == source_id, merged_into=into_id, removed_at=now())
     count = len(moved) + len(swapped)
-    record_audit(connection, "merge", [(source_id, source.name, {"into": into_id, "templates": count})])
+    record_audit(connection, "merge", [(source_id, {"into": into_id, "templates": count})])
     keep_undo(connection, {"into": into_id, "moved": moved, "swapped": swapped, "aliases": aliases})
     bump_revision(connection)
 
@@ -74,9 +74,9 @@ def remove(connection: Connection, identity_id: int) -> None:
     """Hide a person from every search, until restored."""
     row = person(connection, identity_id)
     if row.removed_at is None:
-        note_changes(connection, template.c.identity_id == identity_id)
-        connection.execute(update(identity).where(identity.c.id == identity_id).values(removed_at=now()))
-        record_audit(connection, "remove", [(identity_id, row.name, {})])
+        with moving(connection, template.c.identity_id == identity_id):
+            change_rows(connection, "identity", identity.c.id == identity_id, removed_at=now())
+        record_audit(connection, "remove", [(identity_id, {})])
         keep_undo(connection, {})
         bump_revision(connection)
 
@@ -86,14 +86,14 @@ def restore(connection: Connection, identity_id: int) -> None:
     row = person(connection, identity_id)
     if row.removed_at is not None:
         bring_back(connection, identity_id)
-        record_audit(connection, "restore", [(identity_id, row.name, {})])
+        record_audit(connection, "restore", [(identity_id, {})])
         bump_revision(connection)
 
 
 def bring_back(connection: Connection, identity_id: int) -> None:
     """Make a removed person visible again."""
-    note_changes(connection, template.c.identity_id == identity_id)
-    connection.execute(update(identity).where(identity.c.id == identity_id).values(removed_at=None))
+    with moving(connection, template.c.identity_id == identity_id):
+        change_rows(connection, "identity", identity.c.id == identity_id, removed_at=None)
     hide_templates_of_others(connection, [identity_id])
 
 
@@ -103,16 +103,16 @@ def remove_templates(connection: Connection, template_ids: Sequence[int]) -> int
     known: set[int] = set()
     hidden: list[int] = []
     for piece in chunks(wanted):
-        rows = connection.execute(select(template.c.id, template.c.removed_at).where(template.c.id.in_(piece))).all()
+        rows = sound_rows(connection, "template", template.c.id.in_(piece))
         known |= {row.id for row in rows}
         hidden += [row.id for row in rows if row.removed_at is None]
         visible = template.c.id.in_(piece) & template.c.removed_at.is_(None)
-        note_changes(connection, visible)
-        connection.execute(update(template).where(visible).values(removed_at=now()))
+        with moving(connection, visible):
+            change_rows(connection, "template", visible, removed_at=now())
     if len(known) < len(wanted):
         raise GalleryError(f"there is no template {min(set(wanted) - known)} in this gallery")
     if hidden:
-        record_audit(connection, "remove_photos", [(None, None, {"templates": len(hidden)})])
+        record_audit(connection, "remove_photos", [(None, {"templates": len(hidden)})])
         keep_undo(connection, {"templates": sorted(hidden)})
         bump_revision(connection)
     return len(hidden)
@@ -120,26 +120,28 @@ def remove_templates(connection: Connection, template_ids: Sequence[int]) -> int
 
 def erase(connection: Connection, identity_id: int) -> None:
     """Delete a person, the aliases merged into it, all their templates and undo records; the caller then scrubs."""
-    row = person(connection, identity_id)
+    person(connection, identity_id)
     aliases = connection.execute(select(identity.c.id).where(identity.c.merged_into == identity_id)).scalars()
     people = [identity_id, *aliases]
-    doomed = select(template.c.id).where(template.c.identity_id.in_(people))
-    count = connection.execute(select(func.count()).select_from(doomed.subquery())).scalar_one()
-    record_audit(connection, "erase", [(identity_id, row.name, {"templates": count})])
-    note_changes(connection, template.c.identity_id.in_(people))
-    theirs = select(audit.c.id).where(audit.c.identity_id.in_(people))
-    connection.execute(delete(undo).where(undo.c.audit_id.in_(theirs)))
-    connection.execute(delete(embedding).where(embedding.c.template_id.in_(doomed)))
-    connection.execute(delete(template).where(template.c.identity_id.in_(people)))
-    connection.execute(delete(identity).where(identity.c.merged_into == identity_id))
-    connection.execute(delete(identity).where(identity.c.id == identity_id))
+    theirs = template.c.identity_id.in_(people)
+    digests = list(connection.execute(select(template.c.source_digest).where(theirs)).scalars())
+    record_audit(connection, "erase", [(identity_id, {"templates": len(digests)})])
+    bury(connection, digests)
+    entries = select(audit.c.id).where(audit.c.identity_id.in_(people))
+    delete_rows(connection, "undo", undo.c.audit_id.in_(entries))
+    with moving(connection, theirs):
+        doomed = select(template.c.id).where(theirs)
+        connection.execute(delete(embedding).where(embedding.c.template_id.in_(doomed)))
+        delete_rows(connection, "template", theirs)
+        delete_rows(connection, "identity", identity.c.merged_into == identity_id)
+        delete_rows(connection, "identity", identity.c.id == identity_id)
     connection.execute(update(gallery).values(erase_pending=1))
     bump_revision(connection)
 
 
 def person(connection: Connection, identity_id: int) -> Row[Any]:
     """Return an identity's row; raises GalleryError for one that is unknown or was merged into another."""
-    row = connection.execute(select(identity).where(identity.c.id == identity_id)).first()
+    row = next(iter(sound_rows(connection, "identity", identity.c.id == identity_id)), None)
     if row is None:
         raise GalleryError(f"there is no identity {identity_id} in this gallery")
     if row.merged_into is not None:
@@ -149,13 +151,12 @@ def person(connection: Connection, identity_id: int) -> Row[Any]:
 
 def swap_templates(connection: Connection, one: int, other: int) -> None:
     """Let two templates of one photo change owners."""
-    query = select(template.c.id, template.c.identity_id, template.c.source_digest)
-    rows = {row.id: row for row in connection.execute(query.where(template.c.id.in_([one, other])))}
+    rows = {row.id: row for row in sound_rows(connection, "template", template.c.id.in_([one, other]))}
     if len(rows) < 2:
         return
 
     def write(template_id: int, **values: Any) -> None:
-        connection.execute(update(template).where(template.c.id == template_id).values(**values))
+        change_rows(connection, "template", template.c.id == template_id, **values)
 
     # An owner has a photo once, also for the moment between the two moves.
     write(other, source_digest=secrets.token_bytes(32))

@@ -13,11 +13,13 @@ from sqlalchemy.pool import QueuePool
 from indexer.errors import ForkedProcess, GalleryError, GalleryLocked, StoreDamaged
 from indexer.store.checksum import SQL_NAME, checksum
 from indexer.store.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
+from indexer.store.tally import Tally, schema_sum, tally, write_tally
 
 PAGE_SIZE = 16384  # seven 512-number templates a page instead of one and an overflow chain
 CACHE_KIB = 65536  # a digest's place in its index is random: with SQLite's own 2 MiB each insert reads a page again
 CHECKED_AT_OPENING = 64 << 20
 """Bytes up to which opening also walks through the tables; larger databases are told damaged where they are touched."""
+_NOTED_FROM = "0004"  # the first schema that is noted twice: in its table, and in the file's header
 BUSY_TIMEOUT_MS = 5000  # readers never block a writer in WAL; this waits out a checkpoint
 
 
@@ -118,6 +120,8 @@ def migrate(path: Path) -> None:
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            connection.exec_driver_sql(f"PRAGMA user_version={int(HEAD)}")
+            write_tally(connection, "schema", Tally(*schema_sum(connection), 0))
     finally:
         engine.dispose()
 
@@ -146,16 +150,28 @@ def check_database(path: Path) -> str:
                     f"{path} has schema {version}, this program knows up to {HEAD};"
                     " open it with the version that wrote it, or a newer one"
                 )
+            _check_schema(connection, path, version)
             _check_size(connection, path)
             if path.stat().st_size > CHECKED_AT_OPENING:
                 return str(version)
             for table in sorted(set(metadata.tables) & tables - {"embedding"}):
-                found = connection.exec_driver_sql(f"PRAGMA quick_check('{table}')").scalar()
+                found = connection.exec_driver_sql(f"PRAGMA integrity_check('{table}')").scalar()
                 if found != "ok":
                     raise StoreDamaged(f"{path} is damaged ({found}); restore it from a backup or an export")
             return str(version)
     finally:
         engine.dispose()
+
+
+def _check_schema(connection: Connection, path: Path, version: str) -> None:
+    """Raise StoreDamaged unless the version is the one last migrated to, and tables and indexes are defined as then."""
+    noted = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if noted != (int(version) if version >= _NOTED_FROM else 0):
+        raise StoreDamaged(f"{path} says it has schema {version}, and schema {noted}; restore it from a backup")
+    if version >= _NOTED_FROM:
+        expected = tally(connection, "schema")
+        if schema_sum(connection) != (expected.rows, expected.total):
+            raise StoreDamaged(f"{path} is damaged (its schema is not as it was made); restore it from a backup")
 
 
 def _check_size(connection: Connection, path: Path) -> None:

@@ -1,14 +1,14 @@
 """What the gallery asks of its database: every read, and the small facts that each write shares."""
 
-import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, CursorResult, Select, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, CursorResult, Row, and_, or_, select, update
 
 from indexer.decision.decision import Calibration
 from indexer.decision.match_probability import MatchProbability
@@ -25,17 +25,19 @@ from indexer.records import (
     clean_name,
 )
 from indexer.store.checksum import COVERED, GALLERY, checksum
-from indexer.store.schema import calibration, change, gallery, identity, template, undo
+from indexer.store.schema import calibration, gallery, identity, template
+from indexer.store.sealed_rows import check_row, delete_rows, every_row, insert_rows, sound_rows
+from indexer.store.tally import ACTIVE_PAIRS, is_active_set, pair_sql, tally
 
 _CHUNK = 5_000  # bound parameters in one statement; SQLite's own limit is 32,766 or more
 
-_GALLERY_ROW = GALLERY.replace(" FROM ", ", g.model_id, g.checksum FROM ", 1)
+_GALLERY_ROW = GALLERY.replace(" FROM ", ", g.checksum FROM ", 1)
 
-_ACTIVE_PAIRS = (
-    "SELECT t.id, t.identity_id FROM template t JOIN identity i ON i.id = t.identity_id"
-    " WHERE t.removed_at IS NULL AND i.removed_at IS NULL"
-)
+_ACTIVE_PAIRS = f"SELECT t.id, t.identity_id {ACTIVE_PAIRS}"
 _VECTORS = 2_000  # read from the database at a time
+_CHANGED_HANDS = (
+    "templates appeared, vanished or changed hands in the database by themselves; restore a backup or an export"
+)
 
 _T = TypeVar("_T")
 
@@ -50,7 +52,9 @@ class GalleryRow:
     erase_pending: bool
     model_id: int
     model: ModelBinding
-    audit_salt: bytes
+    model_since: int
+    """The revision in which the gallery was bound to its model: no older cache is of this model's vectors."""
+    erasure_key: bytes
 
 
 def gallery_row(connection: Connection) -> GalleryRow:
@@ -58,13 +62,12 @@ def gallery_row(connection: Connection) -> GalleryRow:
     found = connection.exec_driver_sql(_GALLERY_ROW).first()
     if found is None:
         raise StoreDamaged("the database says nothing about its gallery or model; restore it from a backup")
-    *covered, model_id, expected = found
+    *covered, expected = found
     if checksum(*covered) != expected:
         raise StoreDamaged("the database's row on its gallery and model is damaged; restore it from a backup")
-    uuid, _, fusion, revision, salt, erase_pending, name, digest, dimension = covered
-    return GalleryRow(
-        uuid, cast(Fusion, fusion), revision, bool(erase_pending), model_id, ModelBinding(name, digest, dimension), salt
-    )
+    uuid, _, fusion, revision, model_id, model_since, key, erase_pending, name, digest, dimension = covered
+    bound = ModelBinding(name, digest, dimension)
+    return GalleryRow(uuid, cast(Fusion, fusion), revision, bool(erase_pending), model_id, bound, model_since, key)
 
 
 def revision(connection: Connection) -> int:
@@ -84,41 +87,35 @@ def seal(connection: Connection) -> None:
     connection.execute(update(gallery).values(checksum=checksum(*covered)))
 
 
-def note_changes(connection: Connection, which: ColumnElement[bool]) -> None:
-    """Log the templates that meet a condition as changed in the coming revision: in owner, visibility or existence."""
-    coming = select(gallery.c.revision + 1).scalar_subquery()
-    query = select(coming, template.c.id).where(which)
-    statement = insert(change).prefix_with("OR IGNORE", dialect="sqlite")
-    connection.execute(statement.from_select(["revision", "template_id"], query))
-
-
 def changed_since(connection: Connection, revision: int) -> Ids:
     """Return the ids of templates that changed after a revision, ascending; new ones are not among them."""
     rows = connection.exec_driver_sql(
         "SELECT DISTINCT template_id FROM change WHERE revision > ? ORDER BY template_id", (revision,)
     )
-    return np.array(rows.scalars().all(), np.int64)
+    try:
+        return np.array(rows.scalars().all(), np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StoreDamaged("the database's log of changes is damaged; restore a backup or an export") from error
 
 
-def record_audit(connection: Connection, action: str, people: Iterable[tuple[int | None, str | None, Any]]) -> None:
-    """Append to the trail, for each (identity id, name, details): a salted digest of the name, never the name."""
-    salt = connection.execute(select(gallery.c.audit_salt)).scalar_one()
+def record_audit(connection: Connection, action: str, about: Iterable[tuple[int | None, Any]]) -> None:
+    """Append to the trail, for each (identity id, details): never a name, nor a digest that guessing could undo."""
     at = now()
-    rows = []
-    for identity_id, name, details in people:
-        digest = None if name is None else hashlib.sha256(salt + name.encode()).digest()
-        row = (at, action, identity_id, digest, json.dumps(details, sort_keys=True))
-        rows.append((*row, checksum(*row)))
-    if rows:
-        connection.exec_driver_sql(
-            "INSERT INTO audit (at, action, identity_id, digest, details, checksum) VALUES (?, ?, ?, ?, ?, ?)", rows
-        )
+    entries = list(about)
+    insert_rows(
+        connection,
+        "audit",
+        [
+            {"id": new_id, "at": at, "action": action, "identity_id": identity_id, "details": json.dumps(details)}
+            for new_id, (identity_id, details) in zip(next_ids(connection, "audit", len(entries)), entries, strict=True)
+        ],
+    )
 
 
 def keep_undo(connection: Connection, payload: dict[str, Any]) -> None:
     """Keep what it takes to take back the trail's newest entry."""
-    row = (last_id(connection, "audit"), json.dumps(payload, ensure_ascii=False))
-    connection.execute(insert(undo).values(audit_id=row[0], payload=row[1], checksum=checksum(*row)))
+    entry = last_id(connection, "audit")
+    insert_rows(connection, "undo", [{"audit_id": entry, "payload": json.dumps(payload, ensure_ascii=False)}])
 
 
 def now() -> str:
@@ -134,16 +131,22 @@ def chunks(values: Sequence[_T], size: int = _CHUNK) -> Iterator[Sequence[_T]]:
 
 def size(connection: Connection) -> int:
     """N: identities that a search can return, those not removed with at least one active template."""
-    return int(
-        connection.execute(
-            select(func.count(func.distinct(template.c.identity_id))).join(identity).where(_active)
-        ).scalar_one()
-    )
+    weight = pair_sql("t.id", "t.identity_id")
+    people, *found = connection.exec_driver_sql(
+        f"SELECT COUNT(DISTINCT t.identity_id), COUNT(*), COALESCE(SUM({weight}), 0) {ACTIVE_PAIRS}"
+    ).one()
+    expected = tally(connection, "active")
+    if found != [expected.rows, expected.total]:
+        raise StoreDamaged(_CHANGED_HANDS)
+    return int(people)
 
 
 def active_templates(connection: Connection) -> tuple[Ids, Ids]:
-    """Ids of the active templates [n] in order, and the identity of each [n], int64."""
-    return _pairs(connection.exec_driver_sql(f"{_ACTIVE_PAIRS} ORDER BY t.id"))
+    """Ids of the active templates [n] in order, and the identity of each [n], int64; raises StoreDamaged."""
+    ids, owners = _pairs(connection.exec_driver_sql(f"{_ACTIVE_PAIRS} ORDER BY t.id"))
+    if not is_active_set(connection, ids, owners):
+        raise StoreDamaged(_CHANGED_HANDS)
+    return ids, owners
 
 
 def every_template(connection: Connection) -> Ids:
@@ -167,10 +170,8 @@ def newer_templates(connection: Connection, after: int) -> tuple[Ids, Ids]:
 
 
 def last_id(connection: Connection, table: str) -> int:
-    """Return the highest id that a table ever gave to a row; 0 before the first."""
-    # AUTOINCREMENT's own memory: it also knows the ids of rows that are gone.
-    found = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).scalar()
-    return int(found or 0)
+    """Return the highest id that a table ever gave to a row, also to one that is gone; 0 before the first."""
+    return tally(connection, table).last_id
 
 
 def next_ids(connection: Connection, table: str, count: int) -> range:
@@ -217,85 +218,140 @@ def embeddings(connection: Connection) -> Embeddings:
     return Embeddings(ids, owners, vectors_of(connection, ids))
 
 
-def names(connection: Connection, identity_ids: Iterable[int]) -> dict[int, str]:
-    """Return the names of identities by id."""
+def names(connection: Connection, identity_ids: Sequence[int]) -> dict[int, str]:
+    """Return the names of identities; raises StoreDamaged for one that is missing or not as it was written."""
     found: dict[int, str] = {}
+    columns = ", ".join(COVERED["identity"])
     for piece in chunks(sorted(set(identity_ids))):
-        rows = connection.execute(select(identity.c.id, identity.c.name).where(identity.c.id.in_(piece)))
-        found.update((row.id, row.name) for row in rows)
+        marks = ",".join("?" * len(piece))
+        query = f"SELECT {columns}, checksum FROM identity WHERE id IN ({marks})"
+        for row in connection.exec_driver_sql(query, tuple(piece)):
+            check_row("identity", row)
+            found[row.id] = row.name
+        if lost := set(piece) - set(found):
+            raise StoreDamaged(f"identity {min(lost)} is gone from the database; restore a backup or an export")
     return found
 
 
 def identities(connection: Connection, include_removed: bool) -> list[Identity]:
-    """Every identity in order of id, aliases left by merges aside."""
-    query = _identity_query.where(identity.c.merged_into.is_(None))
-    if not include_removed:
-        query = query.where(identity.c.removed_at.is_(None))
-    return _to_identities(connection, query)
+    """Every identity in order of id, aliases left by merges aside; raises StoreDamaged."""
+    weight = pair_sql("id", "identity_id")
+    counts = connection.exec_driver_sql(
+        f"SELECT identity_id, COUNT(*), SUM({weight}) FROM template WHERE removed_at IS NULL GROUP BY identity_id"
+    ).all()
+    expected = tally(connection, "visible")
+    if (sum(row[1] for row in counts), sum(row[2] for row in counts)) != (expected.rows, expected.total):
+        raise StoreDamaged(_CHANGED_HANDS)
+    templates = {row[0]: row[1] for row in counts}
+    return [
+        _to_identity(row, templates.get(row.id, 0))
+        for row in every_row(connection, "identity")
+        if row.merged_into is None and (include_removed or row.removed_at is None)
+    ]
 
 
 def find(connection: Connection, ref: str | int) -> list[Identity]:
     """Return whom `ref` means, removed people included: an id, an external id or a name; merged ones resolved."""
     text = str(ref)
+    key, external_id, name = identity.c.id, identity.c.external_id, identity.c.name
     meanings = []
     if text.isascii() and text.isdigit() and int(text) < 2**63:
-        meanings.append(identity.c.id == int(text))
+        meanings.append(key == int(text))
     if isinstance(ref, str):
         word = clean_name(ref)
-        meanings += [identity.c.external_id == word, identity.c.name == word]
-    hits = connection.execute(select(identity.c.id, identity.c.merged_into).where(or_(*meanings))).all()
+        meanings += [external_id == word, name == word]
+    hits = sound_rows(connection, "identity", or_(*meanings))
     ids = sorted({row.id if row.merged_into is None else row.merged_into for row in hits})
-    return _to_identities(connection, _identity_query.where(identity.c.id.in_(ids)))
+    found = sound_rows(connection, "identity", key.in_(ids))
+    if len(found) < len(ids):
+        raise StoreDamaged(f"identity {ids[0]} is gone from the database; restore a backup or an export")
+    theirs = sound_rows(connection, "template", template.c.identity_id.in_(ids))
+    visible = Counter(row.identity_id for row in theirs if row.removed_at is None)
+    return [_to_identity(row, visible[row.id]) for row in found]
 
 
 def enrolled(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, list[Enrolled]]:
     """Return the templates that photos (by SHA-256) already have, in order of id; a digest with none is left out."""
     found: dict[bytes, list[Enrolled]] = {}
     for piece in chunks(list(dict.fromkeys(digests))):
-        query = select(
-            template.c.id,
-            template.c.identity_id,
-            template.c.source_digest,
-            identity.c.name,
-            identity.c.external_id,
-            (~_active).label("removed"),
-        ).join(identity)
-        for row in connection.execute(query.where(template.c.source_digest.in_(piece)).order_by(template.c.id)):
+        rows = sound_rows(connection, "template", template.c.source_digest.in_(piece))
+        owners = owner_rows(connection, {row.identity_id for row in rows})
+        for row in rows:
+            owner = owners[row.identity_id]
+            removed = row.removed_at is not None or owner.removed_at is not None
             found.setdefault(row.source_digest, []).append(
-                Enrolled(row.id, row.identity_id, row.name, row.external_id, bool(row.removed))
+                Enrolled(row.id, owner.id, owner.name, owner.external_id, removed)
             )
     return found
 
 
+@dataclass(frozen=True)
+class Page:
+    """Templates in order of id; `last_id` and `checksums` are those of all rows looked at, hidden ones included."""
+
+    templates: list[TemplateRow]
+    rows: int
+    checksums: int
+    last_id: int
+
+
+def template_page(connection: Connection, include_removed: bool, after: int, limit: int) -> Page:
+    """Look at the next `limit` templates with an id above `after` (-1: at all); raises StoreDamaged."""
+    columns = ", ".join(COVERED["template"])
+    rows = connection.exec_driver_sql(
+        f"SELECT {columns}, checksum FROM template WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+    ).all()
+    for row in rows:
+        check_row("template", row)
+    owners = owner_rows(connection, {row.identity_id for row in rows})
+    shown = []
+    for row in rows:
+        owner = owners[row.identity_id]
+        removed = row.removed_at is not None or owner.removed_at is not None
+        if include_removed or not removed:
+            shown.append(_to_template(row, owner, removed))
+    return Page(shown, len(rows), sum(row.checksum for row in rows), rows[-1].id if rows else after)
+
+
+@dataclass(frozen=True)
+class PageCount:
+    """What the pages of one walk through the templates held so far, and in which revision it began (0: not yet)."""
+
+    revision: int = 0
+    rows: int = 0
+    checksums: int = 0
+    last_id: int = 0
+
+
+def counted_page(connection: Connection, before: PageCount, page: Page, *, is_last: bool) -> PageCount:
+    """Add a page to the count; raises StoreDamaged if templates are missing at the end of an undisturbed walk."""
+    present = revision(connection)
+    count = PageCount(
+        before.revision or present, before.rows + page.rows, before.checksums + page.checksums, page.last_id
+    )
+    expected = tally(connection, "template")
+    if is_last and count.revision == present and (count.rows, count.checksums) != (expected.rows, expected.total):
+        raise StoreDamaged(_CHANGED_HANDS)
+    return count
+
+
 def template_rows(connection: Connection, include_removed: bool, after: int, limit: int) -> list[TemplateRow]:
-    """Return the next `limit` templates with an id above `after`."""
-    query = select(template, identity.c.name, identity.c.external_id, (~_active).label("removed")).join(identity)
-    query = query.where(template.c.id > after).order_by(template.c.id).limit(limit)
-    if not include_removed:
-        query = query.where(_active)
-    return [
-        TemplateRow(
-            id=row.id,
-            identity_id=row.identity_id,
-            name=row.name,
-            external_id=row.external_id,
-            source=row.source,
-            source_digest=row.source_digest,
-            box=None if row.box_x is None else (row.box_x, row.box_y, row.box_width, row.box_height),
-            detection_score=row.detection_score,
-            quality=row.quality,
-            precision=row.precision,
-            created_at=row.created_at,
-            removed=bool(row.removed),
-        )
-        for row in connection.execute(query)
-    ]
+    """Return the templates among the next `limit` with an id above `after`."""
+    return template_page(connection, include_removed, after, limit).templates
+
+
+def every_template_row(connection: Connection) -> list[TemplateRow]:
+    """Return all templates, none missing, in order of id; raises StoreDamaged."""
+    page = template_page(connection, True, 0, -1)
+    expected = tally(connection, "template")
+    if (page.rows, page.checksums) != (expected.rows, expected.total):
+        raise StoreDamaged(_CHANGED_HANDS)
+    return page.templates
 
 
 def calibrations(connection: Connection) -> list[Calibration]:
-    """Return the calibrations of the gallery's present model, oldest first."""
+    """Return the calibrations of the gallery's present model, oldest first; raises StoreDamaged."""
     digest = gallery_row(connection).model.digest
-    query = select(calibration).where(calibration.c.model_digest == digest).order_by(calibration.c.id)
     return [
         Calibration(
             target=row.target,
@@ -310,7 +366,8 @@ def calibrations(connection: Connection) -> list[Calibration]:
             date=row.date,
             probability=None if row.probability is None else MatchProbability(**json.loads(row.probability)),
         )
-        for row in connection.execute(query)
+        for row in every_row(connection, "calibration")
+        if row.model_digest == digest
     ]
 
 
@@ -322,15 +379,19 @@ def save_calibrations(connection: Connection, new: Sequence[Calibration]) -> Non
             raise GalleryError(
                 f"a calibration of model {one.model_digest} does not fit a gallery of {row.model.digest}"
             )
-        connection.execute(
-            calibration.delete().where(
+        delete_rows(
+            connection,
+            "calibration",
+            and_(
                 calibration.c.target == one.target,
                 calibration.c.model_digest == one.model_digest,
                 calibration.c.gallery_size.is_not_distinct_from(one.gallery_size),
                 calibration.c.data == one.data,
-            )
+            ),
         )
+        (new_id,) = next_ids(connection, "calibration", 1)
         values: dict[str, Any] = {
+            "id": new_id,
             "target": one.target,
             "scores": one.scores.astype("<f4").tobytes(),
             "trials": one.trials,
@@ -344,34 +405,43 @@ def save_calibrations(connection: Connection, new: Sequence[Calibration]) -> Non
             "probability": None if one.probability is None else json.dumps(asdict(one.probability)),
             "revision": row.revision + 1,
         }
-        covered = (values[column] for column in COVERED["calibration"])
-        connection.execute(insert(calibration).values(**values, checksum=checksum(*covered)))
+        insert_rows(connection, "calibration", [values])
 
 
 def _pairs(rows: CursorResult[Any]) -> tuple[Ids, Ids]:
-    pairs = np.array([tuple(row) for row in rows.fetchall()], np.int64).reshape(-1, 2)
+    try:
+        pairs = np.array([tuple(row) for row in rows.fetchall()], np.int64).reshape(-1, 2)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StoreDamaged(_CHANGED_HANDS) from error
     return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
 
 
-_active = and_(template.c.removed_at.is_(None), identity.c.removed_at.is_(None))
+def owner_rows(connection: Connection, ids: set[int]) -> dict[int, Row[Any]]:
+    """Return the rows of identities that templates belong to; raises StoreDamaged for one that is missing."""
+    found: dict[int, Row[Any]] = {}
+    for piece in chunks(sorted(ids)):
+        found.update((row.id, row) for row in sound_rows(connection, "identity", identity.c.id.in_(piece)))
+    if lost := ids - set(found):
+        raise StoreDamaged(f"identity {min(lost)} is gone from the database; restore a backup or an export")
+    return found
 
-_identity_query = (
-    select(
-        identity.c.id,
-        identity.c.name,
-        identity.c.external_id,
-        identity.c.removed_at,
-        identity.c.created_at,
-        func.count(template.c.id).label("templates"),
+
+def _to_identity(row: Row[Any], templates: int) -> Identity:
+    return Identity(row.id, row.name, row.external_id, templates, row.removed_at is not None, row.created_at)
+
+
+def _to_template(row: Row[Any], owner: Row[Any], removed: bool) -> TemplateRow:
+    return TemplateRow(
+        id=row.id,
+        identity_id=row.identity_id,
+        name=owner.name,
+        external_id=owner.external_id,
+        source=row.source,
+        source_digest=row.source_digest,
+        box=None if row.box_x is None else (row.box_x, row.box_y, row.box_width, row.box_height),
+        detection_score=row.detection_score,
+        quality=row.quality,
+        precision=row.precision,
+        created_at=row.created_at,
+        removed=removed,
     )
-    .join(template, and_(template.c.identity_id == identity.c.id, template.c.removed_at.is_(None)), isouter=True)
-    .group_by(identity.c.id)
-    .order_by(identity.c.id)
-)
-
-
-def _to_identities(connection: Connection, query: Select[Any]) -> list[Identity]:
-    return [
-        Identity(row.id, row.name, row.external_id, row.templates, row.removed_at is not None, row.created_at)
-        for row in connection.execute(query)
-    ]

@@ -1,6 +1,7 @@
 """Moving a gallery to another model: new vectors gather beside the old ones, then one transaction switches."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
@@ -8,8 +9,9 @@ from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import FloatMatrix, ModelBinding, TemplateRow
 from indexer.search.scores import check_vectors
 from indexer.store.checksum import checksum
-from indexer.store.queries import bump_revision, chunks, gallery_row, record_audit, template_rows
+from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, record_audit, template_rows
 from indexer.store.schema import embedding, gallery, model, template
+from indexer.store.sealed_rows import delete_rows, every_row, insert_rows, moving
 
 
 def left(connection: Connection, new_model: ModelBinding, after: int, limit: int) -> list[TemplateRow]:
@@ -38,8 +40,8 @@ def add(connection: Connection, new_model: ModelBinding, template_ids: Sequence[
         raise GalleryError(f"the gallery is already embedded by {new_model.name} ({new_model.digest})")
     model_id = _model_id(connection, new_model)
     if model_id is None:
-        values = {"name": new_model.name, "digest": new_model.digest, "dimension": new_model.dimension}
-        model_id = connection.execute(insert(model).values(values).returning(model.c.id)).scalar_one()
+        (model_id,) = next_ids(connection, "model", 1)
+        insert_rows(connection, "model", [{"id": model_id, **asdict(new_model)}])
     known: set[int] = set()
     for piece in chunks(list(template_ids)):
         known |= set(connection.execute(select(template.c.id).where(template.c.id.in_(piece))).scalars())
@@ -62,7 +64,10 @@ def switch(connection: Connection, new_model: ModelBinding, drop: Sequence[int])
         return
     model_id = _model_id(connection, new_model)
     for piece in chunks(list(drop)):
-        connection.execute(delete(template).where(template.c.id.in_(piece)))
+        doomed = template.c.id.in_(piece)
+        with moving(connection, doomed):
+            connection.execute(delete(embedding).where(embedding.c.template_id.in_(piece)))
+            delete_rows(connection, "template", doomed)
     has_one = exists().where(embedding.c.template_id == template.c.id, embedding.c.model_id == model_id)
     lacking = list(connection.execute(select(template.c.id).where(~has_one).order_by(template.c.id)).scalars())
     if lacking or model_id is None:
@@ -70,16 +75,16 @@ def switch(connection: Connection, new_model: ModelBinding, drop: Sequence[int])
             f"{len(lacking)} templates (the first is {lacking[0] if lacking else 'none'}) have no vector of"
             f" {new_model.name} yet; embed them, or drop them where the photo is gone"
         )
-    connection.execute(update(gallery).values(model_id=model_id))
+    connection.execute(update(gallery).values(model_id=model_id, model_since=gallery.c.revision + 1))
     connection.execute(delete(embedding).where(embedding.c.model_id != model_id))
-    connection.execute(delete(model).where(model.c.id != model_id))
+    delete_rows(connection, "model", model.c.id != model_id)
     details = {"from": row.model.digest, "to": new_model.digest, "dropped": len(set(drop))}
-    record_audit(connection, "reembed", [(None, None, details)])
+    record_audit(connection, "reembed", [(None, details)])
     bump_revision(connection)
 
 
 def _model_id(connection: Connection, wanted: ModelBinding) -> int | None:
-    row = connection.execute(select(model).where(model.c.digest == wanted.digest)).first()
+    row = next((one for one in every_row(connection, "model") if one.digest == wanted.digest), None)
     if row is not None and row.dimension != wanted.dimension:
         raise ModelMismatch(f"model {wanted.digest} gives {row.dimension} numbers here, not {wanted.dimension}")
     return None if row is None else int(row.id)

@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSIONS = ("0001", "0002", "0003")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004")
 """Every schema this code can read, oldest first; each is a file in migrations/versions."""
 HEAD = SCHEMA_VERSIONS[-1]
 
@@ -32,6 +32,12 @@ metadata = MetaData(
     }
 )
 
+
+def _checksum() -> Column[int]:
+    """CRC-32 of what a row says, as `indexer.store.checksum` computes it: SQLite does not notice a flipped bit."""
+    return Column("checksum", Integer, nullable=False, server_default=text("0"))
+
+
 model = Table(
     "model",
     metadata,
@@ -39,15 +45,11 @@ model = Table(
     Column("name", Text, nullable=False),
     Column("digest", String(64), nullable=False),  # hex SHA-256 of the model file
     Column("dimension", Integer, nullable=False),
+    _checksum(),
     UniqueConstraint("digest"),
     CheckConstraint("length(digest) = 64", name="digest"),
     CheckConstraint("dimension BETWEEN 1 AND 65536", name="dimension"),
 )
-
-
-def _checksum() -> Column[int]:
-    """CRC-32 of what a row says, as `indexer.store.checksum` computes it: SQLite does not notice a flipped bit."""
-    return Column("checksum", Integer, nullable=False, server_default=text("0"))
 
 
 gallery = Table(
@@ -59,14 +61,16 @@ gallery = Table(
     Column("fusion", String(4), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("model_id", ForeignKey("model.id"), nullable=False),
-    # Salts the audit trail's digests: outsiders cannot confirm a guessed name, who holds this database can.
-    Column("audit_salt", LargeBinary, nullable=False),
+    # The revision in which the gallery was bound to its model: no older cache is of this model's vectors.
+    Column("model_since", Integer, nullable=False),
+    # Keys the digests of erased photos: who has such a photo can tell that it was here, nobody can tell whose it was.
+    Column("erasure_key", LargeBinary, nullable=False),
     Column("erase_pending", Integer, nullable=False),
     _checksum(),
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("fusion IN ('max', 'mean')", name="fusion"),
     CheckConstraint("revision >= 1", name="revision"),
-    CheckConstraint("length(audit_salt) = 32", name="audit_salt"),
+    CheckConstraint("length(erasure_key) = 32", name="erasure_key"),
     CheckConstraint("erase_pending IN (0, 1)", name="erase_pending"),
 )
 
@@ -172,7 +176,6 @@ audit = Table(
     Column("at", String(20), nullable=False),
     Column("action", String(16), nullable=False),
     Column("identity_id", Integer),  # not a foreign key: the trail outlives an erased person
-    Column("digest", LargeBinary),  # SHA-256(salt + name): never the name itself
     Column("details", Text, nullable=False),  # JSON of counts, never of names or paths
     _checksum(),
     sqlite_autoincrement=True,
@@ -195,4 +198,24 @@ change = Table(
     Column("revision", Integer, primary_key=True, autoincrement=False),
     Column("template_id", Integer, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
+)
+
+erased = Table(
+    "erased",
+    metadata,
+    # HMAC-SHA256 of an erased photo's digest: an old export does not bring the person back.
+    Column("digest", LargeBinary, primary_key=True),
+    _checksum(),
+    CheckConstraint("length(digest) = 32", name="digest"),
+)
+
+tally = Table(
+    "tally",
+    metadata,
+    # What must be there, see `indexer.store.tally`.
+    Column("name", String(16), primary_key=True),
+    Column("rows", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("last_id", Integer, nullable=False),
+    _checksum(),
 )

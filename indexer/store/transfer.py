@@ -21,15 +21,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
 from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, NewTemplate, TemplateRow, clean_name
 from indexer.store.adding import add_templates
-from indexer.store.checksum import checksum
-from indexer.store.queries import chunks, gallery_row, next_ids, note_changes, now, template_rows, vectors_of
+from indexer.store.queries import bump_revision, chunks, every_template_row, gallery_row, next_ids, now, vectors_of
 from indexer.store.schema import identity, template
+from indexer.store.sealed_rows import change_rows, every_row, insert_rows, moving
 
 _FORMAT = "faceid-gallery-2"
 _BLOCK = 16_384  # templates in a row group, and under one step of the checksum
@@ -148,17 +148,21 @@ def add_content(connection: Connection, content: Content, origin: str) -> list[A
         for one, its in zip(added, templates, strict=True)
         if its.removed and one.template_id is not None and one.template_id not in known
     ]
+    changed = bool(fresh)
     for record, its_added in zip(people, _by_person(content, added), strict=True):
         owner = next((one.identity_id for one in its_added if one.identity_id is not None), None)
         if owner is None:
             continue
         if record["removed"] and owner not in before:
-            note_changes(connection, template.c.identity_id == owner)
-            connection.execute(update(identity).where(identity.c.id == owner).values(removed_at=now()))
-        _add_aliases(connection, owner, record["aliases"])
+            with moving(connection, template.c.identity_id == owner):
+                change_rows(connection, "identity", identity.c.id == owner, removed_at=now())
+            changed = True
+        changed |= _add_aliases(connection, owner, record["aliases"])
     for piece in chunks(fresh):
-        note_changes(connection, template.c.id.in_(piece))
-        connection.execute(update(template).where(template.c.id.in_(piece)).values(removed_at=now()))
+        with moving(connection, template.c.id.in_(piece)):
+            change_rows(connection, "template", template.c.id.in_(piece), removed_at=now())
+    if changed:
+        bump_revision(connection)
     return added
 
 
@@ -184,7 +188,7 @@ def _people_and_templates(connection: Connection) -> tuple[list[dict[str, Any]],
     """Return the people's records, and (template id, template) in order of person and id."""
     records: list[dict[str, Any]] = []
     places: dict[int, int] = {}
-    every = connection.execute(select(identity).order_by(identity.c.id)).all()
+    every = every_row(connection, "identity")
     for row in every:
         if row.merged_into is None:
             places[row.id] = len(records)
@@ -197,7 +201,7 @@ def _people_and_templates(connection: Connection) -> tuple[list[dict[str, Any]],
     hidden = set(connection.execute(select(template.c.id).where(template.c.removed_at.is_not(None))).scalars())
     rows = [
         (one.id, _template(one, places[one.identity_id], one.id in hidden))
-        for one in template_rows(connection, True, 0, -1)
+        for one in every_template_row(connection)
         if one.identity_id in places  # else a copy that only the undoing of a merge needs
     ]
     rows.sort(key=lambda pair: (pair[1].person, pair[0]))
@@ -241,7 +245,9 @@ def _by_person(content: Content, added: Sequence[Added]) -> Iterator[list[Added]
     yield from (by_place.get(place, []) for place in range(len(content.people)))
 
 
-def _add_aliases(connection: Connection, owner: int, aliases: list[dict[str, Any]]) -> None:
+def _add_aliases(connection: Connection, owner: int, aliases: list[dict[str, Any]]) -> bool:
+    """Let former keys lead to a person; whether there was a new one among them."""
+    added = False
     for alias in aliases:
         name, external_id = clean_name(alias["name"]), alias["external_id"]
         taken = select(identity.c.id).where(
@@ -252,8 +258,9 @@ def _add_aliases(connection: Connection, owner: int, aliases: list[dict[str, Any
             (new_id,) = next_ids(connection, "identity", 1)
             at = now()
             row = {"id": new_id, "name": name, "external_id": external_id, "created_at": at}
-            sealed = checksum(*row.values())
-            connection.execute(insert(identity).values(**row, removed_at=at, merged_into=owner, checksum=sealed))
+            insert_rows(connection, "identity", [{**row, "removed_at": at, "merged_into": owner}])
+            added = True
+    return added
 
 
 def _head(model: ModelBinding, people: list[dict[str, Any]]) -> dict[str, Any]:

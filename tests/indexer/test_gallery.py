@@ -391,14 +391,14 @@ def test_the_trail_tells_what_was_done_and_names_nobody(gallery):
     gallery.remove(1)
     gallery.restore(1)
     with sqlite3.connect(gallery.path / "gallery.db") as raw:
-        rows = raw.execute("SELECT action, identity_id, length(digest), details FROM audit ORDER BY id").fetchall()
-    assert [row[:3] for row in rows] == [
-        ("enroll", 1, 32),
-        ("enroll", 2, 32),
-        ("rename", 1, 32),
-        ("merge", 2, 32),
-        ("remove", 1, 32),
-        ("restore", 1, 32),
+        rows = raw.execute("SELECT action, identity_id, details FROM audit ORDER BY id").fetchall()
+    assert [row[:2] for row in rows] == [
+        ("enroll", 1),
+        ("enroll", 2),
+        ("rename", 1),
+        ("merge", 2),
+        ("remove", 1),
+        ("restore", 1),
     ]
     assert not any(name in str(rows) for name in ("Ann", "Bob"))
 

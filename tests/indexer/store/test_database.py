@@ -42,7 +42,7 @@ def words(path):
 
 
 def test_the_code_knows_every_migration_in_order():
-    scripts = ScriptDirectory(f"{indexer.__path__[0]}/migrations")
+    scripts = ScriptDirectory(f"{indexer.__path__[0]}/store/migrations")
     assert [script.revision for script in scripts.walk_revisions()][::-1] == list(SCHEMA_VERSIONS)
     assert scripts.get_current_head() == HEAD
 
@@ -63,7 +63,7 @@ def test_the_settings_that_durability_rests_on(gallery):
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO gallery SELECT 2, uuid, created_at, fusion, revision, model_id, audit_salt, 0, 0 FROM gallery",
+        "INSERT INTO gallery SELECT 2, uuid, created_at, fusion, revision, model_id, 1, erasure_key, 0, 0 FROM gallery",
         "UPDATE gallery SET fusion = 'median'",
         "UPDATE gallery SET model_id = 99",
         "UPDATE identity SET name = ''",
@@ -141,10 +141,14 @@ def test_check_finds_what_only_reading_everything_finds(gallery):
     spoil(database, "DELETE FROM embedding WHERE template_id = 3")
     spoil(database, "DELETE FROM identity WHERE id = 4")
     with Gallery.open(gallery.path) as reader:
-        problems = reader.check(deep=True)
-        assert {problem.kind for problem in problems} == {"orphan", "no_vector", "bad_vector", "bad_row"}
+        problems = reader.check()
+        assert {problem.kind for problem in problems} == {"orphan", "no_vector", "bad_vector", "bad_row", "bad_tally"}
         told = " ".join(problem.text for problem in problems)
-        for words_ in ("template 1 under made-up has length 0", "has 60 bytes, not 64", "template 3 has no vector"):
+        for words_ in (
+            "template 1 under made-up has length 0",
+            "template 2 under made-up has not 64 bytes",
+            "template 3 has no vector",
+        ):
             assert words_ in told
 
 

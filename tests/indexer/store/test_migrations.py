@@ -31,7 +31,7 @@ def of_0001(tmp_path):
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         config = Config()
-        config.set_main_option("script_location", f"{indexer.__path__[0]}/migrations")
+        config.set_main_option("script_location", f"{indexer.__path__[0]}/store/migrations")
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
     engine.dispose()

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.store.checksum import GALLERY, SQL_NAME
+from indexer.store.checksum import SQL_NAME
 
 revision = "0002"
 down_revision = "0001"
@@ -18,6 +18,7 @@ _COVERED = {
     " data, date, revision",
     "audit": "at, action, identity_id, digest, details",
 }
+_GALLERY = "g.uuid, g.created_at, g.fusion, g.revision, g.audit_salt, g.erase_pending, m.name, m.digest, m.dimension"
 
 
 def upgrade() -> None:
@@ -26,8 +27,8 @@ def upgrade() -> None:
         op.add_column(table, _checksum())
         op.execute(f"UPDATE {table} SET checksum = {SQL_NAME}({columns})")
     op.add_column("gallery", _checksum())
-    covered, source = GALLERY.removeprefix("SELECT ").split(" FROM ")
-    op.execute(f"UPDATE gallery SET checksum = (SELECT {SQL_NAME}({covered}) FROM {source})")
+    source = "gallery g JOIN model m ON m.id = g.model_id"
+    op.execute(f"UPDATE gallery SET checksum = (SELECT {SQL_NAME}({_GALLERY}) FROM {source})")
     op.create_table(
         "undo",
         sa.Column("audit_id", sa.Integer, nullable=False),

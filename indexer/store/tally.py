@@ -1,0 +1,99 @@
+"""Running sums over the tables: a row that vanished, came from nowhere or changed hands by itself makes them differ.
+
+Every change keeps them, so that nothing has to be counted to know what must be there. `active` and `visible` sum over
+pairs of a template and its owner what `pair_sum` computes: `active` over those that a search may return, `visible`
+over those that were not removed singly, whatever became of the person. `change` does so over its rows. For every other
+table a tally holds the number of rows, the sum of their checksums and, where ids are given out, the highest one ever
+given. `schema` holds the number of tables and indexes, and the checksum of their definitions.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from indexer.errors import StoreDamaged
+from indexer.records import Ids
+from indexer.store.checksum import checksum
+
+SUMMED = ("model", "identity", "template", "calibration", "audit", "undo", "erased")
+"""The tables whose rows' checksums are summed. Vectors are not: a template without one is noticed as such."""
+
+TALLIES = (*SUMMED, "change", "visible", "active", "schema")
+
+_PRIME, _FACTOR = 2**31 - 1, 48_271
+
+_VISIBLE = "FROM template t JOIN identity i ON i.id = t.identity_id WHERE t.removed_at IS NULL"
+ACTIVE_PAIRS = f"{_VISIBLE} AND i.removed_at IS NULL"
+"""The templates `t` that a search may return, with their owners `i`."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What must be in a table: the number of rows, their sum, and the highest id that was ever given to one."""
+
+    rows: int
+    total: int
+    last_id: int
+
+
+def tally(connection: Connection, name: str) -> Tally:
+    """Return one tally; raises StoreDamaged if it is missing or not as it was written."""
+    found = connection.exec_driver_sql("SELECT name, rows, total, last_id, checksum FROM tally WHERE name = ?", (name,))
+    row = found.first()
+    if row is None or checksum(*row[:4]) != row.checksum:
+        raise StoreDamaged(f"the database's count of {name} is damaged; restore it from a backup or an export")
+    return Tally(row.rows, row.total, row.last_id)
+
+
+def count_in(connection: Connection, name: str, rows: int, total: int, last_id: int = 0) -> None:
+    """Count rows that came (or went: negative), and the sum of what they weigh."""
+    old = tally(connection, name)
+    write_tally(connection, name, Tally(old.rows + rows, old.total + total, max(old.last_id, last_id)))
+
+
+def write_tally(connection: Connection, name: str, new: Tally) -> None:
+    """Put a tally in the place of the one there was."""
+    row = (name, new.rows, new.total, new.last_id)
+    connection.exec_driver_sql("INSERT OR REPLACE INTO tally VALUES (?, ?, ?, ?, ?)", (*row, checksum(*row)))
+
+
+def counted(connection: Connection, name: str) -> tuple[int, int]:
+    """Count anew: the rows and the total that a tally must hold."""
+    if name == "schema":
+        return schema_sum(connection)
+    source = {
+        "active": f"SELECT COUNT(*), SUM({pair_sql('t.id', 't.identity_id')}) {ACTIVE_PAIRS}",
+        "visible": f"SELECT COUNT(*), SUM({pair_sql('t.id', 't.identity_id')}) {_VISIBLE}",
+        "change": f"SELECT COUNT(*), SUM({pair_sql('revision', 'template_id')}) FROM change",
+    }.get(name, f"SELECT COUNT(*), SUM(checksum) FROM {name}")
+    rows, total = connection.exec_driver_sql(source).one()
+    return rows, total or 0
+
+
+def schema_sum(connection: Connection) -> tuple[int, int]:
+    """Return the number of tables and indexes, and the checksum of their definitions with the schema's version."""
+    rows = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").all()
+    (version,) = connection.exec_driver_sql("SELECT group_concat(version_num) FROM alembic_version").one()
+    return len(rows), checksum(version, *(value for row in rows for value in row))
+
+
+def pair_sum(first: Ids, second: Ids) -> int:
+    """Sum over pairs of ids int64 [n] what tells them apart: moves and swaps change it, the order does not.
+
+    Each pair (a, b) weighs x^2 + x mod 2^31 - 1, of x = 48271 a + b: not linear, so that two owners that changed
+    places are noticed.
+    """
+    x = (first % _PRIME * _FACTOR + second % _PRIME) % _PRIME
+    return int(((x * x + x) % _PRIME).sum())
+
+
+def pair_sql(first: str, second: str) -> str:
+    """Return the SQL expression of one pair's weight in `pair_sum`."""
+    x = f"(({first} % {_PRIME} * {_FACTOR} + {second} % {_PRIME}) % {_PRIME})"
+    return f"(({x} * {x} + {x}) % {_PRIME})"
+
+
+def is_active_set(connection: Connection, ids: Ids, owners: Ids) -> bool:
+    """Whether these are all templates that a search may return, each with its owner."""
+    expected = tally(connection, "active")
+    return len(ids) == expected.rows and pair_sum(ids, owners) == expected.total
