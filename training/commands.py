@@ -49,8 +49,8 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
     """List the training faces of CONFIG that are probably not of the person they are filed under."""
     from training.config import read_config
     from training.data.opening import open_faces
-    from training.distillation import teacher_embeddings
     from training.research.label_noise import find_label_noise, report
+    from training.teacher import teacher_embeddings
 
     settings = read_config(config)
     faces = open_faces(settings.data.training, side=settings.data.side, only_faces=settings.data.only_faces)
@@ -79,8 +79,8 @@ def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
     from faceid.feature_file import read_features
     from training.config import read_config
     from training.data.opening import open_training
-    from training.distillation import teacher_embeddings
     from training.research.overlap import faces_in_doubt, find_overlap, report
+    from training.teacher import teacher_embeddings
 
     settings = read_config(config)
     faces = open_training(settings.data)

@@ -1,6 +1,7 @@
 """A training run as a YAML file: every key is known and typed, and a key that is not known is an error."""
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
@@ -14,19 +15,25 @@ from training.errors import ConfigError
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which faces; relative paths start at the config file's folder. `training.data.opening` says what paths may be.
+    """Which faces. `training.data.opening` says what paths may be.
+
+    Relative paths, here and in the rest of a config, start at the config file's folder; $NAME is taken from the
+    environment.
 
     Attributes:
         training: faces of the people to learn.
         validation: faces of other people, for the figures of the log.
         side: height and width of each face.
         only_faces: leave out crops that show no face, in training and validation (of packs).
-        leave_out: names of training faces to leave out, as `faceid train clean` lists them.
+        unlabelled: faces of whom nobody knows whom they show, in packs: for the teacher alone, mixed into every batch.
+        leave_out: names of faces to leave out, of those to learn and the unlabelled, as `faceid train clean` lists
+            them.
         fewest_photos: people with fewer training faces are left out.
     """
 
     training: tuple[Path, ...]
     validation: tuple[Path, ...]
+    unlabelled: tuple[Path, ...] = ()
     side: int = 120
     only_faces: bool = True
     leave_out: Path | None = None
@@ -48,10 +55,16 @@ class DistillConfig:
     Attributes:
         teacher: a model's name (`faceid models list`) or the path of its file.
         weight: factor on 1 - cos(embedding, teacher's embedding); the head's loss is added as it is.
+        components: match the teacher along this many axes that carry most of it (`training.distillation.even_axes`), a
+            power of two; 0 matches all of its numbers.
+        mirrored: the target is the teacher's sum over a crop and its mirror image; else the crop's alone, in half the
+            time.
     """
 
     teacher: str
     weight: float = 1.0
+    components: int = 0
+    mirrored: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,8 @@ class Config:
         head: see `training.heads.build_head`; none where `distill` alone teaches, without labels.
         distill: the teacher, where there is one.
         initial: checkpoint of another run whose network this one starts from, and whose class centres, where the heads
-            are of unit weights; its input may have been smaller.
+            are of unit weights; its input may have been smaller. Or a model file, for the network alone. Where its
+            embeddings have another dimension, the linear layer begins anew: at the least-squares fit to the teacher.
         cache: folder for the teacher's embeddings, where runs share them; by default they lie with the run.
         epochs: passes over the training faces; the last, incomplete batch of a pass is left out.
         batch_size: faces a step.
@@ -104,7 +118,8 @@ class Config:
         ema: share of the averaged weights that a step keeps (0.999, say): they are what is validated and
             exported. 0 averages nothing.
         seed: of everything that is drawn.
-        precision: "float32", or "bfloat16" for autocast of the network; the head is always float32.
+        precision: "float32", or "bfloat16" for autocast of the network; the head is always float32. "auto" takes
+            bfloat16 where the processor or GPU multiplies in it, for runs that go on on one machine or another.
         device: "cpu" or "cuda"; with torchrun each process takes a GPU of its own.
         threads: CPU threads, each with its share of a batch (and of BatchNorm's view); 1 on a GPU.
         compiled: fuse the network's operations by `torch.compile`: faster after a minute or two of compiling, which
@@ -182,6 +197,7 @@ def config_of(record: Any, folder: Path) -> Config:
         config.data,
         training=tuple(folder / pack for pack in config.data.training),
         validation=tuple(folder / pack for pack in config.data.validation),
+        unlabelled=tuple(folder / pack for pack in config.data.unlabelled),
         leave_out=None if config.data.leave_out is None else folder / config.data.leave_out,
     )
     beside = {key: folder / path for key in ("initial", "cache") if (path := getattr(config, key)) is not None}
@@ -204,8 +220,8 @@ def to_record(config: Config) -> dict[str, Any]:
 
 
 def _check_ranges(config: Config) -> None:
-    if config.precision not in ("float32", "bfloat16"):
-        raise ConfigError(f"precision is float32 or bfloat16, not {config.precision!r}")
+    if config.precision not in ("float32", "bfloat16", "auto"):
+        raise ConfigError(f"precision is float32, bfloat16 or auto, not {config.precision!r}")
     if config.head is None and config.distill is None:
         raise ConfigError("nothing to learn from: give a head, a distill section, or both")
     if not 0 <= config.ema < 1:
@@ -227,6 +243,10 @@ def _check_ranges(config: Config) -> None:
     photos = config.photos_per_identity
     if config.workers < 0 or photos < 0:
         raise ConfigError("workers and photos_per_identity are 0 or more")
+    if photos and config.data.unlabelled:
+        raise ConfigError("photos_per_identity draws people: it does not go with data.unlabelled")
+    if config.data.unlabelled and config.distill is None:
+        raise ConfigError("data.unlabelled needs a distill section: nobody else says what these faces are")
     if photos and (config.batch_size % photos or config.batch_size < 2 * photos):
         raise ConfigError(f"a batch of {config.batch_size} does not hold {photos} photos each of two people or more")
     for name in ("epochs", "batch_size", "threads", "checkpoint_steps", "validation_steps", "log_steps"):
@@ -261,7 +281,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where} must be a mapping, not {value!r}")
         return value
     if kind is Path and isinstance(value, str):
-        return Path(value)
+        return Path(os.path.expandvars(value))
     if kind is float and type(value) in (int, float):
         return float(value)
     if type(value) is kind:

@@ -4,29 +4,10 @@ Knowledge distillation (Hinton et al. 2015) of embeddings by their directions, a
 equation 6) does, with the loss 1 - cos.
 """
 
-import hashlib
-import sys
-from pathlib import Path
-from typing import TextIO
-
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+import torch
+from scipy.linalg import hadamard
 from torch import Tensor, nn
 from torch.nn import functional
-
-from faceid.models.embedding import Embedder
-from faceid.models.model_file import Model
-from faceid.models.model_zoo import find_model
-from faceid.vision.alignment import centre_points
-from indexer.durable_file import replacing
-from indexer.records import FloatMatrix
-from training.augment import centre_crops
-from training.data.faces import Faces, Selection
-from training.errors import ConfigError
-
-BATCH = 512
-TOLERANCE_PX = 0.5  # how far a teacher's reference points may lie from those that the packs are aligned to
 
 
 class Distillation(nn.Module):
@@ -35,75 +16,58 @@ class Distillation(nn.Module):
     Args:
         dimension: D, length of an embedding.
         teacher_dimension: T, length of the teacher's.
+        axes: [T, C], columns of unit length at right angles: the teacher's embeddings are matched along these alone.
     """
 
-    def __init__(self, dimension: int, teacher_dimension: int) -> None:
+    axes: Tensor | None
+
+    def __init__(self, dimension: int, teacher_dimension: int, axes: Tensor | None = None) -> None:
         super().__init__()
+        self.register_buffer("axes", axes)
+        aimed = teacher_dimension if axes is None else axes.shape[1]
         self.projection: nn.Module = nn.Identity()
-        if dimension != teacher_dimension:
-            self.projection = nn.Linear(dimension, teacher_dimension, bias=False)
+        if dimension != aimed:
+            self.projection = nn.Linear(dimension, aimed, bias=False)
+
+    def aims(self, targets: Tensor) -> Tensor:
+        """Teacher's embeddings [B, T], any precision -> what is to be matched, [B, C] float32; T without axes."""
+        return targets.float() if self.axes is None else targets.float() @ self.axes
 
     def forward(self, embeddings: Tensor, targets: Tensor) -> Tensor:
         """Embeddings [B, D] float32 and the teacher's unit embeddings [B, T] -> the mean loss, a scalar in 0..2."""
-        cosines = functional.cosine_similarity(self.projection(embeddings), targets)
+        cosines = functional.cosine_similarity(self.projection(embeddings), self.aims(targets))
         loss: Tensor = (1 - cosines).mean()
         return loss
 
 
-def class_centres(targets: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Teacher's embeddings [N, T] of faces of people [N] -> each person's unit mean [K, T]: where a head starts.
+def even_axes(targets: Tensor, count: int) -> Tensor:
+    """Find C axes [T, C] that keep most of the teacher's embeddings [N, T], each as much as every other.
+
+    The principal axes keep most of the squared length, the first of them far more than the last. A network whose
+    embedding ends in a BatchNorm without scale gives every number the same variance, so it cannot follow them: its
+    cosine to 256 principal components is at most 0.92. Turned by a Hadamard matrix, whose entries are all equal in
+    size, every axis carries the mean of their variances, and 0.99 can be reached; cosines among faces stay as they
+    are.
+
+    Args:
+        targets: unit rows, of many more faces than T.
+        count: C, a power of two, at most T.
+
+    Raises:
+        ValueError: C is no power of two, or above T.
+    """
+    if count > targets.shape[1] or count < 1 or count & (count - 1):
+        raise ValueError(f"the teacher's {targets.shape[1]} numbers cannot be cut to {count}: give a power of two")
+    rows = targets.double()
+    principal = torch.linalg.eigh(rows.T @ rows).eigenvectors[:, -count:]
+    turn = torch.from_numpy(hadamard(count)).double() / count**0.5
+    return (principal @ turn).float()
+
+
+def class_centres(aims: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Take what faces [N, D] of people [N] are to match to each person's unit mean [K, D]: where a head starts.
 
     Random class weights would first pull a network that knows the teacher's directions away from them.
     """
-    sums = targets.new_zeros(classes, targets.shape[1]).index_add_(0, labels, targets)
+    sums = aims.new_zeros(classes, aims.shape[1]).index_add_(0, labels, aims)
     return functional.normalize(sums)
-
-
-def teacher_embeddings(teacher: str, faces: Faces, cache: Path, progress: TextIO = sys.stderr) -> FloatMatrix:
-    """Return what the teacher makes of each face: unit rows [N, T] float32, from the cache where they are already.
-
-    The teacher sees a face as it is, without augmentation, and mirrored; the target is the direction of the sum, which
-    is better than either, and one target serves the crop and its mirror image.
-
-    Args:
-        teacher: a model's name or the path of its file.
-        faces: N faces.
-        cache: folder of files named by the digests of the teacher and of the faces.
-        progress: where it says that it computes.
-
-    Raises:
-        ModelError: no such model, or it cannot run here.
-        ConfigError: the teacher's crops are aligned otherwise than the packs.
-    """
-    if isinstance(faces, Selection):  # what is left out may change; what the teacher makes of a face does not
-        return teacher_embeddings(teacher, faces.faces, cache, progress)[faces.kept]
-    model = find_model(teacher)
-    key = hashlib.sha256(f"{model.digest} {faces.digest} mirrored".encode()).hexdigest()
-    file = cache / f"teacher-{key[:16]}.safetensors"
-    try:
-        return load_file(file)["embeddings"]
-    except (OSError, SafetensorError, KeyError):
-        pass  # not there, or torn: it is computed anew
-    _check_alignment(model)
-    print(f"the teacher {model.spec.name} embeds {len(faces.labels)} faces once", file=progress, flush=True)
-    embedder = Embedder(model, precision="auto")
-    embeddings = np.empty((len(faces.labels), embedder.dimension), np.float32)
-    for start in range(0, len(embeddings), BATCH):
-        chosen = np.arange(start, min(start + BATCH, len(embeddings)))
-        crops = centre_crops(faces.read(chosen), embedder.spec.input_size)
-        both = embedder.embed(crops) + embedder.embed(np.ascontiguousarray(crops[:, :, ::-1]))
-        embeddings[start : start + BATCH] = both / np.linalg.norm(both, axis=1, keepdims=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as unfinished:
-        save_file({"embeddings": embeddings}, unfinished)
-    return embeddings
-
-
-def _check_alignment(model: Model) -> None:
-    """Refuse a teacher whose crops have other reference points than the packs' faces."""
-    expected = centre_points(*model.spec.input_size)
-    if np.abs(np.asarray(model.spec.reference_points) - expected).max() > TOLERANCE_PX:
-        raise ConfigError(
-            f"the teacher {model.spec.name} wants faces aligned to other reference points than the packs have; "
-            "take a teacher that was imported with the standard 112x112 points"
-        )

@@ -24,11 +24,11 @@ from typing import TextIO, cast
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faceid.models.cpu_features import has_bfloat16
 from faceid.models.networks import build_network
 from training.augment import centre_crops
 from training.average import averaged_copy, move_average
@@ -42,21 +42,21 @@ from training.checkpoint import (
 from training.class_shards import ShardedHead, class_range
 from training.config import Config, to_record
 from training.data.batches import Batches, MakeCrops, stream
-from training.data.faces import Faces, mislabel
+from training.data.faces import UNKNOWN, Faces, mislabel
 from training.data.opening import TrainingData, open_data
-from training.distillation import Distillation, class_centres, teacher_embeddings
+from training.distillation import Distillation, class_centres, even_axes
 from training.distributed import Group, joined_group
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
-from training.growth import start_centres, start_from
+from training.growth import Start, read_start, start_centres, start_from
 from training.heads import build_head
 from training.heads.head import Head, SphereHead
+from training.linear_start import fit_linear
 from training.logs import CsvLog, EventLog, progress_line
+from training.network_input import normalised
 from training.schedules import learning_rate
+from training.teacher import teacher_embeddings
 from training.validation import Validation, validate
 
-# v -> (v - 127.5) / 128, RGB, as the released SphereFace but for its channel order.
-MEAN = 127.5
-STD = 128.0
 WITHOUT_EFFECT = frozenset(
     {"data", "cache", "workers", "tensorboard", "checkpoint_steps", "validation_steps", "log_steps"}
 )
@@ -117,7 +117,9 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
         dimension = _dimension(network, config.input_size)
         network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         targets = _targets(config, faces, folder, group, progress)
-        lessons = _lessons(config, dimension, faces, targets, steps=steps, group=group)
+        checkpoint_file = folder / CHECKPOINT
+        initial = read_start(config.initial) if config.initial is not None and not checkpoint_file.exists() else None
+        lessons = _lessons(config, dimension, faces, targets, initial, steps=steps, group=group)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     parameters = _trainable(network, lessons)
@@ -125,7 +127,6 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
 
     record = to_record(config) | {"threads": shares}  # of all processes: what a share is, shows in BatchNorm
     done = 0
-    checkpoint_file = folder / CHECKPOINT
     average = None
     if checkpoint_file.exists():
         checkpoint = read_checkpoint(checkpoint_file)
@@ -141,9 +142,12 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
         if config.ema > 0:
             average = averaged_copy(network)
             average.load_state_dict(checkpoint.average)
-    elif config.initial is not None:
-        initial = read_checkpoint(config.initial)
-        start_from(network, initial, config.input_size)
+    elif initial is not None:
+        linear_fits = start_from(network, initial, config.input_size)
+        if not linear_fits and targets is not None:
+            print("the linear layer begins at the least-squares fit to the teacher", file=progress, flush=True)
+            aims = _distillation(lessons).aims(targets)
+            fit_linear(network, faces, aims, input_size=config.input_size, seed=config.seed)
         if isinstance(head := lessons.get("head"), SphereHead):
             start_centres(head, faces.identities, initial)
     if config.ema > 0 and average is None:
@@ -263,30 +267,43 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
 
 
 def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress: TextIO) -> Tensor | None:
-    """Have the teacher embed the faces, one process for all; the others find its file."""
+    """Have the teacher embed the faces, one process for all; the others find its file: float16 [N, T]."""
     if config.distill is None:
         return None
     if not group.leads:
         group.wait()
     cache = config.cache if config.cache is not None else folder
-    targets = torch.from_numpy(teacher_embeddings(config.distill.teacher, faces, cache, progress))
+    rows = teacher_embeddings(config.distill.teacher, faces, cache, progress, mirrored=config.distill.mirrored)
     if group.leads:
         group.wait()
-    return targets
+    return torch.from_numpy(rows).half()
 
 
 def _lessons(
-    config: Config, dimension: int, faces: Faces, targets: Tensor | None, *, steps: int, group: Group
+    config: Config,
+    dimension: int,
+    faces: Faces,
+    targets: Tensor | None,
+    initial: Start | None,
+    *,
+    steps: int,
+    group: Group,
 ) -> dict[str, nn.Module]:
     """Build what the network learns from: a head, a teacher, or both."""
     lessons: dict[str, nn.Module] = {}
+    if config.distill is not None and targets is not None:
+        axes = _axes(targets, config.distill.components, initial)
+        lessons["distillation"] = Distillation(dimension, targets.shape[1], axes)
     classes = len(faces.identities)
     if config.head is not None:
         build = partial(build_head, config.head.name, steps=steps, **config.head.arguments)
         if config.class_shards is None:
             head = build(dimension=dimension, classes=classes)
-            if targets is not None and targets.shape[1] == dimension and isinstance(head, SphereHead):
-                head.start_at(class_centres(targets, torch.from_numpy(faces.labels), classes))
+            if targets is not None and isinstance(head, SphereHead):
+                aims = _distillation(lessons).aims(targets)
+                known = torch.from_numpy(faces.labels != UNKNOWN)
+                if aims.shape[1] == dimension:
+                    head.start_at(class_centres(aims[known], torch.from_numpy(faces.labels)[known], classes))
             lessons["head"] = head
         else:
             first, last = class_range(classes, group)
@@ -296,9 +313,20 @@ def _lessons(
             own = build(dimension=dimension, classes=last - first + idle)
             lessons["head"] = ShardedHead(own, classes=classes, sampling_rate=rate, seed=config.seed, group=group)
             torch.manual_seed(config.seed)
-    if targets is not None:
-        lessons["distillation"] = Distillation(dimension, targets.shape[1])
     return {name: lesson.to(group.device) for name, lesson in lessons.items()}
+
+
+def _axes(targets: Tensor, count: int, initial: Start | None) -> Tensor | None:
+    """Take the axes of the run that this one starts from, whose embeddings they made; find new ones otherwise."""
+    if count == 0:
+        return None
+    if initial is not None and initial.axes is not None and initial.axes.shape == (targets.shape[1], count):
+        return initial.axes
+    return even_axes(targets, count)
+
+
+def _distillation(lessons: Mapping[str, nn.Module]) -> Distillation:
+    return cast(Distillation, lessons["distillation"])
 
 
 def _same_run(checkpoint: Checkpoint, record: Mapping[str, object], faces: Faces) -> bool:
@@ -306,16 +334,6 @@ def _same_run(checkpoint: Checkpoint, record: Mapping[str, object], faces: Faces
     one = checkpoint.config
     same_config = all(one.get(key) == record.get(key) for key in {*one, *record} - WITHOUT_EFFECT)
     return same_config and checkpoint.identities == faces.identities and checkpoint.faces == len(faces.labels)
-
-
-def to_input(crops: npt.NDArray[np.uint8]) -> Tensor:
-    """Crops uint8 [B, h, w, 3] RGB -> the network's input [B, 3, h, w] float32, channels last in memory."""
-    return normalised(torch.from_numpy(crops))
-
-
-def normalised(crops: Tensor) -> Tensor:
-    """Do the same with a tensor, where it lies."""
-    return crops.permute(0, 3, 1, 2).float().sub_(MEAN).div_(STD)
 
 
 def _dimension(network: nn.Module, input_size: tuple[int, int]) -> int:
@@ -331,7 +349,10 @@ def _losses(
     """Compute each lesson's part of the loss, of the whole batch."""
     losses: dict[str, Tensor] = {}
     if "head" in lessons:
-        losses["head"] = lessons["head"].train()(embeddings, labels)
+        known = labels != UNKNOWN
+        head = lessons["head"].train()
+        # A batch without anybody known is possible, and teaches the head nothing.
+        losses["head"] = head(embeddings[known], labels[known]) if known.any() else 0 * embeddings.sum()
     if config.distill is not None and targets is not None:
         apart = lessons["distillation"](embeddings, targets.to(embeddings.device))
         losses["distillation"] = config.distill.weight * apart
@@ -377,9 +398,15 @@ def _embed(config: Config, device: torch.device, network: nn.Module, make_crops:
     crops = torch.from_numpy(make_crops()).to(device, non_blocking=True)
     network.train()
     # The cache of casts is one for all threads, and every weight is used but once.
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False):
+    with torch.autocast(device.type, torch.bfloat16, enabled=_in_bfloat16(config), cache_enabled=False):
         embeddings: Tensor = network(normalised(crops))
     return embeddings.float()
+
+
+def _in_bfloat16(config: Config) -> bool:
+    if config.precision == "auto":
+        return config.device == "cuda" or has_bfloat16()
+    return config.precision == "bfloat16"
 
 
 def _gradients(parameters: Sequence[nn.Parameter], embeddings: Tensor, pull: Tensor) -> tuple[Tensor, ...]:
@@ -405,7 +432,7 @@ def _validate(network: nn.Module, strangers: Faces, config: Config, device: torc
     embedded = []
     with (
         torch.inference_mode(),
-        torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"),
+        torch.autocast(device.type, torch.bfloat16, enabled=_in_bfloat16(config)),
     ):
         for start in range(0, len(strangers.labels), VALIDATION_BATCH):
             faces = strangers.read(np.arange(start, min(start + VALIDATION_BATCH, len(strangers.labels))))
@@ -468,8 +495,8 @@ class _Log:
 
     def validate(self, step: int, result: Validation) -> bool:
         """Write the figures; whether they are the best so far."""
-        earlier = [Validation(*row) for row in self._validation.rows("accuracy", "tar", "rank1")]
-        row = {name: value for name, value in asdict(result).items() if name in ("accuracy", "tar", "rank1")}
+        row = asdict(result)
+        earlier = [Validation(*values) for values in self._validation.rows(*row)]
         self._validation.add(step, row)
         if self._events is not None:
             self._events.add("validation", step, row)

@@ -54,7 +54,7 @@ def test_what_is_not_said_has_the_default(tmp_path: Path) -> None:
         ({"epochs": True}, "epochs must be of type int"),
         ({"epochs": 0}, "epochs must be 1 or more"),
         ({"batch_size": -1}, "batch_size must be 1 or more"),
-        ({"precision": "float16"}, "precision is float32 or bfloat16"),
+        ({"precision": "float16"}, "precision is float32, bfloat16 or auto"),
         ({"ema": 1.0}, "ema lies in 0..1"),
         ({"device": "tpu"}, "device is cpu or cuda"),
         ({"device": "cuda"}, "threads must be 1 on a GPU"),

@@ -3,46 +3,16 @@
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from faceid.models.embedding import Embedder
-from faceid.models.model_file import Model, ModelSpec, write_model
-from faceid.models.networks import build_network
-from faceid.vision.alignment import reference_points
-from tests.training.tiny_run import SIDE, config, record, rows
-from training.augment import centre_crops
+from tests.training.tiny_run import SIDE, config, record, rows, write_teacher
 from training.checkpoint import read_checkpoint
-from training.data.faces import leave_out
 from training.data.pack import read_packs
-from training.distillation import Distillation, class_centres, teacher_embeddings
+from training.distillation import Distillation, class_centres, even_axes
 from training.errors import ConfigError
+from training.teacher import teacher_embeddings
 from training.trainer import CHECKPOINT, TRAINING_LOG, run
-
-
-def write_teacher(path: Path, *, shift: float = 0.0, seed: int = 5, width: float = 0.125) -> Model:
-    """A small network with weights that were drawn, of another dimension and input size than the student."""
-    torch.manual_seed(seed)
-    network = build_network("sphereface4", input_size=(32, 32), dimension=12, width=width)
-    spec = ModelSpec(
-        name=path.stem,
-        architecture="sphereface4",
-        arguments={"input_size": [32, 32], "dimension": 12, "width": width},
-        input_size=(32, 32),
-        colour="rgb",
-        mean=127.5,
-        std=128.0,
-        reference_points=reference_points(32, 32) + np.float32(shift),
-        flip="none",
-        dimension=12,
-        head="none",
-        training_data="none",
-        accuracies=(),
-        calibrations=(),
-        licence="none",
-    )
-    return write_model(path, spec, {name: tensor.numpy() for name, tensor in network.state_dict().items()})
 
 
 def test_the_loss_is_one_minus_the_mean_cosine() -> None:
@@ -97,63 +67,6 @@ def test_a_head_beside_a_teacher_starts_at_the_teachers_centres(packs: Path, tmp
     assert torch.allclose(weight, centres, atol=1e-5)
 
 
-def test_the_target_is_the_mean_direction_of_the_face_and_its_mirror_image(packs: Path, tmp_path: Path) -> None:
-    model = write_teacher(tmp_path / "teacher.safetensors")
-    faces = read_packs([packs / "validation.tar"], side=SIDE)
-    targets = teacher_embeddings(str(model.path), faces, tmp_path / "cache", io.StringIO())
-    embedder = Embedder(model)
-    crops = centre_crops(faces.images, (32, 32))
-    both = embedder.embed(crops) + embedder.embed(crops[:, :, ::-1].copy())
-    cosines = (targets * both).sum(1) / np.linalg.norm(both, axis=1)
-    assert cosines.min() > 0.999  # the teacher may have run in bfloat16
-    assert np.linalg.norm(targets, axis=1) == pytest.approx(np.ones(len(targets)), abs=1e-5)
-
-
-def test_the_teacher_runs_once_for_the_same_faces_and_again_for_others(packs: Path, tmp_path: Path) -> None:
-    model = write_teacher(tmp_path / "teacher.safetensors")
-    cache = tmp_path / "cache"
-    said = []
-    for names in (["validation"], ["validation"], ["training"]):
-        stream = io.StringIO()
-        faces = read_packs([packs / f"{name}.tar" for name in names], side=SIDE)
-        assert len(teacher_embeddings(str(model.path), faces, cache, stream)) == len(faces.labels)
-        said.append("embeds" in stream.getvalue())
-    assert said == [True, False, True]
-    other = write_teacher(tmp_path / "other.safetensors", seed=6)
-    stream = io.StringIO()
-    teacher_embeddings(str(other.path), faces, cache, stream)
-    assert "embeds" in stream.getvalue()
-
-
-def test_a_face_that_is_left_out_does_not_make_the_teacher_run_again(packs: Path, tmp_path: Path) -> None:
-    model = write_teacher(tmp_path / "teacher.safetensors")
-    faces = read_packs([packs / "validation.tar"], side=SIDE)
-    whole = teacher_embeddings(str(model.path), faces, tmp_path / "cache", io.StringIO())
-    stream = io.StringIO()
-    some = teacher_embeddings(
-        str(model.path), leave_out(faces, {faces.name(0), faces.name(9)}), tmp_path / "cache", stream
-    )
-    assert stream.getvalue() == ""
-    assert np.array_equal(some, np.delete(whole, [0, 9], axis=0))
-
-
-def test_a_torn_cache_is_computed_anew(packs: Path, tmp_path: Path) -> None:
-    model = write_teacher(tmp_path / "teacher.safetensors")
-    faces = read_packs([packs / "validation.tar"], side=SIDE)
-    first = teacher_embeddings(str(model.path), faces, tmp_path / "cache", io.StringIO())
-    (file,) = (tmp_path / "cache").iterdir()
-    file.write_bytes(file.read_bytes()[:200])
-    again = teacher_embeddings(str(model.path), faces, tmp_path / "cache", io.StringIO())
-    assert np.array_equal(first, again)
-
-
-def test_a_teacher_with_other_reference_points_is_refused(packs: Path, tmp_path: Path) -> None:
-    model = write_teacher(tmp_path / "teacher.safetensors", shift=2)
-    faces = read_packs([packs / "validation.tar"], side=SIDE)
-    with pytest.raises(ConfigError, match="other reference points"):
-        teacher_embeddings(str(model.path), faces, tmp_path / "cache", io.StringIO())
-
-
 def test_a_run_without_head_comes_near_its_teacher(packs: Path, tmp_path: Path) -> None:
     model = write_teacher(tmp_path / "teacher.safetensors")
     distill = {"teacher": str(model.path), "weight": 2.0}
@@ -177,3 +90,38 @@ def test_a_config_with_nothing_to_learn_from_is_refused(packs: Path, tmp_path: P
     with pytest.raises(ConfigError, match="give a head, a distill section, or both"):
         config(packs, tmp_path, head=None)
     assert record(packs)["head"] is not None
+
+
+def test_even_axes_keep_the_cosines_that_the_principal_ones_keep_and_share_them_evenly() -> None:
+    spread = torch.randn(2000, 12) * 0.7 ** torch.arange(12)
+    targets = torch.nn.functional.normalize(spread @ torch.linalg.qr(torch.randn(12, 12))[0])
+    axes = even_axes(targets, 8)
+    assert torch.allclose(axes.T @ axes, torch.eye(8), atol=1e-5)
+    aims = targets @ axes
+    principal = targets @ torch.linalg.svd(targets, full_matrices=False).Vh[:8].T
+    assert torch.allclose(aims @ aims.T, principal @ principal.T, atol=1e-4)
+    shares = aims.square().mean(0)
+    assert torch.allclose(shares, shares.mean().expand(8), rtol=1e-3)
+
+
+def test_axes_that_are_no_power_of_two_are_refused() -> None:
+    for count in (6, 16, 0):
+        with pytest.raises(ValueError, match="power of two"):
+            even_axes(torch.eye(12), count)
+
+
+def test_a_run_matches_its_teacher_along_the_axes_it_keeps_and_the_next_run_takes_them_over(
+    packs: Path, tmp_path: Path
+) -> None:
+    model = write_teacher(tmp_path / "teacher.safetensors")
+    distill = {"teacher": str(model.path), "weight": 2.0, "components": 8}
+    run(config(packs, tmp_path, distill=distill, head=None, epochs=12), tmp_path / "run", io.StringIO())
+    losses = [float(row["loss"]) for row in rows(tmp_path / "run" / TRAINING_LOG)]
+    assert losses[-1] < 0.5 * losses[0]
+    lessons = read_checkpoint(tmp_path / "run" / CHECKPOINT).distillation
+    assert {name: tensor.shape for name, tensor in lessons.items()} == {"axes": (12, 8)}
+    more = record(packs)["data"] | {"fewest_photos": 1, "unlabelled": [str(packs / "validation.tar")]}  # type: ignore[operator]
+    more["validation"] = [str(packs / "validation.tar")]
+    after = config(packs, tmp_path, data=more, distill=distill, epochs=1, initial=str(tmp_path / "run" / CHECKPOINT))
+    run(after, tmp_path / "next", io.StringIO())
+    assert torch.equal(read_checkpoint(tmp_path / "next" / CHECKPOINT).distillation["axes"], lessons["axes"])

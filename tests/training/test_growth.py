@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.training.tiny_run import config
+from faceid.models.networks import build_network
+from tests.training.tiny_run import config, write_teacher
 from training.checkpoint import read_checkpoint
 from training.errors import ConfigError
-from training.growth import start_centres, stretch_linear
+from training.growth import read_start, start_centres, start_from, stretch_linear
 from training.heads.asoftmax import ASoftmax
 from training.trainer import CHECKPOINT, run
 
@@ -67,11 +68,12 @@ def test_a_run_goes_on_at_a_larger_input_from_another_runs_averaged_weights(pack
 
 def test_class_centres_follow_the_names_and_new_people_keep_theirs(packs: Path, tmp_path: Path) -> None:
     run(config(packs, tmp_path, epochs=1), tmp_path / "small", io.StringIO())
-    small = read_checkpoint(tmp_path / "small" / CHECKPOINT)
+    small = read_start(tmp_path / "small" / CHECKPOINT)
+    assert small.centres is not None
     head = ASoftmax(dimension=8, classes=3)
     drawn = head.weight.detach().clone()
     start_centres(head, [small.identities[2], "a stranger", small.identities[0]], small)
-    assert torch.equal(head.weight[[0, 2]], small.head["weight"][[2, 0]])
+    assert torch.equal(head.weight[[0, 2]], small.centres[[2, 0]])
     assert torch.equal(head.weight[1], drawn[1])
     wider = ASoftmax(dimension=16, classes=1)
     drawn = wider.weight.detach().clone()
@@ -88,3 +90,18 @@ def test_a_checkpoint_of_another_network_is_refused(packs: Path, tmp_path: Path)
     other = config(packs, tmp_path, network=network, initial=str(tmp_path / "small" / CHECKPOINT), epochs=1)
     with pytest.raises(ConfigError, match="another network"):
         run(other, tmp_path / "other", io.StringIO())
+
+
+def test_another_dimension_leaves_the_linear_layer_as_it_was_drawn_and_takes_the_filters(tmp_path: Path) -> None:
+    """From a model file, which has a network alone."""
+    model = write_teacher(tmp_path / "model.safetensors")
+    start = read_start(model.path)
+    assert (start.input_size, start.identities, start.centres) == ((32, 32), (), None)
+    wider = build_network("sphereface4", input_size=(32, 32), dimension=20, width=0.125)
+    drawn = wider.state_dict()["embedding.weight"].clone()
+    assert not start_from(wider, start, (32, 32))
+    assert torch.equal(wider.state_dict()["embedding.weight"], drawn)
+    filters = "stages.1.convolution.weight"
+    assert torch.equal(wider.state_dict()[filters], start.weights[filters])
+    same = build_network("sphereface4", input_size=(32, 32), dimension=12, width=0.125)
+    assert start_from(same, start, (32, 32))

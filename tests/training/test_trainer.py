@@ -19,7 +19,8 @@ from training.commands import train
 from training.data.pack import read_packs
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
 from training.export import export_model
-from training.trainer import BEST, CHECKPOINT, TRAINING_LOG, VALIDATION_LOG, run, to_input
+from training.network_input import to_input
+from training.trainer import BEST, CHECKPOINT, TRAINING_LOG, VALIDATION_LOG, run
 
 
 class KilledError(Exception):

@@ -1,4 +1,4 @@
-"""A run that takes a second: packs of made-up people, and a config for the smallest network."""
+"""A run that takes a second: packs of made-up people, a config for the smallest network, and a teacher for it."""
 
 import csv
 import io
@@ -7,8 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 import yaml
 
+from faceid.models.model_file import Model, ModelSpec, write_model
+from faceid.models.networks import build_network
+from faceid.vision.alignment import reference_points
 from training.config import Config, read_config
 
 SIDE = 120
@@ -61,3 +65,27 @@ def config(packs: Path, folder: Path, **changes: object) -> Config:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def write_teacher(path: Path, *, shift: float = 0.0, seed: int = 5, width: float = 0.125) -> Model:
+    """A small network with weights that were drawn, of another dimension and input size than the student."""
+    torch.manual_seed(seed)
+    network = build_network("sphereface4", input_size=(32, 32), dimension=12, width=width)
+    spec = ModelSpec(
+        name=path.stem,
+        architecture="sphereface4",
+        arguments={"input_size": [32, 32], "dimension": 12, "width": width},
+        input_size=(32, 32),
+        colour="rgb",
+        mean=127.5,
+        std=128.0,
+        reference_points=reference_points(32, 32) + np.float32(shift),
+        flip="none",
+        dimension=12,
+        head="none",
+        training_data="none",
+        accuracies=(),
+        calibrations=(),
+        licence="none",
+    )
+    return write_model(path, spec, {name: tensor.numpy() for name, tensor in network.state_dict().items()})

@@ -15,6 +15,8 @@ from training.errors import DataError
 UInt8Images = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
+UNKNOWN = -1  # label of a face of whom nobody knows whom it shows
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -23,7 +25,7 @@ class Faces(Protocol):
 
     @property
     def labels(self) -> Ints:
-        """Whom each face shows: int64 [N], index into `identities`."""
+        """Whom each face shows: int64 [N], index into `identities`, or `UNKNOWN`."""
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -102,18 +104,20 @@ def leave_out(faces: Faces, names: set[str]) -> Selection:
 
 
 def with_photos(faces: Faces, fewest: int) -> Selection:
-    """Keep the people who have `fewest` faces or more.
+    """Keep the people who have `fewest` faces or more, and faces of unknown people.
 
     Raises:
         DataError: nobody has.
     """
-    return _select(faces, np.flatnonzero(np.bincount(faces.labels)[faces.labels] >= fewest))
+    counts = np.bincount(faces.labels[faces.labels != UNKNOWN])
+    return _select(faces, np.flatnonzero((faces.labels == UNKNOWN) | (counts[faces.labels] >= fewest)))
 
 
 def mislabel(faces: Faces, share: float, seed: int) -> Selection:
-    """Shuffle the labels of this share of the faces among them: everybody keeps as many faces as before."""
+    """Shuffle the labels of this share of the labelled faces among them: everybody keeps as many faces as before."""
     random = np.random.default_rng(seed)
-    drawn = random.permutation(len(faces.labels))[: round(share * len(faces.labels))]
+    known = np.flatnonzero(faces.labels != UNKNOWN)
+    drawn = random.permutation(known)[: round(share * len(known))]
     labels = faces.labels.copy()
     labels[drawn] = labels[random.permutation(drawn)]
     return Selection(faces, np.arange(len(labels)), labels, faces.identities)
@@ -122,9 +126,11 @@ def mislabel(faces: Faces, share: float, seed: int) -> Selection:
 def _select(faces: Faces, kept: Ints) -> Selection:
     if len(kept) == 0:
         raise DataError("every face is to be left out")
-    people, labels = np.unique(faces.labels[kept], return_inverse=True)
+    labels = faces.labels[kept]
+    known = labels != UNKNOWN
+    people, labels[known] = np.unique(labels[known], return_inverse=True)
     identities = tuple(faces.identities[person] for person in people)
-    return Selection(faces, kept, labels.astype(np.int64), identities)
+    return Selection(faces, kept, labels, identities)
 
 
 def read_names(path: Path) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from training.config import DataConfig
 from training.data.faces import Faces, leave_out, read_names, with_photos
 from training.data.folder import open_folders
+from training.data.joined import Joined
 from training.data.pack import read_packs
 from training.data.recordio import open_records
 from training.data.shards import is_shard, open_shards
@@ -22,8 +23,13 @@ class TrainingData:
 
 
 def open_training(config: DataConfig) -> Faces:
-    """Open the faces to learn, without those that the config leaves out. Raises DataError as `open_data`."""
+    """Open the faces to learn, labelled and not, without those that the config leaves out.
+
+    Raises DataError as `open_data`.
+    """
     faces = open_faces(config.training, side=config.side, only_faces=config.only_faces)
+    if config.unlabelled:
+        faces = Joined(faces, open_faces(config.unlabelled, side=config.side, only_faces=config.only_faces))
     if config.leave_out is not None:
         faces = leave_out(faces, read_names(config.leave_out))
     return with_photos(faces, config.fewest_photos) if config.fewest_photos else faces

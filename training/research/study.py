@@ -41,7 +41,9 @@ class Outcome:
 
     accuracy: float | None = None
     tar: float | None = None
+    low_tar: float | None = None
     rank1: float | None = None
+    fnir: float | None = None
     diverged: str | None = None
 
     def text(self) -> str:
