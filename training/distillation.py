@@ -61,7 +61,8 @@ def even_axes(targets: Tensor, count: int) -> Tensor:
     rows = targets.double()
     principal = torch.linalg.eigh(rows.T @ rows).eigenvectors[:, -count:]
     turn = torch.from_numpy(hadamard(count)).double() / count**0.5
-    return (principal @ turn).float()
+    axes: Tensor = (principal @ turn).float()
+    return axes
 
 
 def class_centres(aims: Tensor, labels: Tensor, classes: int) -> Tensor:

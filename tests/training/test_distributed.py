@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.training.test_distillation import write_teacher
-from tests.training.tiny_run import config
+from tests.training.tiny_run import config, write_teacher
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.class_shards import ShardedHead, class_range
 from training.config import Config

@@ -7,8 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from indexer.records import FloatMatrix
-from tests.training.test_distillation import write_teacher
-from tests.training.tiny_run import config
+from tests.training.tiny_run import config, write_teacher
 from training.commands import train
 from training.data.faces import Ints, read_names
 from training.research.label_noise import find_label_noise

@@ -7,8 +7,7 @@ import pytest
 from faceid.models.embedding import Embedder
 from faceid.models.model_file import read_model
 from faceid.models.model_zoo import find_model, import_onnx
-from tests.training.test_distillation import write_teacher
-from tests.training.tiny_run import SIDE
+from tests.training.tiny_run import SIDE, write_teacher
 from training.augment import centre_crops
 from training.data.pack import read_packs
 from training.errors import ConfigError
