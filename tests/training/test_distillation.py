@@ -64,7 +64,7 @@ def test_a_head_beside_a_teacher_starts_at_the_teachers_centres(packs: Path, tmp
     targets = torch.from_numpy(teacher_embeddings(str(teacher.path), faces, tmp_path / "run", io.StringIO()))
     centres = class_centres(targets, torch.from_numpy(faces.labels), len(faces.identities))
     weight = read_checkpoint(tmp_path / "run" / CHECKPOINT).head["weight"]
-    assert torch.allclose(weight, centres, atol=1e-5)
+    assert torch.allclose(weight, centres, atol=1e-3)  # targets are kept in float16
 
 
 def test_a_run_without_head_comes_near_its_teacher(packs: Path, tmp_path: Path) -> None:
