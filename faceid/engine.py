@@ -281,6 +281,7 @@ class FaceEngine:
 
         unseen = {i: file for i, file in files.items() if i not in results}
         templates: dict[int, NewTemplate] = {}
+        remarks: dict[int, tuple[str, ...]] = {}
         found_faces = self.pipeline.find_faces(list(unseen.values()), policy)
         for i, found in zip(unseen, found_faces, strict=True):
             rejected = _rejected(photos[i], found, limits)
@@ -288,11 +289,13 @@ class FaceEngine:
                 results[i] = rejected
             else:
                 templates[i] = self._template(photos[i], found)
+                remarks[i] = found.remarks
 
         with self.pipeline.timed("store"):
             added = gallery.add(list(templates.values()), restore=restore)
         for i, outcome in zip(templates, added, strict=True):
-            results[i] = _enrollment(photos[i], outcome.status, outcome.reason_codes, outcome.template_id)
+            codes = outcome.reason_codes + remarks[i]
+            results[i] = _enrollment(photos[i], outcome.status, codes, outcome.template_id)
         return [results[i] for i in range(len(photos))]
 
     def _read_people(self, photos: Sequence[PersonPhoto]) -> Iterator[tuple[int, ReadPicture | Enrollment]]:
@@ -372,7 +375,7 @@ class FaceEngine:
             detection_score=face.detection_score,
             quality=face.quality.overall,
             candidates=best,
-            reason_codes=poor,
+            reason_codes=poor + found.remarks,
             exact_decision=result.exact_decision,
             exact_candidates=result.exact_candidates,
             probability=_probability(asking.law, result.candidates),

@@ -7,6 +7,7 @@ _EXPLANATIONS = {
     "low_detection_score": "the detector is not sure that this is a face",
     "blurred": "the face is blurred",
     "extreme_pose": "the face is turned too far away",
+    "odd_landmarks": "eyes, nose and mouth are not where a face has them, as in a photo that is on its head",
     "invalid_name": "not a usable name: 1 to 255 bytes of UTF-8 without control characters",
     "removed": "this person or photo was removed; --restore brings it back",
     "restored": "it was removed, and is back",

@@ -18,6 +18,7 @@ from faceid.explanations import explanation
 from faceid.forks import require_own_threads
 from faceid.models.embedding import Embedder
 from faceid.vision.alignment import align
+from faceid.vision.decoding import Pixels
 from faceid.vision.detection import (
     Box,
     Detector,
@@ -31,6 +32,7 @@ from faceid.vision.detection import (
 from faceid.vision.images import ImageError, UInt8Image
 from faceid.vision.picture import Picture, ReadPicture
 from faceid.vision.quality import Quality, measure_quality
+from faceid.vision.turning import look_in_all_directions
 from indexer.errors import FaceIdError
 from indexer.records import FloatVector
 
@@ -47,10 +49,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A picture in memory with its pixels, RGB uint8 [H, W, 3]."""
+    """A picture in memory with its pixels."""
 
     read: ReadPicture
-    pixels: UInt8Image
+    pixels: Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,8 @@ class FoundFace:
 class PictureFaces:
     """The faces of one picture; none with the reason: `no_face`, `several_faces`, or the code of `error`.
 
-    `digest` is the SHA-256 by which the picture is known again; None where it could not be read.
+    `remarks` are reason codes that did not cost the picture, such as `truncated`. `digest` is the SHA-256 by which the
+    picture is known again; None where it could not be read.
     """
 
     picture: Picture
@@ -80,6 +83,7 @@ class PictureFaces:
     faces: tuple[FoundFace, ...]
     reason_code: str | None = None
     error: ImageError | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -98,6 +102,8 @@ class Pipeline:
         self.embedder = embedder
         self.seconds: dict[str, float] = defaultdict(float)
         self._adding = threading.Lock()
+        # Detectors whose scores do not tell how a face is turned are sure of whatever they find.
+        self._sure: float = getattr(detector, "sure_score", 1e-9)
 
     def read(self, pictures: Iterable[Picture]) -> list[ReadPicture | PictureFaces]:
         """Read the bytes and their digests, without decoding: enrolment knows by the digest what it has already.
@@ -127,14 +133,14 @@ class Pipeline:
         batch: list[Decoded | PictureFaces] = []
         pixels = 0
         with ThreadPoolExecutor(DECODE_THREADS) as pool:
-            decoded = _map_ahead(pool, _decode, read)
+            decoded = _map_ahead(pool, _decode, read, _announced)
             while True:
                 with self.timed("decode"):
                     item = next(decoded, None)
                 if item is None:
                     break
                 batch.append(item)
-                pixels += 0 if isinstance(item, PictureFaces) else item.pixels.shape[0] * item.pixels.shape[1]
+                pixels += 0 if isinstance(item, PictureFaces) else item.pixels.rgb.size // 3
                 if len(batch) >= BATCH_PHOTOS or pixels >= BATCH_PIXELS:
                     yield batch
                     batch, pixels = [], 0
@@ -142,14 +148,17 @@ class Pipeline:
             yield batch
 
     def _process(self, batch: Sequence[Decoded | PictureFaces], policy: FacePolicy) -> Iterator[PictureFaces]:
-        images = [item.pixels for item in batch if isinstance(item, Decoded)]
+        images = [item.pixels.rgb for item in batch if isinstance(item, Decoded)]
         with self.timed("detect"):
-            detected = self._detect(images)
-        chosen = [_choose(faces, policy, image) for faces, image in zip(detected, images, strict=True)]
+            turned = look_in_all_directions(self._detect, images, self._detect(images), self._sure)
+        chosen = [_choose(each.faces, policy, image) for each, image in zip(turned, images, strict=True)]
         with self.timed("align"):
             crops = [self._align(image, faces) for image, (faces, _) in zip(images, chosen, strict=True)]
         with self.timed("quality"):
-            qualities = [measure_quality(image, faces) for image, (faces, _) in zip(images, chosen, strict=True)]
+            qualities = [
+                measure_quality(image, faces, each.quarters)
+                for image, (faces, _), each in zip(images, chosen, turned, strict=True)
+            ]
         with self.timed("embed"):
             vectors = self._embed(crops)
         results = iter(zip(chosen, qualities, vectors, strict=True))
@@ -158,8 +167,9 @@ class Pipeline:
                 yield item
             else:
                 (faces, reason), quality, face_vectors = next(results)
-                found = _found_faces(faces, quality, face_vectors)
-                yield PictureFaces(item.read.picture, item.read.digest, found, reason)
+                found = _found_faces(_in_photo(faces, item.pixels.reduction), quality, face_vectors)
+                read = item.read
+                yield PictureFaces(read.picture, read.digest, found, reason, remarks=item.pixels.remarks)
 
     def _detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
         """Run the detector; what one of somebody else's raises becomes a DetectorError that says whose it is."""
@@ -216,12 +226,29 @@ def _found_faces(faces: Faces, qualities: Sequence[Quality], vectors: FloatVecto
     )
 
 
-def _map_ahead(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Map in threads, in order, with only a few items in flight, so that memory does not grow with their number."""
-    waiting: deque[Future[Result]] = deque()
+def _in_photo(faces: Faces, reduction: int) -> Faces:
+    """Bring faces from a reduced picture into pixels of the photo."""
+    if reduction == 1:
+        return faces
+    boxes = np.concatenate([(faces.boxes[:, :2] + 0.5) * reduction - 0.5, faces.boxes[:, 2:] * reduction], axis=1)
+    return Faces(boxes, (faces.landmarks + 0.5) * reduction - 0.5, faces.scores)
+
+
+def _announced(read: ReadPicture | PictureFaces) -> int:
+    return read.announced if isinstance(read, ReadPicture) else 0
+
+
+def _map_ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], pixels: Callable[[Item], int]
+) -> Iterator[Result]:
+    """Map in threads, in order, with few items and at most BATCH_PIXELS in flight, so that memory stays small."""
+    waiting: deque[tuple[Future[Result], int]] = deque()
     for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > DECODE_THREADS:
-            yield waiting.popleft().result()
+        size = pixels(item)
+        while waiting and (
+            len(waiting) > DECODE_THREADS or size + sum(under_way for _, under_way in waiting) > BATCH_PIXELS
+        ):
+            yield waiting.popleft()[0].result()
+        waiting.append((pool.submit(function, item), size))
     while waiting:
-        yield waiting.popleft().result()
+        yield waiting.popleft()[0].result()

@@ -45,7 +45,7 @@ def embed_encoded(embedder: Embedder, images: Sequence[bytes], source: Path) -> 
 
     def crop(image: bytes) -> UInt8Image | None:
         try:
-            return input_crop(decode(image, source), embedder.spec, source)
+            return input_crop(decode(image, source).rgb, embedder.spec, source)
         except ImageError:
             return None
 

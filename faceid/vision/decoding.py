@@ -37,6 +37,7 @@ MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 2_000_000_000
 # A JPEG that costs more than so many pixels is decoded apart: 2 to 3 s of an idle core.
 _MAX_SCANNED_HERE = 300_000_000
+_USUAL_PIXELS = 16_000_000
 # How many of its rows a JPEG without its tail must have.
 LEAST_SHARE_OF_ROWS = 0.95
 _HIGHEST_BLOCK = 16  # rows that a JPEG codes together, with its colours at half the height
@@ -101,7 +102,7 @@ class _Source:
 
 
 def decode_bytes(data: bytes) -> Pixels:
-    """Decode the bytes of a file; see `faceid.vision.images.decode_photo`.
+    """Decode the bytes of a file; see `faceid.vision.images.decode`.
 
     Raises DecodeFailed, and whatever Pillow's decoders raise on a damaged file.
     """
@@ -124,6 +125,20 @@ def decode_bytes(data: bytes) -> Pixels:
             return _decode_in_child(_Source(name, data))
         case None:
             raise DecodeFailed("not_an_image", f"not a photo in one of {', '.join(FORMATS)}")
+
+
+def announced_pixels(data: bytes) -> int:
+    """Return how many pixels a file will have in memory, by its header; as many as usual where it does not say."""
+    match format_of(data):
+        case "JPEG":
+            width, height = jpeg_file.announced_size(data)
+        case "PNG":
+            width, height = png_file.announced_size(data)
+        case "WebP":
+            width, height = webp_file.announced_size(data)
+        case _:
+            return _USUAL_PIXELS
+    return width * height // _Source("", b"", width, height).reduction ** 2
 
 
 def _decode_jpeg(data: bytes) -> Pixels:

@@ -64,7 +64,9 @@ class Detector(Protocol):
     """Anything that finds faces with their five landmarks; many threads may use one at once.
 
     `tests/faceid/vision/detector_contract.py` says what each must do. A package plugs one in by an entry point of the
-    group `faceid.detectors` (`faceid.vision.detectors.MakeDetector`).
+    group `faceid.detectors` (`faceid.vision.detectors.MakeDetector`). One whose scores tell upright faces from turned
+    ones may have a `sure_score`, 0..1: photos without a face of that score are looked at in four directions; with other
+    detectors, photos without a face are.
     """
 
     @property

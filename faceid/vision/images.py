@@ -43,9 +43,9 @@ class Photo:
 
 
 def read_photo(path: Path) -> Photo:
-    """Read, check and decode one photo; see `read_bytes` and `decode_photo` for the errors."""
+    """Read, check and decode one photo; see `read_bytes` and `decode` for the errors."""
     data = read_bytes(path)
-    decoded = decode_photo(data, path)
+    decoded = decode(data, path)
     return Photo(path, digest(data), decoded.rgb, decoded.reduction, decoded.remarks)
 
 
@@ -76,12 +76,7 @@ def read_bytes(path: Path) -> bytes:
         raise ImageError(path, "unreadable", f"cannot be read ({reason})") from error
 
 
-def decode(data: bytes, source: str | os.PathLike[str]) -> UInt8Image:
-    """Decode to RGB uint8 [H, W, 3]; see `decode_photo`."""
-    return decode_photo(data, source).rgb
-
-
-def decode_photo(data: bytes, source: str | os.PathLike[str]) -> Pixels:
+def decode(data: bytes, source: str | os.PathLike[str]) -> Pixels:
     """Decode the bytes of a file; `source` names the photo in the error.
 
     Grey, alpha (laid on white), palette, CMYK and deep greys become RGB; the orientation in the metadata is obeyed, and

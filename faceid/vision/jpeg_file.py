@@ -79,6 +79,15 @@ def look_through(data: bytes) -> JpegFile:
     return file
 
 
+def announced_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height of the first frame; zeros without one."""
+    for code, start, _ in _segments(data):
+        if code in _FRAMES and start + 9 <= len(data):
+            height, width = struct.unpack_from(">HH", data, start + 5)
+            return width, height
+    return 0, 0
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (code, start, end) of each whole segment; of a scan the header alone."""
     place = 2

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from faceid.vision.decoding import MAX_PIXELS
+from faceid.vision.decoding import MAX_PIXELS, Pixels, announced_pixels
 from faceid.vision.images import ImageError, UInt8Image, decode, digest, read_bytes
 from indexer.text import printable
 
@@ -22,6 +22,8 @@ Content = str | os.PathLike[str] | bytes | bytearray | memoryview | UInt8Image |
 
 # Modes that PNG keeps as they are; the others of Pillow's fit into a TIFF.
 _PNG_MODES = ("1", "L", "LA", "P", "RGBA", "I", "I;16")
+# A batch of photos is read before any is decoded: the bytes of larger ones are not kept for that long.
+KEPT_BYTES = 4 * 2**20
 
 
 class Picture:
@@ -74,33 +76,47 @@ class Picture:
             if self.content.is_dir():
                 raise ImageError(self.source, "unreadable", "a folder; photos_in lists the photos of folders")
             data = read_bytes(self.content)
-            return ReadPicture(self, data, digest(data))
+            return ReadPicture(self, data if len(data) <= KEPT_BYTES else None, digest(data), announced_pixels(data))
         if isinstance(self.content, bytes):
             if not self.content:
                 raise ImageError(self.source, "empty", "no bytes")
-            return ReadPicture(self, self.content, digest(self.content))
+            return ReadPicture(self, self.content, digest(self.content), announced_pixels(self.content))
         pixels = _pixels(self.content, self.source) if isinstance(self.content, Pillow.Image) else self.content
         if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
             height, width = pixels.shape[:2]
             raise ImageError(self.source, "too_large", f"{width} x {height} pixels; at most {MAX_PIXELS:,} are taken")
-        return ReadPicture(self, pixels, _digest_of_pixels(pixels))
+        return ReadPicture(self, pixels, _digest_of_pixels(pixels), pixels.shape[0] * pixels.shape[1])
 
     def pixels(self) -> UInt8Image:
-        """Return the pixels, RGB uint8 [H, W, 3], upright; raises ImageError."""
-        return self.read().decode()
+        """Return the pixels, RGB uint8 [H, W, 3], upright, halved above 64 megapixels; raises ImageError."""
+        return self.read().decode().rgb
 
 
 @dataclass(frozen=True, eq=False)
 class ReadPicture:
-    """A picture whose bytes (or pixels) are in memory, and the SHA-256 (32 bytes) by which it is known again."""
+    """A picture that was read, and the SHA-256 (32 bytes) by which it is known again.
+
+    `data` are its bytes or pixels; None for a large file, which is read once more to be decoded: a batch of them would
+    fill the memory. `announced` is how many pixels it will have.
+    """
 
     picture: Picture
-    data: bytes | UInt8Image
+    data: bytes | UInt8Image | None
     digest: bytes
+    announced: int
 
-    def decode(self) -> UInt8Image:
-        """Return the pixels, RGB uint8 [H, W, 3], upright; raises ImageError."""
-        return decode(self.data, self.picture.source) if isinstance(self.data, bytes) else self.data
+    def decode(self) -> Pixels:
+        """Return the pixels, upright; raises ImageError."""
+        if isinstance(self.data, np.ndarray):
+            return Pixels(self.data)
+        return decode(self.data if self.data is not None else self._read_again(), self.picture.source)
+
+    def _read_again(self) -> bytes:
+        assert self.picture.path is not None
+        data = read_bytes(self.picture.path)
+        if digest(data) != self.digest:
+            raise ImageError(self.picture.source, "unreadable", "it was changed while it was being read")
+        return data
 
 
 def as_pictures(photos: Picture | Content | Iterable[Picture | Content]) -> Iterator[Picture]:
@@ -157,7 +173,7 @@ def _pixels(image: Pillow.Image, source: str) -> UInt8Image:
     # A lazily opened file is decoded here, and decoders raise whatever a damaged file makes them stumble over.
     except Exception as error:
         raise ImageError(source, "unreadable", f"the image cannot be read ({error})") from error
-    return decode(encoded.getvalue(), source)
+    return decode(encoded.getvalue(), source).rgb
 
 
 def _digest_of_pixels(pixels: UInt8Image) -> bytes:

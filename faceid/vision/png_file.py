@@ -28,12 +28,10 @@ class PngFile:
 
 def look_through(data: bytes) -> PngFile:
     """Walk the chunks of a PNG file up to its end or to where it breaks off."""
-    file, kept, place = PngFile(), [SIGNATURE], len(SIGNATURE)
+    file, kept, place = PngFile(*announced_size(data)), [SIGNATURE], len(SIGNATURE)
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         end = place + 12 + length
-        if kind == b"IHDR":
-            file.width, file.height = struct.unpack_from(">II", data.ljust(place + 16, b"\0"), place + 8)
         if kind in _KEPT:
             kept.append(data[place:end])
         elif end <= len(data):
@@ -43,6 +41,14 @@ def look_through(data: bytes) -> PngFile:
         place = end
     file.clean = b"".join(kept)
     return file
+
+
+def announced_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height of the header, which is the first chunk; zeros without one."""
+    if len(data) < 24 or data[12:16] != b"IHDR":
+        return 0, 0
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
 
 
 def _read_metadata(file: PngFile, kind: bytes, body: bytes) -> None:

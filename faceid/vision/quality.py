@@ -22,6 +22,7 @@ class Limits:
     detection_score: float = 0.9  # probability given by the detector, 0..1
     sharpness: float = 15.0  # variance of the Laplacian of the face aligned to 112x112
     turn: float = 1.0  # see `turn`: the nose tip stands over one eye, a profile
+    lean: float = 60.0  # see `lean`, in degrees: above it the landmarks are those of no face
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Quality:
     detection_score: float
     sharpness: float
     turn: float
+    lean: float = 0.0
 
     def reason_codes(self, limits: Limits) -> tuple[str, ...]:
         """Return why the face is rejected, worst first in the order of the checks; empty if it is good enough."""
@@ -40,6 +42,7 @@ class Quality:
             ("low_detection_score", self.detection_score < limits.detection_score),
             ("blurred", self.sharpness < limits.sharpness),
             ("extreme_pose", self.turn > limits.turn),
+            ("odd_landmarks", self.lean > limits.lean),
         )
         return tuple(code for code, failed in checks if failed)
 
@@ -47,15 +50,18 @@ class Quality:
     def overall(self) -> float:
         """The worst measure on a scale from 0 (unusable) to 1 (as good as recognition can use)."""
         shares = (self.face_size / 112, self.detection_score, self.sharpness / 100, 1 - self.turn)
-        return float(np.clip(min(shares), 0, 1))
+        return float(np.clip(min(shares), 0, 1)) if self.lean <= Limits().lean else 0.0
 
 
-def measure_quality(image: UInt8Image, faces: Faces) -> list[Quality]:
-    """Measure the faces of one photo (uint8 RGB [H, W, 3]); the same for every network, whatever its input size."""
+def measure_quality(image: UInt8Image, faces: Faces, quarters: int = 0) -> list[Quality]:
+    """Measure the faces of one photo (uint8 RGB [H, W, 3]); the same for every network, whatever its input size.
+
+    `quarters` is by how many quarters the photo must be turned to the left to be upright.
+    """
     sizes = faces.boxes[:, 2:].min(axis=1, initial=np.inf)
     crops = align(image, faces.landmarks, REFERENCE_112X112, (112, 112))
     return [
-        Quality(float(size), float(score), sharpness(crop), turn(points))
+        Quality(float(size), float(score), sharpness(crop), turn(points), lean(points, quarters))
         for size, score, crop, points in zip(sizes, faces.scores, crops, faces.landmarks, strict=True)
     ]
 
@@ -81,3 +87,20 @@ def turn(landmarks: Points) -> float:
     x, y = np.linalg.solve(frame, landmarks[2] - eye_middle)
     # A frontal nose tip lies on the middle line, 0.495 of the way from the eyes to the mouth (the reference points).
     return float(max(abs(x), abs(y - 0.495)) / 0.5)
+
+
+def lean(landmarks: Points, quarters: int = 0) -> float:
+    """Return by how many degrees, 0 to 180, the way from the eyes to the mouth leads elsewhere than down.
+
+    Of landmarks [5, 2] in a photo that must be turned by `quarters` to the left. 180 where they are those of no face:
+    mirrored, or the eyes closer or wider than any face has them (a fifth or five times the way to the mouth).
+    """
+    eye_middle, mouth_middle = (points.mean(axis=0, dtype=np.float64) for points in (landmarks[:2], landmarks[3:]))
+    across = (landmarks[1] - landmarks[0]).astype(np.float64)
+    down = mouth_middle - eye_middle
+    wide, high = np.hypot(*across), np.hypot(*down)
+    mirrored = across[0] * down[1] - across[1] * down[0] <= 0
+    if mirrored or not high / 5 <= wide <= high * 5:
+        return 180.0
+    angle = np.degrees(np.arctan2(down[0], down[1])) + 90 * quarters
+    return float(abs((angle + 180) % 360 - 180))

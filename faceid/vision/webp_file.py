@@ -19,12 +19,9 @@ class WebPFile:
 
 def look_through(data: bytes) -> WebPFile:
     """Walk the chunks of a WebP file."""
-    file, place = WebPFile(), 12
+    file, place = WebPFile(*announced_size(data)), 12
     while place + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, place)
-        body = data[place + 8 : place + 8 + min(length, 10)]
-        if not file.width:
-            file.width, file.height = _size(kind, body)
         file.frames += kind == _ANIMATION_FRAME
         if kind == b"EXIF":
             file.exif = data[place + 8 : place + 8 + length]
@@ -32,6 +29,11 @@ def look_through(data: bytes) -> WebPFile:
             file.xmp = data[place + 8 : place + 8 + length]
         place += 8 + length + length % 2
     return file
+
+
+def announced_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height of the first chunk, which has them; zeros if it has not."""
+    return _size(data[12:16], data[20:30])
 
 
 def _size(kind: bytes, body: bytes) -> tuple[int, int]:

@@ -253,7 +253,7 @@ def test_the_shipped_networks_onnx_agrees_on_real_crops(shared: Path, tmp_path: 
     with tarfile.open(shared / "data" / "faces-003.tar") as pack:
         members = [member for member in pack if member.isfile()][:: 6000 // 24]
         photos = [pack.extractfile(member) for member in members]
-        images = [decode(photo.read(), Path("photo")) for photo in photos if photo is not None]
+        images = [decode(photo.read(), Path("photo")).rgb for photo in photos if photo is not None]
     ours = find_model()
     imported = import_onnx(export_model(ours.path, tmp_path / "shipped.onnx"), flip=ours.spec.flip)
     crops = np.stack([input_crop(image, ours.spec, Path("photo")) for image in images])

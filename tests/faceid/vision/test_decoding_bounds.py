@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from faceid.vision import apart, decoding
-from faceid.vision.images import ImageError, decode_photo, read_photo
+from faceid.vision.images import ImageError, decode, read_photo
 from faceid.vision.memory_budget import MemoryBudget
 from tests.faceid.vision.zoo import PICTURE, base_picture, saved
 
 
 def reason(data: bytes) -> str:
     with pytest.raises(ImageError) as caught:
-        decode_photo(data, Path("photo"))
+        decode(data, Path("photo"))
     return caught.value.reason_code
 
 
@@ -25,7 +25,7 @@ def reason(data: bytes) -> str:
 def test_a_big_photo_comes_halved_and_says_so(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MAX_KEPT_PIXELS", 5000)
     picture = base_picture(101, 67)
-    halved = decode_photo(saved(picture, kind), Path("photo"))
+    halved = decode(saved(picture, kind), Path("photo"))
     assert halved.reduction == 2
     assert halved.rgb.shape == (34, 51, 3)
     expected = np.asarray(Image.fromarray(picture).reduce(2), int)
@@ -50,7 +50,7 @@ def test_a_decoder_that_falls_over_costs_its_photo(end: str, monkeypatch: pytest
     assert reason(saved(PICTURE, "GIF")) == "unreadable"
     assert reason(saved(PICTURE, "TIFF") + bytes(5_000_000)) == "unreadable", "while it is still being sent"
     monkeypatch.undo()
-    assert decode_photo(saved(PICTURE, "GIF"), Path("photo")).rgb.shape == PICTURE.shape
+    assert decode(saved(PICTURE, "GIF"), Path("photo")).rgb.shape == PICTURE.shape
 
 
 def test_a_child_has_no_more_memory_than_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_child_has_no_more_memory_than_it_is_given(monkeypatch: pytest.MonkeyP
 def test_what_needs_too_much_memory_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "MEMORY", 3_000_000)
     noise = np.random.default_rng(0).integers(0, 256, (700, 700, 3), np.uint8)
-    assert decode_photo(saved(noise, "JPEG", quality=10), Path("photo")).rgb.shape == noise.shape
+    assert decode(saved(noise, "JPEG", quality=10), Path("photo")).rgb.shape == noise.shape
     # All its coefficients are kept until the last scan.
     assert reason(saved(noise, "JPEG", quality=10, progressive=True)) == "too_large"
 
@@ -75,15 +75,15 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(monkeypatch: pytes
     own = progressive.count(b"\xff\xda")
     assert reason(progressive[:-2] + scan * (decoding.MAX_SCANS + 1 - own) + b"\xff\xd9") == "too_slow"
     monkeypatch.setattr(decoding, "MAX_SCANNED_PIXELS", PICTURE.size // 3 * 11)
-    assert decode_photo(progressive, Path("photo")).rgb.shape == PICTURE.shape
+    assert decode(progressive, Path("photo")).rgb.shape == PICTURE.shape
     assert reason(progressive[:-2] + scan * 2 + b"\xff\xd9") == "too_slow"
 
 
 def test_a_costly_jpeg_decoded_apart_is_the_same_photo(monkeypatch: pytest.MonkeyPatch) -> None:
     photo = saved(PICTURE, "JPEG", progressive=True)
-    here = decode_photo(photo, Path("photo")).rgb
+    here = decode(photo, Path("photo")).rgb
     monkeypatch.setattr(decoding, "_MAX_SCANNED_HERE", 0)
-    np.testing.assert_array_equal(decode_photo(photo, Path("photo")).rgb, here)
+    np.testing.assert_array_equal(decode(photo, Path("photo")).rgb, here)
 
 
 def test_no_child_is_left_behind() -> None:
@@ -95,7 +95,7 @@ def test_no_child_is_left_behind() -> None:
     before = children()
     for data in (saved(PICTURE, "TIFF"), saved(PICTURE, "TIFF")[:200], saved(PICTURE, "GIF")):
         with suppress(ImageError):
-            decode_photo(data, Path("photo"))
+            decode(data, Path("photo"))
     assert children() == before
 
 
@@ -103,7 +103,7 @@ def test_heic_without_its_plugin_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(decoding, "find_spec", lambda name: None)
     heic = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(100)
     with pytest.raises(ImageError, match=r"pip install 'faceid-engine\[heif\]'") as caught:
-        decode_photo(heic, Path("IMG_0001.HEIC"))
+        decode(heic, Path("IMG_0001.HEIC"))
     assert caught.value.reason_code == "needs_plugin"
 
 
