@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faceid.models.graphs.sphereface import REDUCTION
 from faceid.models.model_file import HEADER_KEY, read_model
-from faceid.models.networks.sphereface import REDUCTION
 from training.checkpoint import read_checkpoint
 from training.errors import ConfigError
 from training.heads.head import SphereHead

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceid.models.cpu_features import has_bfloat16
+from faceid.inference.cpu_features import has_bfloat16
 from faceid.models.networks import build_network
 from training.augment import centre_crops
 from training.average import averaged_copy, move_average

@@ -60,7 +60,7 @@ def _machine() -> Iterator[Finding]:
     import faiss
     import torch
 
-    from faceid.models.cpu_features import cpu_features, has_bfloat16
+    from faceid.inference.cpu_features import cpu_features, has_bfloat16
 
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     yield "CUDA device", cuda, True

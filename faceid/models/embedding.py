@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from faceid.inference.cpu_features import has_bfloat16
 from faceid.models.backends import Network
-from faceid.models.cpu_features import has_bfloat16
 from faceid.models.model_file import ONNX, Model, ModelError, ModelSpec
 
 Backend = Literal["torch", "onnxruntime", "openvino"]
@@ -42,10 +42,10 @@ class Embedder:
     ) -> None:
         """Load the model's network.
 
-        `device` is `cpu`, `cuda` or `cuda:N`. `backend` "auto" takes the network's own (torch for ours, ONNX
-        Runtime for imported ones) in float32, and OpenVINO in bfloat16 where it is installed. `precision` "auto"
-        takes the fastest: OpenVINO where it is installed, bfloat16 where the processor has it. Raises ModelError
-        when the backend or the device is missing or cannot run this model so, or when the weights do not fit.
+        `device` is `cpu`, `cuda` or `cuda:N`. `backend` "auto" takes ONNX Runtime in float32 (PyTorch for our own
+        networks on CUDA), and in bfloat16 OpenVINO where it is installed, else PyTorch. `precision` "auto" takes the
+        fastest: OpenVINO where it is installed, bfloat16 where the processor and one of the two have it. Raises
+        ModelError when the backend or the device is missing or cannot run this model so, or the weights do not fit.
         """
         self.model = model
         self.spec = model.spec
@@ -107,25 +107,26 @@ def choose_backend(
 ) -> tuple[Backend, Precision]:
     """Choose what an Embedder with these arguments runs on; ModelError where it cannot be had."""
     imported = model.spec.architecture == ONNX
-    native: Backend = "onnxruntime" if imported else "torch"
     if device != "cpu" and device.partition(":")[0] != "cuda":
         raise ModelError(f"there is no device {device!r}; choose cpu, cuda or cuda:N")
-    if backend not in ("auto", native, "openvino"):
-        raise ModelError(f"{model.spec.name} does not run on {backend}; choose auto, {native} or openvino")
+    if backend == "torch" and imported:
+        raise ModelError(f"{model.spec.name} is an imported network; choose the backend auto, onnxruntime or openvino")
     if backend == "openvino" and device != "cpu":
         raise ModelError(f"OpenVINO runs on the processor, not on {device}; use --device cpu or another backend")
     openvino = device == "cpu" and find_spec("openvino") is not None
+    pytorch = not imported and find_spec("torch") is not None
     if precision == "auto":
-        possible = backend == "openvino" or not imported or (backend == "auto" and openvino)
-        precision = "bfloat16" if device == "cpu" and has_bfloat16() and possible else "float32"
         if backend == "auto" and openvino:
             backend = "openvino"
+        possible = backend == "openvino" or (backend in ("auto", "torch") and pytorch)
+        precision = "bfloat16" if device == "cpu" and has_bfloat16() and possible else "float32"
+    if backend == "auto" and precision == "bfloat16":
+        backend = "openvino" if openvino else "torch" if pytorch else "onnxruntime"
     if backend == "auto":
-        backend = "openvino" if precision == "bfloat16" and openvino else native
+        backend = "onnxruntime" if device == "cpu" or imported else "torch"
     if backend == "onnxruntime" and precision == "bfloat16":
         raise ModelError(
-            f"{model.spec.name} is an imported network, and ONNX Runtime has no bfloat16; "
-            "use float32, or install OpenVINO (pip install 'faceid-engine[openvino]')"
+            "ONNX Runtime has no bfloat16; use float32, or install OpenVINO (pip install 'faceid-engine[openvino]')"
         )
     return backend, precision
 
@@ -141,8 +142,10 @@ def normalise(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
 
 def _load(model: Model, device: str, backend: Backend, precision: Precision) -> Network:
     if backend == "torch":
-        from faceid.models.backends import torch_backend
-
+        try:
+            from faceid.models.backends import torch_backend
+        except ImportError as error:
+            raise ModelError(f"{model.spec.name} was to run on PyTorch, which cannot be imported ({error})") from error
         return torch_backend.load(model, device, precision)
     if backend == "openvino":
         from faceid.models.backends import openvino_backend

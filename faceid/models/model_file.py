@@ -193,8 +193,32 @@ class Model:
             for name, tensor in self.stored_tensors().items()
         }
 
+    def network_arguments(self) -> dict[str, Any]:
+        """Return what one of our own networks is built with; ModelError where it was made for other crops."""
+        described = self.spec.arguments.get("input_size", self.spec.input_size)
+        if not isinstance(described, list | tuple) or tuple(described) != self.spec.input_size:
+            raise ModelError(
+                f"{self.path}: its network is built for {described!r}, its crops are {self.spec.input_size}"
+            )
+        return self.spec.arguments | {"input_size": self.spec.input_size}
+
     def onnx_bytes(self) -> bytes:
-        """Read the ONNX network that was imported, byte for byte; ModelError when the model is no such."""
+        """Return the network as ONNX: what was imported, byte for byte, or ours, made of the weights.
+
+        Our own takes any number of normalised crops, and has the model's description among its metadata. Raises
+        ModelError when the weights do not fit the architecture.
+        """
+        if self.spec.architecture == ONNX:
+            return self._imported_bytes()
+        from faceid.models.graphs import onnx_network
+
+        description = {HEADER_KEY: json.dumps(self.spec.to_record(), allow_nan=False)}
+        try:
+            return onnx_network(self.spec.architecture, self.network_arguments(), self.tensors(), description)
+        except (ValueError, ArithmeticError) as error:
+            raise ModelError(f"{self.path}: the weights do not make a {self.spec.architecture}: {error}") from error
+
+    def _imported_bytes(self) -> bytes:
         tensors = self.stored_tensors()
         network = tensors.get(ONNX)
         if set(tensors) != {ONNX} or network is None or network.dtype != np.uint8 or network.ndim != 1:

@@ -138,7 +138,7 @@ def import_onnx(
 def export_model(name_or_path: str | Path, destination: Path | str) -> Path:
     """Write a model to `destination`: NAME.safetensors copies its file, NAME.onnx gives the network in ONNX.
 
-    An imported network comes back byte for byte; one of ours is converted, and compared with PyTorch. The ONNX takes
+    An imported network comes back byte for byte; one of ours is converted. The ONNX takes
     normalised crops and gives embeddings that are not of unit length. Raises ModelError when the destination exists,
     has another ending, or cannot be written.
     """
@@ -151,12 +151,8 @@ def export_model(name_or_path: str | Path, destination: Path | str) -> Path:
     with replacing(destination) as temporary:
         if destination.suffix == SUFFIX:
             shutil.copyfile(model.path, temporary)
-        elif model.spec.architecture == ONNX:
-            temporary.write_bytes(model.onnx_bytes())
         else:
-            from faceid.models.onnx_export import write_onnx
-
-            write_onnx(model, temporary)
+            temporary.write_bytes(model.onnx_bytes())
     return destination
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faceid.models.backends.onnxruntime_backend import MAX_BATCH, Session, open_session, run_with
+from faceid.inference.onnx_session import Session
+from faceid.models.backends.onnxruntime_backend import MAX_BATCH, open_session, run_with
 from faceid.models.model_file import MAX_DIMENSION, ONNX, Colour, Flip, ModelError, ModelSpec
 from faceid.vision.alignment import reference_points
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from faceid.models.backends.onnxruntime_backend import open_session, run_with
 from faceid.models.embedding import normalise
 from faceid.models.model_file import ONNX, Model, ModelError
-from faceid.models.onnx_export import write_onnx
 from training.augment import centre_crops
 from training.data.faces import Faces, UInt8Images
 from training.errors import ConfigError
@@ -73,7 +72,7 @@ def quantise(model: Model, output: Path, calibration: Faces, strangers: Faces, *
     crops = centre_crops(calibration.read(chosen), model.spec.input_size)
     with TemporaryDirectory() as scratch:
         exported, prepared = Path(scratch) / "float32.onnx", Path(scratch) / "prepared.onnx"
-        write_onnx(model, exported)
+        exported.write_bytes(model.onnx_bytes())
         level = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)  # it advises to do what has been done
         try:

@@ -18,7 +18,8 @@ from torch import nn
 
 from benchmarks.demo.face_model import FACE_SIDE, load_face_model
 from faceid.feature_set import unit_rows
-from faceid.models.networks.sphereface import BLOCKS, SphereFace
+from faceid.models.graphs.sphereface import BLOCKS
+from faceid.models.networks.sphereface import SphereFace
 from indexer.records import FloatMatrix
 from training.heads import build_head
 from training.schedules import learning_rate

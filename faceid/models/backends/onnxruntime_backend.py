@@ -1,19 +1,17 @@
-"""Runs imported ONNX networks with ONNX Runtime, in float32."""
+"""Runs networks with ONNX Runtime, in float32: imported ones anywhere, our own on the processor."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faceid.inference import onnx_session
+from faceid.inference.onnx_session import Session, SessionError, in_parts
 from faceid.models.backends import Network
-from faceid.models.cpu_features import available_cores
-from faceid.models.model_file import Model, ModelError
-
-Session = Any  # an onnxruntime.InferenceSession; the package has no types
+from faceid.models.model_file import ONNX, Model, ModelError
 
 MAX_BATCH = 1024  # of a network that was exported with a fixed one
+CHUNK = 8  # crops in one run of a network that takes any number: larger ones are no faster, and leave cores idle
 
 
 def load(model: Model, device: str) -> Network:
@@ -26,8 +24,8 @@ def load(model: Model, device: str) -> Network:
 
 
 def fixed_batch(model: Model) -> int | None:
-    """Return how many crops the imported network takes at a time; None: any number."""
-    batch = model.spec.arguments.get("batch")
+    """Return how many crops the network takes at a time; None: any number."""
+    batch = model.spec.arguments.get("batch") if model.spec.architecture == ONNX else None
     if batch is not None and not (isinstance(batch, int) and 1 <= batch <= MAX_BATCH):
         raise ModelError(f"{model.path}: a batch of {batch!r} makes no sense; import the network again")
     return batch
@@ -36,38 +34,16 @@ def fixed_batch(model: Model) -> int | None:
 def open_session(network: bytes, source: str, device: str = "cpu") -> Session:
     """Open a session for these ONNX bytes on `cpu`, `cuda` or `cuda:N`; `source` is for the error texts."""
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError(
-            f"{source}: an imported network needs ONNX Runtime; pip install 'faceid-engine[onnx]'"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: it warns on stderr about what it then tidies up itself
-    options.intra_op_num_threads = available_cores()
-    # Threads that wait busily cost twice the CPU time, and half the speed when the machine has other work.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device != "cpu":
-        # Without TF32, so that float32 means float32. Without the check after it, the CPU would quietly stand in.
-        number = device.partition(":")[2] or "0"
-        providers = [("CUDAExecutionProvider", {"device_id": number, "use_tf32": "0"})]
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise ModelError(f"{source}: this ONNX Runtime has no CUDA; install onnxruntime-gpu or use --device cpu")
-    try:
-        session = onnxruntime.InferenceSession(network, options, providers=providers)
-    except Exception as error:  # it raises a dozen kinds without a common root of its own
-        raise ModelError(f"{source}: ONNX Runtime refuses the network: {error}") from error
-    if device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise ModelError(
-            f"{source}: ONNX Runtime could not start CUDA on {device}; check the driver or use --device cpu"
-        )
-    return session
+        return onnx_session.open_session(network, device)
+    except SessionError as error:
+        raise ModelError(f"{source}: {error}") from error
 
 
 def run_with(session: Session, batch: int | None) -> Network:
     """Return the network of a session that takes `batch` crops at a time, no more and no fewer; None: any number."""
     input_name = session.get_inputs()[0].name
     output_name = session.get_outputs()[0].name
+    on_processor = session.get_providers()[0] == "CPUExecutionProvider"
 
     def run_once(crops: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
@@ -77,9 +53,11 @@ def run_with(session: Session, batch: int | None) -> Network:
         return np.asarray(embeddings, dtype=np.float32)
 
     def run(crops: NDArray[np.float32]) -> NDArray[np.float32]:
-        if batch is None:
+        if batch is None and not on_processor:
             return run_once(crops)
-        rows = [run_once(filled(crops[start : start + batch], batch)) for start in range(0, len(crops), batch)]
+        chunk = batch or CHUNK
+        parts = [crops[start : start + chunk] for start in range(0, max(1, len(crops)), chunk)]
+        rows = in_parts(run_once, parts if batch is None else [filled(part, batch) for part in parts if len(part)])
         return np.concatenate(rows)[: len(crops)]
 
     return run

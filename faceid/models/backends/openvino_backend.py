@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faceid.inference.cpu_features import available_cores
 from faceid.models.backends import Network
 from faceid.models.backends.onnxruntime_backend import filled, fixed_batch
-from faceid.models.cpu_features import available_cores
-from faceid.models.model_file import ONNX, Model, ModelError
+from faceid.models.model_file import Model, ModelError
 
 Untyped = Any  # the package has no types
+
+TELEMETRY = "openvino_telemetry"
+_IMPORTING = threading.Lock()
 
 CHUNK = 8  # crops in one request of a network that takes any number; measured with sphereface20, 2 cores
 
@@ -24,7 +28,6 @@ def load(model: Model, precision: Literal["float32", "bfloat16"]) -> Network:
     Raises ModelError when OpenVINO is missing, refuses the network, or has no such precision on this processor.
     """
     openvino = _import_openvino(model)
-    imported = model.spec.architecture == ONNX
     # Without the precision hint OpenVINO takes bfloat16 by itself where the processor has it. Several requests
     # at once, a core each, are half again to twice as fast as one after the other on all cores.
     options = {
@@ -34,14 +37,13 @@ def load(model: Model, precision: Literal["float32", "bfloat16"]) -> Network:
     }
     try:
         core = openvino.Core()
-        converted = core.read_model(model.onnx_bytes()) if imported else _from_torch(model)
-        compiled = core.compile_model(converted, "CPU", options)
+        compiled = core.compile_model(core.read_model(model.onnx_bytes()), "CPU", options)
     except RuntimeError as error:
         raise ModelError(f"{model.path}: OpenVINO refuses the network: {error}") from error
     chosen = compiled.get_property("INFERENCE_PRECISION_HINT")
     if chosen != (openvino.Type.bf16 if precision == "bfloat16" else openvino.Type.f32):
         raise ModelError(f"OpenVINO has no {precision} on this processor (it would use {chosen}); use float32")
-    batch = fixed_batch(model) if imported else None
+    batch = fixed_batch(model)
 
     def run(crops: NDArray[np.float32]) -> NDArray[np.float32]:
         chunk = CHUNK if batch is None else batch
@@ -71,34 +73,23 @@ def _finished(request: Untyped) -> NDArray[np.float32]:
 
 
 def _import_openvino(model: Model) -> Untyped:
-    """Import OpenVINO without its telemetry, which reports each import to a server unless one opted out."""
-    if "openvino" not in sys.modules:
-        # None reads as "not installed", for which OpenVINO has a stub.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        import openvino
-    except ImportError as error:
-        raise ModelError(
-            f"{model.spec.name} was to run on OpenVINO, which is not installed; pip install 'faceid-engine[openvino]'"
-        ) from error
+    """Import OpenVINO without its telemetry, which reports each import to a server unless one opted out.
+
+    There is no other way to import it quietly than to hide the package for that moment: None reads as "not installed",
+    for which OpenVINO has a stub.
+    """
+    with _IMPORTING:
+        hidden = TELEMETRY not in sys.modules and "openvino" not in sys.modules
+        if hidden:
+            sys.modules[TELEMETRY] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        except ImportError as error:
+            raise ModelError(
+                f"{model.spec.name} was to run on OpenVINO, which is not installed; "
+                "pip install 'faceid-engine[openvino]'"
+            ) from error
+        finally:
+            if hidden:
+                del sys.modules[TELEMETRY]
     return openvino
-
-
-def _from_torch(model: Model) -> Untyped:
-    """Convert our own network into an OpenVINO model that takes any number of crops."""
-    import torch
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    from faceid.models.backends.torch_backend import load_module
-
-    height, width = model.spec.input_size
-    crops = torch.zeros(2, 3, height, width)
-    traced: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
-        load_module(model), (crops,), check_trace=False
-    )
-    decoder = TorchScriptPythonDecoder(torch.jit.freeze(traced))  # must outlive the conversion
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    converted = frontend.convert(frontend.load(decoder))
-    converted.reshape([-1, 3, height, width])
-    return converted

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from faceid.inference.exact_cuda import exact_cuda
 from faceid.models.backends import Network
 from faceid.models.model_file import Model, ModelError
 from faceid.models.networks import build_network
@@ -30,9 +31,7 @@ def load(model: Model, device: str, precision: Literal["float32", "bfloat16"]) -
     network = network.to(device, dtype).to(memory_format=layout)  # type: ignore[call-overload]
 
     def run(crops: NDArray[np.float32]) -> NDArray[np.float32]:
-        # cuDNN would compute float32 convolutions in TF32, with 10 bits of mantissa.
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device != "cpu" else nullcontext()
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), exact_cuda() if device != "cpu" else nullcontext():
             images = torch.from_numpy(crops).to(device=device, dtype=dtype, memory_format=layout)
             embeddings: NDArray[np.float32] = network(images).float().cpu().numpy()
         return embeddings
@@ -43,15 +42,13 @@ def load(model: Model, device: str, precision: Literal["float32", "bfloat16"]) -
 def load_module(model: Model) -> nn.Module:
     """Build the model's network as a float32 PyTorch module on the processor, in evaluation mode."""
     spec = model.spec
-    described = spec.arguments.get("input_size", spec.input_size)
-    if not isinstance(described, list | tuple) or tuple(described) != spec.input_size:
-        raise ModelError(f"{model.path}: its network is built for {described!r}, its crops are {spec.input_size}")
+    arguments = model.network_arguments()
     state = {name: torch.from_numpy(tensor) for name, tensor in model.tensors().items()}
     try:
         # On the meta device nothing is allocated or initialised: the weights below become the parameters
         # themselves, and a header with absurd sizes cannot take the machine's memory.
         with torch.device("meta"), _NoFirstValues():
-            network = build_network(spec.architecture, **(spec.arguments | {"input_size": spec.input_size}))
+            network = build_network(spec.architecture, **arguments)
         network.load_state_dict(state, strict=True, assign=True)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         reason = str(error)

@@ -4,9 +4,10 @@ from typing import Any
 
 from torch import nn
 
+from faceid.models.graphs import ARCHITECTURES
+from faceid.models.graphs.iresnet import BLOCKS as IRESNETS
+from faceid.models.graphs.sphereface import BLOCKS as SPHEREFACES
 from faceid.models.networks import iresnet, mobilefacenet, sphereface
-
-ARCHITECTURES: tuple[str, ...] = (*sphereface.BLOCKS, "mobilefacenet", *iresnet.BLOCKS)
 
 
 def build_network(architecture: str, **arguments: Any) -> nn.Module:
@@ -24,10 +25,10 @@ def build_network(architecture: str, **arguments: Any) -> nn.Module:
         height, columns = arguments["input_size"]  # a list, once it has been through JSON
         arguments["input_size"] = (int(height), int(columns))
     try:
-        if architecture in sphereface.BLOCKS:
-            return sphereface.SphereFace(sphereface.BLOCKS[architecture], **arguments)
-        if architecture in iresnet.BLOCKS:
-            return iresnet.IResNet(iresnet.BLOCKS[architecture], **arguments)
+        if architecture in SPHEREFACES:
+            return sphereface.SphereFace(SPHEREFACES[architecture], **arguments)
+        if architecture in IRESNETS:
+            return iresnet.IResNet(IRESNETS[architecture], **arguments)
         if architecture == "mobilefacenet":
             return mobilefacenet.MobileFaceNet(**arguments)
     except TypeError as error:

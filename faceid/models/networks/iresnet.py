@@ -6,14 +6,8 @@ Deng et al., "ArcFace", CVPR 2019, section 3.1: blocks of BN-conv-BN-PReLU-conv-
 import torch
 from torch import Tensor, nn
 
-BLOCKS: dict[str, tuple[int, int, int, int]] = {
-    "iresnet18": (2, 2, 2, 2),
-    "iresnet50": (3, 4, 14, 3),
-    "iresnet100": (3, 13, 30, 3),
-}
-STEM_CHANNELS = 64
-CHANNELS = (64, 128, 256, 512)
-REDUCTION = 16
+from faceid.models.graphs.iresnet import CHANNELS, REDUCTION, STEM_CHANNELS
+
 CONVOLUTION_STD = 0.1
 
 
@@ -21,7 +15,7 @@ class IResNet(nn.Module):
     """An IResNet: images [B, 3, H, W] float32 (normalised) -> embeddings [B, dimension], of any length.
 
     Args:
-        blocks: residual blocks in each of the four stages, see `BLOCKS`.
+        blocks: residual blocks in each of the four stages, see `faceid.models.graphs.iresnet.BLOCKS`.
         input_size: height and width in pixels, both divisible by 16; the paper's is (112, 112).
         dimension: length of the embedding.
         width: factor on the channels of every stage; the paper's is 1.

@@ -6,16 +6,7 @@ Chen et al., "MobileFaceNets", CCBR 2018, table 1. Width 1 is the paper's, width
 import torch
 from torch import Tensor, nn
 
-# (stride-2 expansion, residual blocks after it, their expansion, output channels at width 1); paper table 1.
-# Expansions are channel counts and do not grow with the width: that is how the width-2 network is defined.
-STAGES = (
-    (128, 4, 128, 64),
-    (256, 6, 256, 128),
-    (512, 2, 256, 128),
-)
-STEM_CHANNELS = 64
-LAST_CHANNELS = 512
-REDUCTION = 16
+from faceid.models.graphs.mobilefacenet import LAST_CHANNELS, REDUCTION, STAGES, STEM_CHANNELS
 
 
 class MobileFaceNet(nn.Module):

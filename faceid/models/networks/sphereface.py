@@ -6,22 +6,10 @@ Liu et al., "SphereFace: Deep Hypersphere Embedding for Face Recognition", CVPR 
 import torch
 from torch import Tensor, nn
 
+from faceid.models.graphs.sphereface import CHANNELS, REDUCTION
 from faceid.models.networks.convolution import Conv2d
 from faceid.models.networks.prelu import PReLU
 
-# Residual blocks in each of the four stages; every stage opens with one stride-2 convolution.
-# The paper's table 2 gives the deepest network 64 convolutions; the released Caffe file of the same name has
-# one block less in stage 2, thus 62. Weights do not fit from one to the other, so both are here.
-BLOCKS: dict[str, tuple[int, int, int, int]] = {
-    "sphereface4": (0, 0, 0, 0),
-    "sphereface10": (0, 1, 2, 0),
-    "sphereface20": (1, 2, 4, 1),
-    "sphereface36": (2, 4, 8, 2),
-    "sphereface64": (3, 8, 16, 3),
-    "sphereface64-caffe": (3, 7, 16, 3),
-}
-CHANNELS = (64, 128, 256, 512)
-REDUCTION = 16  # four stages of stride 2
 PRELU_SLOPE = 0.25  # where nn.PReLU starts
 RESIDUAL_STD = 0.01  # released prototxt: convolutions inside blocks start so small that a block starts as identity
 
@@ -30,7 +18,7 @@ class SphereFace(nn.Module):
     """A SphereFace-N: images [B, 3, H, W] float32 (normalised) -> embeddings [B, dimension], of any length.
 
     Args:
-        blocks: residual blocks in each of the four stages, see `BLOCKS`.
+        blocks: residual blocks in each of the four stages, see `faceid.models.graphs.sphereface.BLOCKS`.
         input_size: height and width in pixels, both divisible by 16; the paper's is (112, 96).
         dimension: length of the embedding.
         width: factor on the channels of every stage; the paper's is 1.

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceid.models.cpu_features import has_bfloat16
+from faceid.inference.cpu_features import has_bfloat16
 from faceid.models.embedding import BATCH, Embedder
 from faceid.models.model_file import Model, ModelError, ModelSpec, write_model
 from faceid.models.networks import build_network
@@ -105,7 +106,7 @@ def test_any_number_of_crops_comes_back_in_order(tmp_path: Path, backend: Any, b
     assert embedder.embed(crops[:0]).shape == (0, 2)
 
 
-@pytest.mark.parametrize("backend", ["torch", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch", "openvino"])
 def test_our_own_network_gives_what_the_formula_says(tmp_path: Path, backend: Any) -> None:
     needs(backend)
     model = sphereface(tmp_path)
@@ -158,11 +159,11 @@ def test_weights_stored_in_half_precision_are_used_in_float32(tmp_path: Path) ->
     assert (rounded * Embedder(model).embed(crops)).sum(1).min() >= 1 - 1e-5
 
 
-def test_float32_and_the_own_backend_are_the_default(tmp_path: Path) -> None:
+def test_onnx_runtime_in_float32_is_the_default(tmp_path: Path) -> None:
     ours = Embedder(sphereface(tmp_path))
     imported = Embedder(corner_model(tmp_path))
 
-    assert (ours.backend, ours.precision) == ("torch", "float32")
+    assert (ours.backend, ours.precision) == ("onnxruntime", "float32")
     assert (imported.backend, imported.precision) == ("onnxruntime", "float32")
 
 
@@ -176,7 +177,7 @@ def test_the_fastest_precision_is_the_processors_bfloat16(tmp_path: Path) -> Non
     ("options", "reason"),
     [
         ({"device": "tpu"}, "no device 'tpu'"),
-        ({"backend": "torch"}, "does not run on torch"),
+        ({"backend": "torch"}, "an imported network"),
         ({"backend": "onnxruntime", "precision": "bfloat16"}, "no bfloat16"),
         ({"backend": "openvino", "device": "cuda"}, "not on cuda"),
     ],
@@ -218,6 +219,20 @@ def test_crops_of_another_kind_are_refused(tmp_path: Path, crops: np.ndarray) ->
         Embedder(corner_model(tmp_path)).embed(crops)
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_forty_threads_get_the_embeddings_that_one_gets(tmp_path: Path, backend: Any) -> None:
+    embedder = Embedder(sphereface(tmp_path), backend=backend)
+    crops = random_crops(40, embedder.model)
+    alone = embedder.embed(crops)
+    before = torch.get_num_threads()
+
+    with ThreadPoolExecutor(40) as pool:
+        together = np.concatenate(list(pool.map(lambda crop: embedder.embed(crop[None]), crops)))
+
+    np.testing.assert_allclose(together, alone, atol=2e-6)
+    assert torch.get_num_threads() == before
+
+
 def test_an_embedding_without_direction_is_refused(tmp_path: Path) -> None:
     embedder = Embedder(corner_model(tmp_path))
 
@@ -241,6 +256,7 @@ def test_a_network_that_overflows_is_refused(tmp_path: Path) -> None:
         {"arguments": {"width": 0.5, "dimension": 64}},
         {"arguments": {"width": 0.25, "dimension": 10**12}},
         {"arguments": {"width": "wide"}},
+        {"arguments": {"width": 1e300}},
         {"arguments": {"colour": "rgb"}},
         {"arguments": {"width": 0.25, "dimension": 64, "input_size": [32, 48]}},
         {"arguments": {"width": 0.25, "dimension": 64, "input_size": "48x32"}},
@@ -248,9 +264,10 @@ def test_a_network_that_overflows_is_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], backend: Any) -> None:
     with pytest.raises(ModelError, match=r"small\.safetensors"):
-        Embedder(sphereface(tmp_path, **changes))
+        Embedder(sphereface(tmp_path, **changes), backend=backend)
 
 
 def test_a_network_of_another_dimension_is_refused(tmp_path: Path) -> None:
@@ -284,6 +301,13 @@ def test_openvino_is_imported_without_its_telemetry(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert result.stdout.strip() == "[]"
+
+
+def test_openvino_leaves_the_list_of_modules_as_it_was(tmp_path: Path) -> None:
+    needs("openvino")
+    Embedder(corner_model(tmp_path), backend="openvino")
+
+    assert "openvino_telemetry" not in sys.modules or sys.modules["openvino_telemetry"] is not None
 
 
 def test_the_given_network_agrees_on_real_faces(shared: Path) -> None:

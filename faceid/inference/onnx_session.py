@@ -1,0 +1,62 @@
+"""Opens ONNX networks in ONNX Runtime, so that they are good guests: no threads of their own, no memory kept back.
+
+A session computes in the thread that calls it, and any number of threads may call it at once: whoever has much to
+compute shares it out (`in_parts`). That is as fast as ONNX Runtime's own threads where there is a batch to share; it
+costs a busy machine nothing, and a forked process finds no pool whose threads stayed behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from faceid.inference.cpu_features import available_cores
+from indexer.errors import FaceIdError
+
+Session = Any  # an onnxruntime.InferenceSession; the package has no types
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+class SessionError(FaceIdError):
+    """ONNX Runtime is missing, lacks the device, or refuses the network."""
+
+
+def open_session(network: bytes, device: str = "cpu") -> Session:
+    """Open a session for these ONNX bytes on `cpu`, `cuda` or `cuda:N`; raises SessionError."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise SessionError(
+            f"ONNX Runtime cannot be imported ({error}); install it with `pip install onnxruntime`"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: it warns on stderr about what it then tidies up itself
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # An arena never gives memory back, and each session would keep its largest moment for each thread.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False  # plans for one shape, and photos have all shapes
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device != "cpu":
+        # Without TF32, so that float32 means float32. Without the check after it, the CPU would quietly stand in.
+        number = device.partition(":")[2] or "0"
+        providers = [("CUDAExecutionProvider", {"device_id": number, "use_tf32": "0"})]
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise SessionError("this ONNX Runtime has no CUDA; install onnxruntime-gpu or use --device cpu")
+    try:
+        session = onnxruntime.InferenceSession(network, options, providers=providers)
+    except Exception as error:  # it raises a dozen kinds without a common root of its own
+        raise SessionError(f"ONNX Runtime refuses the network: {error}") from error
+    if device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise SessionError(f"ONNX Runtime could not start CUDA on {device}; check the driver or use --device cpu")
+    return session
+
+
+def in_parts(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """Apply a function to the parts, in order, on all cores that this process may use."""
+    threads = min(len(parts), available_cores())
+    if threads < 2:
+        return [function(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, parts))
