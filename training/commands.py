@@ -75,7 +75,7 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
     help="List of the faces of such people to write; data.leave_out in a config takes it.",
 )
 def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
-    """Look for people of TEST (features with labels) among the training people of CONFIG."""
+    """Look for people of TEST (features with labels) among the training faces of CONFIG, labelled or not."""
     from faceid.feature_file import read_features
     from training.config import read_config
     from training.data.opening import open_training
@@ -85,7 +85,8 @@ def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
     settings = read_config(config)
     faces = open_training(settings.data)
     cache = settings.cache if settings.cache is not None else output.parent
-    overlap = find_overlap(teacher_embeddings(model, faces, cache), faces, read_features(test))
+    embeddings = teacher_embeddings(model, faces, cache, mirrored=False)
+    overlap = find_overlap(embeddings, faces, read_features(test))
     output.write_text("\n".join(faces_in_doubt(overlap, faces)) + "\n", encoding="utf-8")
     for line in report(overlap):
         click.echo(line)

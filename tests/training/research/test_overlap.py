@@ -6,8 +6,9 @@ import numpy as np
 
 from faceid.feature_set import feature_set, unit_rows
 from tests.training.tiny_run import SIDE
+from training.data.joined import Joined
 from training.data.pack import Pack
-from training.research.overlap import faces_in_doubt, find_overlap, report
+from training.research.overlap import faces_in_doubt, find_overlap, report, stranger_level
 
 
 def test_people_are_found_by_name_and_by_likeness(tmp_path: Path) -> None:
@@ -33,4 +34,38 @@ def test_people_are_found_by_name_and_by_likeness(tmp_path: Path) -> None:
     assert overlap.similarity[0] > 0.95 > 0.5 > overlap.similarity[1]
     assert report(overlap)[1].startswith("1 have a mean within cosine 0.5")
     names = [line.split("\t")[0] for line in faces_in_doubt(overlap, faces)]
-    assert names == ["# faces of 2 of 3 training people", faces.name(0), faces.name(1), faces.name(2)]
+    assert names[:4] == ["# faces of 2 of 3 training people", faces.name(0), faces.name(1), faces.name(2)]
+    assert names[4:] == ["# and 0 of 0 unlabelled faces"]
+
+
+def test_unlabelled_faces_are_in_doubt_one_by_one(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    people = unit_rows(random.standard_normal((6, 32)))
+    photos = unit_rows(people[[0, 0, 1, 2, 3]] + 0.02 * random.standard_normal((5, 32)))
+    test = feature_set(photos, np.array(["A", "A", "B", "C", "D"]), np.array(list("12345")), tmp_path)
+    labelled, unlabelled = (
+        Pack(np.zeros((count, SIDE, SIDE, 3), np.uint8), np.zeros(count, np.int64), ("x",), "", names)
+        for count, names in ((1, ("x/1",)), (3, ("-/1", "-/2", "-/3")))
+    )
+    faces = Joined(labelled, unlabelled)
+    embeddings = unit_rows(people[[4, 5, 1, 4]] + 0.02 * random.standard_normal((4, 32)))
+    overlap = find_overlap(embeddings, faces, test)
+    assert list(overlap.crops) == [2]
+    assert overlap.crop_similarity[0] > 0.9 > overlap.level
+    lines = list(faces_in_doubt(overlap, faces))
+    assert [line.split("\t")[0] for line in lines] == [
+        "# faces of 0 of 1 training people",
+        "# and 1 of 3 unlabelled faces",
+        "-/2",
+    ]
+
+
+def test_the_level_is_the_score_that_one_in_a_hundred_thousand_strangers_reach() -> None:
+    random = np.random.default_rng(3)
+    photos = unit_rows(random.standard_normal((3000, 8))).astype(np.float32)
+    means = unit_rows(random.standard_normal((200, 8))).astype(np.float32)
+    person = random.integers(200, size=3000)
+    scores = photos @ means.T
+    scores[np.arange(3000), person] = -1
+    expected = np.sort(scores.ravel())[-int(1e-5 * 3000 * 199)]
+    assert stranger_level(photos, person, means) == expected
