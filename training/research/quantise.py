@@ -84,7 +84,8 @@ def quantise(model: Model, output: Path, calibration: Faces, strangers: Faces, *
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
+                # Signed weights beside unsigned activations overflow 16 bits on processors without VNNI.
+                weight_type=QuantType.QUInt8,
                 calibrate_method=CalibrationMethod.MinMax,
             )
         finally:
