@@ -59,6 +59,7 @@ def collect_stats(connection: Connection, database: Path) -> Stats:
         revision=row.revision,
         fusion=row.fusion,
         model=row.model,
+        erase_pending=row.erase_pending,
     )
 
 

@@ -395,25 +395,27 @@ class Gallery:
         with self._database.read() as connection:
             return transfer.write_export(connection, Path(file))
 
-    def import_(self, file: str | Path) -> list[Added]:
+    def import_(self, file: str | Path, *, revive_erased: bool = False) -> list[Added]:
         """Add what another gallery of the same model exported; importing twice changes nothing.
 
-        Raises GalleryError for a file that is damaged or no export, ModelMismatch for another model's.
+        Photos of people who were erased here are rejected (`erased`) unless `revive_erased`. Raises GalleryError for a
+        file that is damaged or no export, ModelMismatch for another model's.
         """
         content = transfer.read_export(Path(file))
         with self._write() as connection:
-            return transfer.add_content(connection, content, str(file))
+            return transfer.add_content(connection, content, str(file), revive_erased)
 
-    def merge_from(self, other: str | Path) -> list[MergedPerson]:
+    def merge_from(self, other: str | Path, *, revive_erased: bool = False) -> list[MergedPerson]:
         """Add everybody of another gallery of the same model, as `import_` does; one MergedPerson for each of them.
 
-        Repeatable. What is here stays as it is: a photo that is somebody else's here, or was removed here, is a
-        conflict of its person. Raises what `open` raises for the other gallery, ModelMismatch for another model's.
+        Repeatable. What is here stays as it is: a photo that is somebody else's here, was removed here, or belonged to
+        somebody who was erased here (unless `revive_erased`) is a conflict of its person. Raises what `open` raises for
+        the other gallery, ModelMismatch for another model's.
         """
         with Gallery.open(other) as source, source._database.read() as connection:
             content = transfer.read_content(connection)
         with self._write() as connection:
-            added = transfer.add_content(connection, content, str(other))
+            added = transfer.add_content(connection, content, str(other), revive_erased)
         return transfer.outcomes(content, added)
 
     def backup(self, folder: str | Path) -> None:

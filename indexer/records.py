@@ -50,7 +50,8 @@ class Added:
     """What became of one NewTemplate.
 
     Reason codes: `removed` (the person or the photo was removed and stays so without restore), `restored`,
-    `enrolled_as_someone_else` (this very photo is enrolled under another identity), `invalid_name`.
+    `enrolled_as_someone_else` (this very photo is enrolled under another identity), `invalid_name`, `erased` (an import
+    would bring back a photo of somebody who was erased here).
     """
 
     status: Literal["enrolled", "already_enrolled", "rejected"]
@@ -159,7 +160,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts of a gallery; sizes in bytes; `templates_per_identity` is the mean over the active identities."""
+    """Counts of a gallery; sizes in bytes; `templates_per_identity` is the mean over the active identities.
+
+    `erase_pending`: bytes of somebody who was erased are still in the files, until the next writer without readers.
+    """
 
     identities: int
     removed_identities: int
@@ -174,6 +178,7 @@ class Stats:
     revision: int
     fusion: Fusion
     model: ModelBinding
+    erase_pending: bool
 
 
 def clean_name(name: str) -> str:

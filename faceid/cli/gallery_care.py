@@ -11,6 +11,10 @@ from faceid.cli.options import engine_options, gallery_option, output_option
 from faceid.cli.output import say, write_records, write_table
 from indexer.errors import GalleryError
 
+revive_option = click.option(
+    "--revive-erased", is_flag=True, help="Also bring back people who were erased from this gallery."
+)
+
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
@@ -27,28 +31,35 @@ def export(file: Path, gallery_path: Path) -> None:
 @click.command(name="import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @gallery_option
-def import_(file: Path, gallery_path: Path) -> None:
+@revive_option
+@click.pass_context
+def import_(ctx: click.Context, file: Path, gallery_path: Path, revive_erased: bool) -> None:
     """Add the people of an exported FILE to the gallery; makes the gallery where there is none."""
     from faceid.cli.session import open_to_import
 
     with open_to_import(gallery_path, file) as opened:
-        added = opened.import_(file)
+        added = opened.import_(file, revive_erased=revive_erased)
         counts = Counter(outcome.status.replace("_", " ") for outcome in added)
         outcomes = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no templates"
         say(f"{outcomes}; {opened.path} now holds {opened.size} people.")
+        erased = sum("erased" in outcome.reason_codes for outcome in added)
+        if erased:
+            say(f"{erased} rejected templates are of people who were erased here; --revive-erased brings them back.")
+    ctx.exit(3 if erased else 0)
 
 
 @click.command(name="merge-from")
 @click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @gallery_option
+@revive_option
 @output_option
 @click.pass_context
-def merge_from(ctx: click.Context, other: Path, gallery_path: Path, output: str | None) -> None:
+def merge_from(ctx: click.Context, other: Path, gallery_path: Path, revive_erased: bool, output: str | None) -> None:
     """Add everybody of OTHER, a gallery of the same model. Repeatable; conflicts are told, nobody here is changed."""
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        people = opened.merge_from(other)
+        people = opened.merge_from(other, revive_erased=revive_erased)
         conflicting = [one for one in people if one.conflicts]
         write_records(people if output else conflicting, output, asdict, asdict)
         enrolled = sum(one.enrolled for one in people)
@@ -70,7 +81,7 @@ def backup(folder: Path, gallery_path: Path) -> None:
 
 @click.command()
 @gallery_option
-@click.option("--deep", is_flag=True, help="Read every byte: each row's checksum, each chunk of the caches.")
+@click.option("--deep", is_flag=True, help="Read every byte of the caches too, and compare them with the database.")
 @output_option
 @click.pass_context
 def check(ctx: click.Context, gallery_path: Path, deep: bool, output: str | None) -> None:
@@ -81,7 +92,7 @@ def check(ctx: click.Context, gallery_path: Path, deep: bool, output: str | None
         problems = opened.check(deep=deep)
     write_records(problems, output, asdict, asdict)
     say(f"{len(problems)} problems found." if problems else "No problem found.")
-    damaged = any(not problem.rebuild_mends for problem in problems)
+    damaged = any(not problem.rebuild_mends and problem.kind != "erase_pending" for problem in problems)
     ctx.exit(5 if damaged else 1 if problems else 0)
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Row, and_, or_, select
 
-from indexer.errors import InvalidName, VectorError
-from indexer.records import Added, FloatMatrix, NewTemplate, clean_name
+from indexer.errors import GalleryError, InvalidName, VectorError
+from indexer.records import Added, FloatMatrix, ModelBinding, NewTemplate, clean_name
 from indexer.search.scores import check_vectors
 from indexer.store.checksum import COVERED, checksum
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, now, owner_rows, record_audit
@@ -20,6 +21,7 @@ from indexer.store.sealed_rows import change_rows, moving, sound_rows
 from indexer.store.tally import count_in, pair_sum
 from indexer.store.tombstones import unbury
 
+_PRECISIONS = ("float32", "bfloat16")
 _ROWS = 10_000  # inserted at a time
 _INSERT_TEMPLATE = (
     f"INSERT INTO template ({', '.join(COVERED['template'])}, checksum)"
@@ -66,8 +68,7 @@ class Verdict:
 def add_templates(connection: Connection, new: Sequence[NewTemplate], restore: bool) -> list[Added]:
     """One Added for each template, in order.
 
-    Raises VectorError, and writes nothing, for a vector that is no embedding of this gallery's model or a digest that
-    is no SHA-256.
+    Raises what `check_templates` raises, and then writes nothing.
     """
     with _no_collection():
         return _add(connection, new, restore)
@@ -106,14 +107,15 @@ def _no_collection() -> Iterator[None]:
 
 
 def _add(connection: Connection, new: Sequence[NewTemplate], restore: bool) -> list[Added]:
-    model_id = _check(connection, new)
+    row = gallery_row(connection)
+    check_templates(new, row.model)
     spellings = {(one.name, one.external_id) for one in new}
     key_of = {spelling: _key(*spelling) for spelling in spellings}
     keys = [key_of[one.name, one.external_id] for one in new]
     people = _load_people(connection, [key for key in keys if key is not None])
     photos = _load_photos(connection, new, people)
     verdicts = [_judge(one, key, people, photos, restore) for one, key in zip(new, keys, strict=True)]
-    _write(connection, model_id, verdicts)
+    _write(connection, row.model_id, verdicts)
     return [
         Added(
             verdict.status,  # type: ignore[arg-type]
@@ -125,19 +127,52 @@ def _add(connection: Connection, new: Sequence[NewTemplate], restore: bool) -> l
     ]
 
 
-def _check(connection: Connection, new: Sequence[NewTemplate]) -> int:
-    row = gallery_row(connection)
+def check_templates(new: Sequence[NewTemplate], bound: ModelBinding) -> None:
+    """Raise VectorError for a vector that is none of this model's, GalleryError for a description that makes no sense.
+
+    Every number is finite, a box has an extent, the digest is a SHA-256, texts are texts: what is not cannot be kept,
+    or not be found to be what was written.
+    """
     for one in new:
-        if one.vector.shape != (row.model.dimension,) or one.vector.dtype != np.float32:
+        if one.vector.shape != (bound.dimension,) or one.vector.dtype != np.float32:
             raise VectorError(
                 f"the vector of {one.source} is {one.vector.dtype} {list(one.vector.shape)};"
-                f" model {row.model.name} gives float32 [{row.model.dimension}]"
+                f" model {bound.name} gives float32 [{bound.dimension}]"
             )
-        if len(one.source_digest) != 32:
-            raise VectorError(f"the digest of {one.source} has {len(one.source_digest)} bytes; SHA-256 has 32")
+        if wrong := _nonsense(one):
+            raise GalleryError(f"the template of {one.source!r:.300} cannot be kept: {wrong}")
     for piece in chunks(new):
-        check_vectors(np.stack([one.vector for one in piece]), row.model.dimension)
-    return row.model_id
+        check_vectors(np.stack([one.vector for one in piece]), bound.dimension)
+
+
+def _nonsense(one: NewTemplate) -> str | None:
+    """Return what is wrong with a template's description, if something is."""
+    if not isinstance(one.source, str) or not _is_utf8(one.source):
+        return "its source is no text"
+    if not isinstance(one.source_digest, bytes) or len(one.source_digest) != 32:
+        return "its digest is no SHA-256 (32 bytes)"
+    if one.precision not in _PRECISIONS:
+        return f"its precision is {one.precision!r:.40}, not one of {', '.join(_PRECISIONS)}"
+    numbers = (one.detection_score, one.quality, *(one.box or ()))
+    if not all(number is None or _is_finite(number) for number in numbers):
+        return f"a number is not finite (score {one.detection_score}, quality {one.quality}, box {one.box})"
+    if one.box is not None and not (len(one.box) == 4 and one.box[2] > 0 and one.box[3] > 0):
+        return f"its box {one.box} has no extent"
+    return None
+
+
+def _is_finite(number: object) -> bool:
+    try:
+        return isinstance(number, int | float | np.number) and math.isfinite(number)
+    except (TypeError, OverflowError):  # complex, or an integer that no double holds
+        return False
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _key(name: str, external_id: str | None) -> Key | None:

@@ -15,7 +15,6 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,38 +24,20 @@ from sqlalchemy import Connection, select
 
 from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError, ModelMismatch
-from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, NewTemplate, TemplateRow, clean_name
+from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, clean_name
 from indexer.store.adding import add_templates
+from indexer.store.content import Content, Template, check_content, new_template
 from indexer.store.queries import bump_revision, chunks, every_template_row, gallery_row, next_ids, now, vectors_of
 from indexer.store.schema import identity, template
 from indexer.store.sealed_rows import change_rows, every_row, insert_rows, moving
+from indexer.store.tombstones import buried
 
 _FORMAT = "faceid-gallery-2"
 _BLOCK = 16_384  # templates in a row group, and under one step of the checksum
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+_EXPANSION = 64  # exports are not compressed, but values that repeat are written once
 _NUMBERS = ("box_x", "box_y", "box_width", "box_height", "detection_score", "quality")
 _COLUMNS = ("person", "source", "source_digest", *_NUMBERS, "precision", "removed")
-
-
-@dataclass(frozen=True)
-class Template:
-    """One template without its vector: whose it is (a place in the list of people) and what its row says."""
-
-    person: int
-    source: str
-    source_digest: bytes
-    numbers: tuple[float | None, ...]
-    precision: str
-    removed: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Content:
-    """What moves: people as JSON records, their templates in order of person, vectors float32 [n, D]."""
-
-    model: ModelBinding
-    people: list[dict[str, Any]]
-    templates: list[Template]
-    vectors: FloatMatrix
 
 
 def read_content(connection: Connection) -> Content:
@@ -98,6 +79,8 @@ def write_export(connection: Connection, path: Path) -> int:
 def read_export(path: Path) -> Content:
     """Read and verify an export; raises GalleryError for a file whose content is not what was written."""
     pyarrow, parquet = _import_pyarrow()
+    if not path.is_file():  # a pipe would be waited for
+        raise GalleryError(f"{path} is no file; give the export of a gallery")
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             text = (file.metadata.metadata or {}).get(b"faceid")
@@ -110,23 +93,33 @@ def read_export(path: Path) -> Content:
             model = ModelBinding(**head["model"])
             if not file.schema_arrow.equals(_schema(pyarrow, model.dimension)):
                 raise GalleryError(f"{path} is damaged: its columns are not an export's; export it again")
+            _refuse_a_bomb(path, file.metadata.num_rows, model.dimension)
             table = file.read()
         templates, vectors = _from_table(table, model.dimension)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pyarrow.ArrowException) as error:
+        found = _digest(head, templates, vectors)
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        pyarrow.ArrowException,
+    ) as error:
         raise GalleryError(f"{path} is no readable export of a gallery: {str(error)[:200]}") from error
-    digest = hashlib.sha256(_canonical(head))
-    for start in range(0, len(templates), _BLOCK):
-        _update(digest, templates[start : start + _BLOCK], vectors[start : start + _BLOCK])
-    if digest.hexdigest() != expected:
+    if found != expected:
         raise GalleryError(f"{path} is damaged: its SHA-256 does not fit; export it again")
-    return Content(model, head["people"], templates, vectors)
+    content = Content(model, head.get("people", []), templates, vectors)
+    check_content(content, str(path))
+    return content
 
 
-def add_content(connection: Connection, content: Content, origin: str) -> list[Added]:
+def add_content(connection: Connection, content: Content, origin: str, revive_erased: bool = False) -> list[Added]:
     """Add another gallery's people and templates; those that are here already stay as they are, removed ones removed.
 
-    One Added for each template, in order.
+    Photos of people who were erased here are rejected unless `revive_erased`. One Added for each template, in order.
     """
+    check_content(content, origin)
     bound = gallery_row(connection).model
     if content.model.digest != bound.digest:
         raise ModelMismatch(
@@ -138,9 +131,11 @@ def add_content(connection: Connection, content: Content, origin: str) -> list[A
     people, templates = content.people, content.templates
     hidden = [one.removed or people[one.person]["removed"] for one in templates]
     # The active ones first: a photo that was taken from one person and given to another goes to the other.
+    gone = set() if revive_erased else buried(connection, [one.source_digest for one in templates])
     order = sorted(range(len(templates)), key=lambda place: hidden[place])
-    new = [_new_template(content, place) for place in order]
-    added: list[Added] = [Added("rejected", None, None)] * len(templates)
+    order = [place for place in order if templates[place].source_digest not in gone]
+    new = [new_template(content, place) for place in order]
+    added: list[Added] = [Added("rejected", None, None, ("erased",))] * len(templates)
     for place, one in zip(order, add_templates(connection, new, False), strict=True):
         added[place] = one
     fresh = [
@@ -220,24 +215,6 @@ def _vectors(connection: Connection, rows: Sequence[tuple[int, Template]]) -> Fl
     return vectors[np.argsort(order)]
 
 
-def _new_template(content: Content, place: int) -> NewTemplate:
-    one = content.templates[place]
-    record = content.people[one.person]
-    x, y, width, height, score, quality = one.numbers
-    box = None if x is None or y is None or width is None or height is None else (x, y, width, height)
-    return NewTemplate(
-        record["name"],
-        record["external_id"],
-        content.vectors[place],
-        one.source,
-        one.source_digest,
-        box,
-        score,
-        quality,
-        one.precision,
-    )
-
-
 def _by_person(content: Content, added: Sequence[Added]) -> Iterator[list[Added]]:
     """Return what became of each person's templates; they come in order of person."""
     groups = itertools.groupby(zip(content.templates, added, strict=True), key=lambda pair: pair[0].person)
@@ -272,11 +249,24 @@ def _canonical(head: dict[str, Any]) -> bytes:
     return json.dumps(head, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def _digest(head: dict[str, Any], templates: Sequence[Template], vectors: FloatMatrix) -> str:
+    digest = hashlib.sha256(_canonical(head))
+    for start in range(0, len(templates), _BLOCK):
+        _update(digest, templates[start : start + _BLOCK], vectors[start : start + _BLOCK])
+    return digest.hexdigest()
+
+
 def _update(digest: "hashlib._Hash", templates: Sequence[Template], vectors: FloatMatrix) -> None:
     for one in templates:
         row = [one.person, one.source, one.source_digest.hex(), *one.numbers, one.precision, one.removed]
         digest.update(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
     digest.update(np.ascontiguousarray(vectors, "<f4").data)
+
+
+def _refuse_a_bomb(path: Path, rows: int, dimension: int) -> None:
+    """Raise GalleryError for a small file that says it holds more vectors than memory does."""
+    if rows * dimension * 4 > _EXPANSION * path.stat().st_size:
+        raise GalleryError(f"{path} is damaged: it says that it holds {rows} templates; export it again")
 
 
 def _schema(pyarrow: ModuleType, dimension: int) -> Any:
@@ -311,6 +301,9 @@ def _from_table(table: Any, dimension: int) -> tuple[list[Template], FloatMatrix
             strict=True,
         )
     ]
+    lengths = [piece.value_lengths().to_numpy(zero_copy_only=False) for piece in table.column("vector").chunks]
+    if not all((its == dimension).all() for its in lengths):
+        raise ValueError(f"a vector has not {dimension} numbers")
     chunks_ = [piece.flatten().to_numpy(zero_copy_only=False) for piece in table.column("vector").chunks]
     flat = np.concatenate([np.empty(0, np.float32), *chunks_]).astype(np.float32, copy=False)
     return templates, flat.reshape(len(templates), dimension)

@@ -194,3 +194,36 @@ def test_an_erase_on_a_full_disk_gives_up_the_caches_and_not_the_erasing(gallery
         assert traces(gallery.path, ANN) == []
         monkeypatch.undo()
         assert again.search(BOB[0].vector[None], 1)[0].candidates[0].name == "Bob"
+
+
+def test_an_old_export_brings_back_nobody_who_was_erased_unless_told(gallery, tmp_path):
+    gallery.add(ANN + BOB)
+    gallery.export(tmp_path / "old.parquet")
+    gallery.erase(1)
+    before = gallery.revision
+    added = gallery.import_(tmp_path / "old.parquet")
+    assert [one.reason_codes for one in added if one.status == "rejected"] == [("erased",)] * len(ANN)
+    assert (gallery.find(ANN[0].name), gallery.revision) == ([], before)
+    assert traces(gallery.path, ANN) == [], "what tells that the photos were here is none of their digests"
+    revived = gallery.import_(tmp_path / "old.parquet", revive_erased=True)
+    assert [one.status for one in revived].count("enrolled") == len(ANN)
+    assert {one.status for one in gallery.import_(tmp_path / "old.parquet")} == {"already_enrolled"}
+
+
+def test_merging_from_a_gallery_that_still_has_them_tells_a_conflict(gallery, tmp_path):
+    gallery.add(ANN + BOB)
+    gallery.backup(tmp_path / "old")
+    gallery.erase(1)
+    conflicts = {one.name: one.conflicts for one in gallery.merge_from(tmp_path / "old")}
+    assert conflicts == {ANN[0].name: {"erased": len(ANN)}, BOB[0].name: {}}
+    gallery.merge_from(tmp_path / "old", revive_erased=True)
+    assert len(gallery.find(ANN[0].name)) == 1
+
+
+def test_somebody_who_is_enrolled_anew_is_no_longer_an_erased_one(gallery, tmp_path):
+    gallery.add(ANN + BOB)
+    gallery.export(tmp_path / "old.parquet")
+    gallery.erase(1)
+    gallery.add(ANN)
+    assert {one.status for one in gallery.import_(tmp_path / "old.parquet")} == {"already_enrolled"}
+    assert gallery.check() == []
