@@ -1,10 +1,10 @@
-# make demo and make test each set up everything they need on a fresh machine.
+# make demo, make test and make test-quick each set up everything they need on a fresh machine.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test test-quick lint setup clean
 
 setup: $(READY)
 
@@ -19,6 +19,10 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/pytest --quiet
+
+# Without the tests that take over five seconds.
+test-quick: $(READY)
+	$(BIN)/pytest --quiet -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -210,6 +210,7 @@ def test_a_compiled_run_without_compiler_is_refused(
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+@pytest.mark.slow
 def test_a_compiled_run_learns_the_same(packs: Path, tmp_path: Path) -> None:
     short = {"epochs": 1, "threads": 1}
     plain = run(config(packs, tmp_path, **short), tmp_path / "plain", io.StringIO())

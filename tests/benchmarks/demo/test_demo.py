@@ -166,6 +166,7 @@ class TestDrawnPeople:
             load_face_model.__wrapped__()
 
 
+@pytest.mark.slow
 class TestStory:
     def test_known_people_are_identified_and_strangers_are_not(self, story: Story) -> None:
         assert (story.people, story.templates) == (8, 16)
@@ -257,6 +258,7 @@ class TestFigures:
 
 
 class TestCommand:
+    @pytest.mark.slow
     def test_it_prints_the_figures_and_where_the_page_lies(
         self, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -289,6 +291,7 @@ class TestCommand:
         with pytest.raises(DemoError, match="lies in the folder of photos"):
             fresh_folder(tmp_path / "people" / "out", tmp_path / "people")
 
+    @pytest.mark.slow
     def test_the_default_model_knows_drawn_people(self, tmp_path: Path) -> None:
         try:
             find_model(None)

@@ -1,11 +1,17 @@
 """Training speed: the count of operations against a count by hand, and the measurement from end to end."""
 
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from tests.training.tiny_run import config
+from training.config import Config
+from training.data.opening import TrainingData
+from training.logs import CsvLog
+from training.research import speed as module
 from training.research.speed import TrainingSpeed, flop_per_image, measure_speed, report
+from training.trainer import TRAINING_LOG
 
 
 def test_operations_are_those_counted_by_hand(packs: Path, tmp_path: Path) -> None:
@@ -15,11 +21,38 @@ def test_operations_are_those_counted_by_hand(packs: Path, tmp_path: Path) -> No
     assert flop_per_image(config(packs, tmp_path)) == pytest.approx(2 * (forward + backward), rel=0.01)
 
 
-def test_a_config_is_measured(packs: Path, tmp_path: Path) -> None:
-    speed = measure_speed(config(packs, tmp_path, batch_size=4))
-    assert speed.images_per_second > 0
-    assert speed.product_flops > 0
-    assert speed.share > 0
+def test_a_config_is_measured_by_the_median_of_its_steps_beside_the_products_around_them(
+    packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[Config, int]] = []
+
+    def train(config: Config, folder: Path, progress: TextIO, data: TrainingData) -> None:
+        trained.append((config, len(data.training.labels)))
+        log = CsvLog(folder / TRAINING_LOG, keep_until=0)
+        for step, images_per_second in ((10, 1.0), (20, 50.0), (30, 700.0), (40, 60.0)):
+            log.add(step, {"images_per_second": images_per_second})
+
+    products = iter((1e9, 3e9))
+    monkeypatch.setattr(module, "run", train)
+    monkeypatch.setattr(module, "product_flops", lambda precision, threads: next(products))
+    settings = config(packs, tmp_path, batch_size=4, epochs=9)
+    speed = measure_speed(settings)
+    ((short, faces),) = trained
+    assert (short.epochs, short.batch_size) == (1, 4)
+    assert faces <= module.STEPS * 4
+    assert speed.images_per_second == 60, "the median, without the first steps, which warm up"
+    assert speed.product_flops == 2e9, "the mean of before and after"
+    assert speed.share == pytest.approx(60 * flop_per_image(settings) / 2e9)
+
+
+@pytest.mark.slow
+def test_a_config_is_trained_to_be_measured(packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOG_STEPS", 2)
+    settings = config(packs, tmp_path, batch_size=4)
+    speed = measure_speed(settings)
+    seconds = 4 / speed.images_per_second
+    assert speed.flop_per_image == flop_per_image(settings)
+    assert 0 < speed.share < 1, f"{seconds:.3f} s a step would be faster than products of matrices"
 
 
 def test_the_report_says_what_share_of_the_product_it_is() -> None:

@@ -14,6 +14,7 @@ from benchmarks.measurements.durability.damage import damage_all
 from benchmarks.measurements.durability.full_disk import can_mount, fill_all
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_its_writes_every_command_is_done_or_not_done(tmp_path):
     command = [sys.executable, "-m", "benchmarks.measurements.durability", "kills", "--times", "0", "--every", "19"]
@@ -32,6 +33,7 @@ def test_on_a_full_disk_a_command_fails_in_clear_words_and_loses_nothing(tmp_pat
     assert add.refused
 
 
+@pytest.mark.slow
 def test_a_damaged_byte_in_any_file_is_refused_or_mended_or_means_nothing(tmp_path):
     results = damage_all(tmp_path, 48)
     assert [failure for one in results for failure in one.failures] == []
