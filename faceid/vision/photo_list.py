@@ -4,6 +4,7 @@ Nothing is opened here; what cannot be used is listed with a reason, so that eve
 """
 
 import csv
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,16 @@ from typing import cast
 from faceid.vision.picture import Content, Picture
 from indexer.errors import FaceIdError
 from indexer.text import printable
+
+# What lies beside photos and is none: thumbnails, waste bins and settings of network drives and desktops...
+BESIDE_PHOTOS = {
+    *("@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found", "__macosx"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r"),
+}
+# ... and what editors and cameras note about a photo, in a file of its own.
+SIDECARS = (".xmp", ".aae", ".thm", ".pp3", ".dop", ".on1", ".lrv", "@synoeastream", "@synoresource")
+
+logger = logging.getLogger(__name__)
 
 
 class PhotoListError(FaceIdError):
@@ -59,7 +70,8 @@ class PersonPhoto:
 def photos_of_people(folder: str | os.PathLike[str]) -> Iterator[PersonPhoto]:
     """Yield the photos below one folder per person, sorted; the folder's name is the person's name.
 
-    Every file counts as a photo (its content decides, not its ending) except hidden ones. Links to files are
+    Every file counts as a photo (its content decides, not its ending) except hidden ones and what systems and programs
+    put beside photos (BESIDE_PHOTOS, SIDECARS), which is logged. Links to files are
     followed, links to folders are not: they could lead in a circle. Raises PhotoListError for what is no folder.
     """
     try:
@@ -136,4 +148,14 @@ def _linked_folder(entry: os.DirEntry[str]) -> str | None:
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: os.fsencode(e.name))
+        listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    return [entry for entry in listed if not _passed_over(entry)]
+
+
+def _passed_over(entry: os.DirEntry[str]) -> bool:
+    """Say whether the entry is what a system or a program has put beside the photos; it is logged."""
+    name = entry.name.casefold()
+    if not name.startswith(".") and name not in BESIDE_PHOTOS and not name.endswith(SIDECARS):
+        return False
+    logger.info("%s: passed over", printable(entry.path))
+    return True

@@ -37,6 +37,32 @@ def test_hidden_files_are_no_photos(tmp_path: Path) -> None:
     assert list(photos_of_people(tmp_path)) == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "#recycle/old.jpg", "$RECYCLE.BIN/a.jpg", "__MACOSX/1.jpg"),
+        *("Thumbs.db", "desktop.ini", "Picasa.ini", ".picasa.ini", ".DS_Store", "._1.jpg"),
+        *("1.jpg.xmp", "1.XMP", "1.AAE"),
+    ],
+)
+def test_thumbnails_and_sidecars_are_passed_over_and_logged(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photo = touch(tmp_path / "Ann/1.jpg")
+    touch(tmp_path / "Ann" / name)
+    touch(tmp_path / name)
+    with caplog.at_level("INFO", logger="faceid"):
+        assert told(photos_of_people(tmp_path)) == [(photo, "Ann", None, None)]
+        assert [picture.path for picture in photos_in(tmp_path)] == [photo]
+    first = name.split("/")[0]
+    assert f"{tmp_path / 'Ann' / first}: passed over" in caplog.messages
+
+
+def test_a_photo_named_by_itself_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
+    photo = touch(tmp_path / "@eaDir/1.jpg")
+    assert [picture.path for picture in photos_in(photo)] == [photo]
+
+
 def test_a_photo_outside_a_persons_folder_gets_its_line(tmp_path: Path) -> None:
     stray = touch(tmp_path / "stray.jpg")
     assert told(photos_of_people(tmp_path)) == [(stray, "", None, "not_in_a_persons_folder")]
