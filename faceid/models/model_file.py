@@ -29,6 +29,7 @@ SUFFIX = ".safetensors"
 FORMAT_VERSION = 1
 HEADER_KEY = "faceid"  # the one entry of the safetensors `__metadata__`: the spec's record as JSON text
 WEIGHTS_KEY = "weights_sha256"  # beside the spec in that record
+DESCRIPTION_KEY = "description_sha256"  # of the record without it; older files have none
 ONNX = "onnx"  # the architecture of imported networks, and the name of the tensor that holds their bytes
 
 MAX_HEADER_BYTES = 16 * 2**20  # a real header takes kilobytes; the safetensors library would read 100 MB
@@ -168,7 +169,8 @@ class Model:
     spec: ModelSpec
     path: Path
     digest: str  # SHA-256 of the file, hex
-    weights_digest: str  # what `verify_weights` compares with: SHA-256 of the weights that were written, hex
+    weights_digest: str  # SHA-256 of the weights that were written, hex
+    sealed: bool  # whether the description carries its own SHA-256: it is as it was written then
     _file: tuple[int, ...] = field(repr=False)  # which file was hashed: device, inode, size, time of change
 
     def stored_tensors(self) -> dict[str, NDArray[Any]]:
@@ -227,10 +229,10 @@ class Model:
 
 
 def read_model(path: Path | str) -> Model:
-    """Read, check and hash a model file; the weights stay on disk until they are asked for.
+    """Read, check and hash a model file; its weights are read again when they are asked for.
 
     Raises ModelError, naming the file, when it is missing, torn, no safetensors, has an oversized header or none of
-    ours, or when its description makes no sense.
+    ours, when its description makes no sense, or when a bit of description or weights is not as it was written.
     """
     path = Path(path)
     try:
@@ -254,6 +256,9 @@ def read_model(path: Path | str) -> Model:
         _refuse(path, "a safetensors file, but without a model's description in its header")
     try:
         record = json.loads(metadata[HEADER_KEY], parse_constant=_no_constant)
+        sealed = isinstance(record, dict) and DESCRIPTION_KEY in record
+        if sealed and record.pop(DESCRIPTION_KEY) != _description_digest(record):
+            raise ModelError("its description is not the one that was written to it (a damaged disk or download)")
         weights_digest = record.pop(WEIGHTS_KEY, None) if isinstance(record, dict) else None
         if not isinstance(weights_digest, str):
             raise ModelError(f"missing entry: {WEIGHTS_KEY}")
@@ -262,7 +267,10 @@ def read_model(path: Path | str) -> Model:
         _refuse(path, f"the description in its header is no JSON ({error})")
     except ModelError as error:
         _refuse(path, str(error))
-    return Model(spec, path, digest, weights_digest, _file_identity(status))
+    model = Model(spec, path, digest, weights_digest, sealed, _file_identity(status))
+    if _weights_digest(model.stored_tensors()) != weights_digest:
+        _refuse(path, "its weights are not those that were written to it (a damaged disk or download)")
+    return model
 
 
 def write_model(path: Path | str, spec: ModelSpec, tensors: Mapping[str, NDArray[Any]]) -> Model:
@@ -275,6 +283,7 @@ def write_model(path: Path | str, spec: ModelSpec, tensors: Mapping[str, NDArray
     # safetensors writes a strided array's memory as it lies: without the copy the values would be scrambled.
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     record = spec.to_record() | {WEIGHTS_KEY: _weights_digest(whole)}
+    record[DESCRIPTION_KEY] = _description_digest(record)
     # One entry with all of it: several would be written in random order, and the digest would vary.
     content = save(whole, metadata={HEADER_KEY: json.dumps(record, sort_keys=True, allow_nan=False)})
     with replacing(path) as temporary:
@@ -283,11 +292,8 @@ def write_model(path: Path | str, spec: ModelSpec, tensors: Mapping[str, NDArray
 
 
 def verify_weights(model: Model) -> None:
-    """Raise ModelError when the weights are not, to the bit, those that were written, or are not finite."""
-    tensors = model.stored_tensors()
-    if _weights_digest(tensors) != model.weights_digest:
-        _refuse(model.path, "its weights are not those that were written to it (a damaged disk or download)")
-    for name, tensor in tensors.items():
+    """Raise ModelError when weights are not finite (that they are those that were written, reading has found)."""
+    for name, tensor in model.stored_tensors().items():
         if not np.isfinite(tensor).all():
             _refuse(model.path, f"the weights {name} are not finite")
 
@@ -301,13 +307,17 @@ def check_name(name: str) -> None:
         )
 
 
+def _description_digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
 def _weights_digest(tensors: Mapping[str, NDArray[Any]]) -> str:
     """Hash names, types, shapes and values."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])
         digest.update(json.dumps([name, tensor.dtype.str, tensor.shape]).encode())
-        digest.update(tensor.tobytes())
+        digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import platformdirs
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "sphereface"
 
+_SHIPPED_UNSEALED = {
+    "46dcda2f41dc135bbc68217f10f40c453b9c89225715a830bb558dc07395d819",
+    "b751631b3ef0478f0de9322a90b144e24cbe9c71b130724b3281fe00bb2626fb",
+}
+"""SHA-256 of shipped models whose description carries no checksum of its own: a flipped bit in one is told by this."""
+
 
 def models_directory() -> Path:
     """Return the user's directory of models: the environment's FACEID_MODELS, else the user's data directory."""
@@ -56,15 +63,15 @@ def find_model(name_or_path: str | Path | None = None) -> Model:
                 f"the default model, {DEFAULT_MODEL}, is not installed; import one with "
                 "`faceid models import NETWORK.onnx --name NAME` and use it with --model NAME"
             )
-        return read_model(path)
+        return _read(path)
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(SUFFIX) or Path(text).name != text:
-        return read_model(name_or_path)
+        return _read(name_or_path)
     path = _path_of(text)
     if path is None:
         known = ", ".join(sorted(_paths())) or "none"
         raise ModelError(f"there is no model {text!r}; models here: {known}. Import one with `faceid models import`.")
-    return read_model(path)
+    return _read(path)
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def list_models() -> list[ListedModel]:
     for name, path in sorted(_paths().items()):
         model, error = None, None
         try:
-            model = read_model(path)
+            model = _read(path)
         except ModelError as problem:
             error = str(problem)
         listed.append(ListedModel(name, path, path.parent == shipped, model, error))
@@ -177,17 +184,20 @@ def load_calibrations(model: Model) -> list[Calibration]:
 
     path = _calibrations_path(model)
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         # The digest covers the header, so no record in it can state the digest: it is filled in here.
         records = [record | {"model_digest": model.digest} for record in model.spec.calibrations]
         return [Calibration.from_record(record) for record in records]
     try:
-        record = json.loads(text)
+        record = json.loads(content)
+        # Older files carry no checksum; a damaged name of the checksum is no older file.
+        if set(record) != {"model_digest", "calibrations"} and record.pop("sha256") != _digest_of(record):
+            raise ValueError("it is not as it was written")
         if record["model_digest"] != model.digest:
             raise ValueError("it belongs to another model")
         return [Calibration.from_record(each) for each in record["calibrations"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: damaged ({error}); delete it and run `faceid models calibrate` again") from error
 
 
@@ -203,11 +213,23 @@ def save_calibrations(model: Model, calibrations: Sequence[Calibration]) -> Path
                 f"a calibration of model {calibration.model_digest[:12]} cannot serve {model.spec.name} "
                 f"({model.digest[:12]}); run `faceid models calibrate` with this model"
             )
-    records = {"model_digest": model.digest, "calibrations": [each.to_record() for each in calibrations]}
+    records: dict[str, Any] = {
+        "model_digest": model.digest,
+        "calibrations": [each.to_record() for each in calibrations],
+    }
+    records["sha256"] = _digest_of(records)
     path = _calibrations_path(model)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(records, allow_nan=False), encoding="utf-8")
     return path
+
+
+def _read(path: Path | str) -> Model:
+    model = read_model(path)
+    shipped = model.path.parent == _shipped_directory()
+    if shipped and not model.sealed and model.digest not in _SHIPPED_UNSEALED:
+        raise ModelError(f"{path}: the model that was shipped is damaged; install faceid-engine again")
+    return model
 
 
 def _paths() -> dict[str, Path]:
@@ -225,6 +247,10 @@ def _path_of(name: str) -> Path | None:
 
 def _shipped_directory() -> Path:
     return Path(str(resources.files("faceid") / "weights"))
+
+
+def _digest_of(records: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
 
 
 def _name_from(stem: str) -> str:

@@ -1,5 +1,7 @@
 """Models are found by name or path, taken in from ONNX, copied out, checked, and keep their thresholds beside them."""
 
+import hashlib
+import json
 import struct
 import tarfile
 from dataclasses import replace
@@ -292,6 +294,46 @@ def test_thresholds_are_kept_beside_the_model_which_does_not_change(corner: Path
     (loaded,) = load_calibrations(find_model("mine"))
     np.testing.assert_array_equal(loaded.scores, [0.5, 0.25])
     assert find_model("mine").digest == model.digest
+
+
+def test_a_flipped_bit_in_the_thresholds_file_is_refused(corner: Path) -> None:
+    model = import_onnx(corner, "mine")
+    path = save_calibrations(model, [calibration(model.digest)])
+    sound = path.read_bytes()
+    for place in range(len(sound)):
+        for bit in range(8):
+            damaged = bytearray(sound)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(ModelError, match="delete it and run"):
+                load_calibrations(model)
+
+
+def test_a_thresholds_file_of_an_older_program_is_read(corner: Path) -> None:
+    model = import_onnx(corner, "mine")
+    path = save_calibrations(model, [calibration(model.digest)])
+    record = json.loads(path.read_text())
+    del record["sha256"]
+    path.write_text(json.dumps(record))
+
+    assert len(load_calibrations(model)) == 1
+
+
+def test_a_flipped_bit_in_a_shipped_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = find_model().path
+    content = shipped.read_bytes()
+    monkeypatch.setattr(model_zoo, "_shipped_directory", lambda: tmp_path / "weights")
+    (tmp_path / "weights").mkdir()
+    copy = tmp_path / "weights" / shipped.name
+    copy.write_bytes(content)
+    assert find_model().digest == hashlib.sha256(content).hexdigest()
+    header = struct.unpack("<Q", content[:8])[0]
+    for place in (8 + content[8 : 8 + header].index(b"0.") + 2, 8 + header + 1_000_000):
+        damaged = bytearray(content)
+        damaged[place] ^= 1  # a digit of the description; a weight
+        copy.write_bytes(damaged)
+        with pytest.raises(ModelError, match=r"shipped is damaged|not those that were written"):
+            find_model()
 
 
 def test_thresholds_of_another_model_are_refused(corner: Path, tmp_path: Path) -> None:
