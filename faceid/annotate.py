@@ -148,7 +148,7 @@ def _scaled(box: tuple[float, float, float, float], factor: float) -> Rectangle:
 
 
 def _text(answer: Answer) -> str:
-    name = plain(answer.identity.name if answer.identity else answer.decision)
+    name = plain(answer.identity.label if answer.identity else answer.decision)
     return f"{name} {answer.similarity:.2f}" if answer.similarity is not None else name
 
 

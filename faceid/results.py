@@ -94,13 +94,13 @@ class Answer:
             "detection_score": _rounded(self.detection_score),
             "quality": _rounded(self.quality),
             "decision": self.decision,
-            "identity": self.identity and {"id": self.identity.id, "name": self.identity.name},
+            "identity": self.identity and _who(self.identity),
             "similarity": _rounded(self.similarity),
             "threshold": _rounded(self.threshold.value),
             "threshold_source": threshold_source(self.threshold),
             "candidates": [
-                {"id": c.id, "name": c.name, "similarity": _rounded(c.similarity), "rank": c.rank}
-                for c in self.candidates
+                {**_who(candidate), "similarity": _rounded(candidate.similarity), "rank": candidate.rank}
+                for candidate in self.candidates
             ],
             "reason_codes": list(self.reason_codes),
             "model": self.model,
@@ -142,6 +142,16 @@ def threshold_source(threshold: Threshold) -> Record:
         "trials": threshold.trials,
         "ci95": None if threshold.ci95 is None else list(threshold.ci95),
         "date": threshold.date,
+        "data": threshold.data,
+    }
+
+
+def _who(candidate: Candidate) -> Record:
+    return {
+        "id": candidate.id,
+        "name": candidate.name,
+        "external_id": candidate.external_id,
+        "label": candidate.label,
     }
 
 

@@ -88,12 +88,22 @@ class Enrolled:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One identity in the answer to a search: `similarity` is the canonical score, `rank` counts from 1."""
+    """One identity in the answer to a search: `similarity` is the canonical score, `rank` counts from 1.
+
+    `namesakes`: somebody else in the gallery bears the same name, so that the name alone does not say who it is.
+    """
 
     id: int
     name: str
     similarity: float
     rank: int
+    external_id: str | None = None
+    namesakes: bool = False
+
+    @property
+    def label(self) -> str:
+        """What people read: the name, with the external id (or else the id) where others bear it too."""
+        return f"{self.name} ({self.external_id or f'#{self.id}'})" if self.namesakes else self.name
 
 
 @dataclass(frozen=True)

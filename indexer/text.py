@@ -14,7 +14,11 @@ def printable(path: str | os.PathLike[str]) -> str:
 
     Bytes that are not UTF-8 appear as `\\xNN`; everything else is kept, newlines and quotes included.
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:  # a text that the locale's encoding of file names lacks: it came from elsewhere
+        encoded = os.fspath(path).encode("utf-8", "surrogateescape")
+    return encoded.decode("utf-8", "backslashreplace")
 
 
 def plain(text: str) -> str:
@@ -22,6 +26,8 @@ def plain(text: str) -> str:
 
     Nothing is obeyed that a file's name contains: no escape sequence, no new line, no change of direction.
     """
+    if text.isprintable():
+        return text
     return "".join(char if _is_plain(char) else repr(char)[1:-1] for char in text)
 
 

@@ -1,5 +1,6 @@
 """The command line: one group, each command loaded only when it is typed (or listed), errors turned into exit codes."""
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -8,9 +9,10 @@ from typing import Any
 
 import click
 
-from faceid.cli.config import read_config
+from faceid.cli.config import read_settings
 from faceid.rooms import require_our_rooms
 from indexer.errors import FaceIdError
+from indexer.text import plain_lines
 
 # In the order of use. The modules are light: torch, faiss, sqlalchemy and cv2 are imported when a command runs.
 COMMANDS = {
@@ -38,44 +40,78 @@ class FaceIdGroup(click.Group):
         return [*COMMANDS, *sorted(entry_points(group="faceid.commands").names)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command; None if there is no such command."""
-        if cmd_name in COMMANDS:
-            command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
-            return command
-        for entry in entry_points(group="faceid.commands", name=cmd_name):
-            room = entry.module.partition(".")[0]
-            if room in ROOMS:
-                require_our_rooms(room)
-            plugged_in: click.Command = entry.load()
-            return plugged_in
-        return None
+        """Load one command; None if there is no such command, or a plugged-in one cannot be loaded."""
+        try:
+            return _load(cmd_name)
+        except ImportError:  # one broken package must not take the list of commands with it
+            return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was typed, and give it what the settings file says for it."""
+        _load(args[0])  # says why, where it cannot be
+        name, command, rest = super().resolve_command(ctx, args)
+        settings = read_settings()
+        if settings and name and command:
+            settings.check_tables(self.list_commands(ctx))
+            ctx.meta["faceid.settings"] = settings
+            ctx.default_map = {name: settings.of(name, command)}
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; this is the one place where an error becomes text and an exit code."""
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            # It may quote a file's name; click shows it where it ends the program.
+            object.__setattr__(error, "message", plain_lines(error.message))
+            raise
         except FaceIdError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
+            _end(ctx, str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _end(ctx, "interrupted", 130)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output has gone: click ends quietly
+                raise
+            where = f"{error.filename}: " if error.filename else "the output cannot be written: "
+            _end(ctx, f"{where}{error.strerror or error}", 1)
+
+
+def _load(name: str) -> click.Command | None:
+    if name in COMMANDS:
+        own: click.Command = getattr(import_module(COMMANDS[name]), name)
+        return own
+    for entry in entry_points(group="faceid.commands", name=name):
+        room = entry.module.partition(".")[0]
+        if room in ROOMS:
+            require_our_rooms(room)
+        plugged_in: click.Command = entry.load()
+        return plugged_in
+    return None
+
+
+def _end(ctx: click.Context, message: str, exit_code: int) -> None:
+    click.echo(f"Error: {plain_lines(message)}", err=True)
+    ctx.exit(exit_code)
 
 
 @click.command(cls=FaceIdGroup)
 @click.version_option(version=version("faceid-engine"), prog_name="faceid")
-@click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli() -> None:
     """Enrol photos of known people; a new photo comes back as one of them, or as nobody in the gallery.
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 some inputs failed (the rest is done), 4 gallery and model do not match,
-    5 store damaged, 6 gallery locked by another process.
+    5 store damaged, 6 gallery locked by another process, 130 interrupted.
     """
-    ctx.default_map = read_config()
 
 
 def main() -> None:
     """Run the command line; a defect of ours ends in one line, not in a traceback (set FACEID_DEBUG to see it)."""
-    if hasattr(sys.stdout, "reconfigure"):
-        # A name must not stop the output because the terminal's encoding lacks a letter of it.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # Whatever the locale says: programs read UTF-8, and a name must not stop the output.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         cli.main(prog_name="faceid")
     except Exception as error:

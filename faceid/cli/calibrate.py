@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from faceid.cli.options import ANY_FACES, engine_options, faces_option, gallery_option, output_option
+from faceid.cli.options import ANY_FACES, RATE, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
 
 FPIRS = (0.1, 0.01, 0.003)
@@ -26,7 +26,7 @@ FARS = (1e-2, 1e-3, 1e-4)
 @click.option(
     "--fpir",
     "fpirs",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=RATE,
     multiple=True,
     help="Rates to show (default 0.1, 0.01, 0.003); others follow from the same measurement.",
 )

@@ -2,44 +2,137 @@
 
 import os
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-# What a setting is called in the file, where the commands' functions call it otherwise.
-PARAMETERS = {"gallery": "gallery_path", "model": "model_name"}
+# What decides who is let in is never taken from a file that happens to lie where somebody stands.
+DECISIVE = ("threshold", "fpir", "far")
 
 
-def read_config() -> dict[str, Any]:
-    """Return click's default map from ./faceid.toml, or else from the user's configuration folder.
+@dataclass(frozen=True)
+class Settings:
+    """The content of a settings file; `here` for the one in the current folder."""
+
+    path: Path
+    here: bool
+    values: dict[str, Any]
+
+    def of(self, name: str, command: click.Command) -> dict[str, Any]:
+        """Return click's default map for a command: what stands at the top, and over it the command's own table.
+
+        Raises click.UsageError for a name that the command (or, at the top, no command) knows.
+        """
+        shared = {key: value for key, value in self.values.items() if not isinstance(value, dict)}
+        for key, value in shared.items():
+            if _plain(key) not in SHARED:
+                self._refuse(key, f"is no setting that commands share ({', '.join(sorted(SHARED))}); {_TABLE}")
+            self._check_place(key, value)
+        table = self.values.get(name, {})
+        return self._table(name, command, shared, table)
+
+    def check_tables(self, commands: list[str]) -> None:
+        """Raise click.UsageError for a table that bears no command's name."""
+        for key, value in self.values.items():
+            if isinstance(value, dict) and key not in commands:
+                self._refuse(f"[{key}]", "is no command")
+
+    def _table(
+        self, name: str, command: click.Command, shared: dict[str, Any], table: dict[str, Any]
+    ) -> dict[str, Any]:
+        if isinstance(command, click.Group):
+            own = {key: value for key, value in table.items() if not isinstance(value, dict)}
+            for key in table.keys() - own.keys() - command.commands.keys():
+                self._refuse(f"[{name}.{key}]", "is no command")
+            known = {option for sub in command.commands.values() for option in _options(sub)}
+            for key in own:
+                if _plain(key) not in known:
+                    self._refuse(f"{key} in [{name}]", "is no option of its commands")
+            return {
+                sub: self._table(f"{name}.{sub}", inner, _fitting(shared | own, inner), table.get(sub, {}))
+                for sub, inner in command.commands.items()
+            }
+        options = _options(command)
+        for key in table:
+            if _plain(key) not in options:
+                self._refuse(f"{key} in [{name}]", f"is no option of `faceid {name.replace('.', ' ')}`")
+            self._check_place(key, table[key])
+        chosen = {_plain(key): value for key, value in (_fitting(shared, command) | table).items()}
+        return {str(options[key].name): _value(options[key], value) for key, value in chosen.items()}
+
+    def _check_place(self, key: str, value: object) -> None:
+        if self.here and _plain(key) in DECISIVE:
+            self._refuse(
+                f"{key} = {value!r}",
+                "decides who is let in, and is not taken from the current folder: "
+                f"set it in {_own_place()}, or give --{key}",
+            )
+
+    def _refuse(self, what: str, why: str) -> None:
+        raise click.UsageError(f"{self.path}: {what} {why}")
+
+
+_TABLE = "a command's own options stand in its table, as [identify]"
+# Settings that may stand at the top of the file: options that several commands have.
+SHARED = {
+    "backend", "detector", "detector_weights", "device", "faces", "far", "fpir", "gallery", "min_face_size", "model",
+    "precision", "quality", "threshold",
+}  # fmt: skip
+
+
+def read_settings() -> Settings | None:
+    """Read ./faceid.toml, or else the one in the user's configuration folder.
 
     Raises click.UsageError when the file is not TOML.
     """
-    path = next((path for path in _places() if path.is_file()), None)
-    if path is None:
-        return {}
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise click.UsageError(f"{path}: not a readable TOML file ({error})") from error
-    return _DefaultMap(settings)
+    for path, here in ((Path("faceid.toml"), True), (_own_place(), False)):
+        try:
+            return Settings(path.absolute(), here, tomllib.loads(path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
+            raise click.UsageError(f"{path}: not a readable TOML file ({error})") from error
+    return None
 
 
-class _DefaultMap(dict[str, Any]):
-    """A default map in which a command's own table lies over the settings at the top of the file."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        super().__init__({PARAMETERS.get(name, name): value for name, value in settings.items()})
-
-    def get(self, key: str, default: Any = None) -> Any:
-        value = super().get(key, {})
-        if not isinstance(value, dict):
-            return value
-        shared = {name: setting for name, setting in self.items() if not isinstance(setting, dict)}
-        return _DefaultMap(shared | value)
+def file_of(ctx: click.Context, parameter: str) -> Path | None:
+    """Return the settings file that a parameter of the running command was taken from; None for none."""
+    settings = ctx.find_root().meta.get("faceid.settings")
+    from_file = ctx.get_parameter_source(parameter) is click.core.ParameterSource.DEFAULT_MAP
+    return settings.path if settings and from_file else None
 
 
-def _places() -> list[Path]:
+def _own_place() -> Path:
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return [Path("faceid.toml"), home / "faceid" / "faceid.toml"]
+    return home / "faceid" / "faceid.toml"
+
+
+def _options(command: click.Command) -> dict[str, click.Option]:
+    """Return the options that a file may set, by the name that is typed; not the answer to a question (`--yes`)."""
+    return {
+        _plain(name): option
+        for option in command.params
+        if isinstance(option, click.Option) and option.prompt is None
+        for name in (*option.opts, *option.secondary_opts)
+        if name.startswith("--") and not name.startswith("--no-")
+    }
+
+
+def _fitting(settings: dict[str, Any], command: click.Command) -> dict[str, Any]:
+    if isinstance(command, click.Group):
+        return settings
+    options = _options(command)
+    return {key: value for key, value in settings.items() if _plain(key) in options}
+
+
+def _value(option: click.Option, value: Any) -> Any:
+    if isinstance(value, str) and (value == "~" or value.startswith("~/")):
+        return str(Path(value).expanduser())
+    # `bgr = true` chooses what the flag `--bgr` stands for.
+    return option.flag_value if option.is_flag and not option.is_bool_flag and value is True else value
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("-", "_")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from faceid.cli.options import gallery_option, model_option, output_option
-from faceid.cli.output import write_records
+from faceid.cli.output import counted, write_records
 from indexer.errors import FaceIdError
 
 PACKAGES = (
@@ -31,7 +31,7 @@ def doctor(ctx: click.Context, gallery_path: Path, model_name: str | None, outpu
         findings,
         output,
         _record,
-        lambda finding: {"what": finding[0], "state": finding[1], "": "" if finding[2] else "PROBLEM"},
+        lambda finding: {"what": finding[0], "state": finding[1], "verdict": "" if finding[2] else "PROBLEM"},
     )
     ctx.exit(0 if all(sound for _, _, sound in findings) else 1)
 
@@ -93,7 +93,8 @@ def _gallery(path: Path) -> Iterator[Finding]:
             stats = gallery.stats()
             yield (
                 "gallery",
-                f"{path}: {stats.identities} people, {stats.templates} templates, model {stats.model.name}",
+                f"{path}: {counted(stats.identities, 'person', 'people')}, "
+                f"{counted(stats.templates, 'template', 'templates')}, model {stats.model.name}",
                 True,
             )
             yield (

@@ -6,11 +6,12 @@ from typing import Any
 import click
 
 from faceid.cli.options import ANY_FACES, engine_options, faces_option
-from faceid.cli.output import progress, say
+from faceid.cli.output import counted, progress, say
+from faceid.cli.photos import photos_arguments, pictures
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@photos_arguments
 @click.option(
     "-o",
     "--output",
@@ -27,6 +28,7 @@ def embed(
     ctx: click.Context,
     /,
     photos: tuple[Path, ...],
+    list_file: Path | None,
     feature_file: Path,
     labels: bool,
     faces: Any,
@@ -36,13 +38,17 @@ def embed(
     from faceid.cli.session import make_engine
     from faceid.engine import explain
     from faceid.feature_file import write_features
-    from faceid.vision.photo_list import photos_in, photos_of_people
+    from faceid.vision.photo_list import photos_of_people
 
     engine = make_engine(**engine_settings)
-    listed = (photo for folder in photos for photo in photos_of_people(folder)) if labels else photos_in(photos)
+    if labels and list_file is not None:
+        raise click.UsageError("--labels takes the names from folders, not from a list")
+    people = (photo for folder in photos for photo in photos_of_people(folder))
+    listed = people if labels else pictures(photos, list_file)
     features = engine.embed(progress(listed, "photos"), faces=faces)
     write_features(feature_file, features.vectors, features.labels, features.paths, engine.binding)
     for failure in features.failures:
         say(explain(failure))
-    say(f"{len(features.paths)} faces in {feature_file}; {len(features.failures)} photos gave none.")
+    faces_written = counted(len(features.paths), "face", "faces")
+    say(f"{faces_written} in {feature_file}; {counted(len(features.failures), 'photo', 'photos')} gave none.")
     ctx.exit(3 if any(failure.error for failure in features.failures) else 0)

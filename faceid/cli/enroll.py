@@ -1,4 +1,4 @@
-"""`faceid enroll`: photos of known people into a gallery.  In Python: `FaceEngine.enroll`."""
+"""`faceid enroll`: photos of known people into a gallery.  In Python: `FaceEngine.enroll_stream`."""
 
 import resource
 import sys
@@ -10,20 +10,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.options import ONE_FACE, engine_options, faces_option, gallery_option, output_option
-from faceid.cli.output import progress, say, write_records
+from faceid.cli.output import counted, progress, say, write_records
+from faceid.cli.photos import pictures
 
 if TYPE_CHECKING:
     from faceid.results import Enrollment
+    from faceid.vision.photo_list import PersonPhoto
     from indexer.gallery import Gallery
 
 
 @click.command()
-@click.argument("people_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.argument(
+    "paths",
+    nargs=-1,
+    metavar="PEOPLE_DIR | PHOTO...",
+    type=click.Path(exists=True, path_type=Path, allow_dash=True),
+)
 @click.option(
     "--manifest",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="CSV with columns path,name[,external_id] instead of a folder.",
 )
+@click.option("--name", help="All of PHOTO... (files, or folders of them) show the person of this name.")
 @gallery_option
 @engine_options
 @faces_option(ONE_FACE, default="exactly-one")
@@ -37,8 +45,9 @@ if TYPE_CHECKING:
 def enroll(
     ctx: click.Context,
     /,
-    people_dir: Path | None,
+    paths: tuple[Path, ...],
     manifest: Path | None,
+    name: str | None,
     gallery_path: Path,
     faces: Any,
     quality: bool,
@@ -53,8 +62,7 @@ def enroll(
 
     Running it again enrols only what is new. `--fusion` and `--model` are settled when the gallery is made.
     """
-    if (people_dir is None) == (manifest is None):
-        raise click.UsageError("give either PEOPLE_DIR or --manifest FILE")
+    people_dir = _people_dir(paths, manifest, name)
     if (sync or prune) and people_dir is None:
         raise click.UsageError("--sync compares the gallery with a folder: give PEOPLE_DIR")
     if prune and not sync:
@@ -62,10 +70,9 @@ def enroll(
 
     from faceid.cli.session import open_to_enroll
     from faceid.sync import gone_photos
-    from faceid.vision.photo_list import photos_of_manifest, photos_of_people
     from faceid.vision.quality import Limits
 
-    photos = photos_of_people(people_dir) if people_dir else photos_of_manifest(manifest or Path())
+    photos = _photos(paths, manifest, name)
     with open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery):
         results = engine.enroll_stream(
             gallery, photos, faces=faces, limits=Limits() if quality else None, restore=restore
@@ -74,9 +81,40 @@ def enroll(
         followed = _counted(results, counts)
         if people_dir and sync:
             followed = gone_photos(gallery, people_dir, followed, prune=prune)
-        write_records(progress(followed, "photos"), output, lambda result: result.record(), _row)
-        say(_summary(gallery, counts, engine.pipeline.seconds))
+        try:
+            write_records(progress(followed, "photos"), output, lambda result: result.record(), _row)
+        except KeyboardInterrupt:
+            say("Stopped. What is listed is stored; the same command goes on where this one stopped.")
+            raise
+        finally:
+            say(_summary(gallery, counts, engine.pipeline.seconds))
     ctx.exit(3 if counts["failed"] else 0)
+
+
+def _people_dir(paths: tuple[Path, ...], manifest: Path | None, name: str | None) -> Path | None:
+    """Return the folder of people, where that is what was given; raises click.UsageError for what does not fit."""
+    if name is not None:
+        if not paths or manifest is not None:
+            raise click.UsageError("--name NAME goes with the photos of that person: PHOTO...")
+        return None
+    if bool(paths) == (manifest is not None):
+        raise click.UsageError("give either PEOPLE_DIR, or --manifest FILE, or --name NAME with photos")
+    if manifest is not None:
+        return None
+    if len(paths) > 1 or not paths[0].is_dir():
+        raise click.UsageError("give one folder of people, or --name NAME with the photos of one person")
+    return paths[0]
+
+
+def _photos(paths: tuple[Path, ...], manifest: Path | None, name: str | None) -> Iterable["PersonPhoto"]:
+    from faceid.vision.photo_list import PersonPhoto, photos_of_manifest, photos_of_people
+
+    if manifest is not None:
+        return photos_of_manifest(manifest)
+    if name is not None:
+        person = name
+        return (PersonPhoto(picture, person) for picture in pictures(paths, None))
+    return photos_of_people(paths[0])
 
 
 def _counted(results: Iterable["Enrollment"], counts: Counter[str]) -> Iterator["Enrollment"]:
@@ -100,6 +138,6 @@ def _summary(gallery: "Gallery", counts: Counter[str], seconds: dict[str, float]
     # The peak is in KiB on Linux and in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return (
-        f"{photos}; {gallery.path} now holds {gallery.size} people. "
+        f"{photos}; {gallery.path} now holds {counted(gallery.size, 'person', 'people')}. "
         f"Seconds by step: {spent or 'none'}; peak memory {peak:.0f} MiB."
     )

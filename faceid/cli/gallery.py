@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from faceid.cli.gallery_care import backup, check, export, import_, merge_from, rebuild, reembed, stats
-from faceid.cli.options import gallery_option, output_option
-from faceid.cli.output import say, write_records
+from faceid.cli.options import Number, gallery_option, output_option
+from faceid.cli.output import counted, say, write_records
 from indexer.errors import GalleryError
 
 if TYPE_CHECKING:
@@ -150,9 +150,7 @@ def undo(entry: int | None, gallery_path: Path, listed: bool, output: str | None
 
 @gallery.command()
 @gallery_option
-@click.option(
-    "--older-than", "days", type=click.FloatRange(min=0), default=0.0, metavar="DAYS", help="Keep newer ones."
-)
+@click.option("--older-than", "days", type=Number(0, 100_000), default=0.0, metavar="DAYS", help="Keep newer ones.")
 @click.confirmation_option("--yes", prompt="Give up undoing, and destroy the former names kept for it?")
 def purge(gallery_path: Path, days: float) -> None:
     """Destroy what `undo` needs: afterwards no former name is left in the gallery."""
@@ -160,7 +158,7 @@ def purge(gallery_path: Path, days: float) -> None:
 
     with Gallery.open(gallery_path, writable=True) as opened:
         count = opened.purge(timedelta(days=days))
-        say(f"{count} entries can no longer be undone.")
+        say(f"{counted(count, 'entry', 'entries')} can no longer be undone.")
 
 
 for command in (export, import_, merge_from, backup, check, rebuild, stats, reembed):

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from faceid.cli.options import engine_options, gallery_option, output_option
-from faceid.cli.output import say, write_records, write_table
+from faceid.cli.output import counted, say, write_facts, write_records
 from indexer.errors import GalleryError
 
 revive_option = click.option(
@@ -25,7 +25,7 @@ def export(file: Path, gallery_path: Path) -> None:
 
     with Gallery.open(gallery_path) as opened:
         count = opened.export(file)
-        say(f"{count} templates of {opened.size} people written to {file}.")
+        say(f"{_templates(count)} of {_people(opened.size)} written to {file}.")
 
 
 @click.command(name="import")
@@ -41,7 +41,7 @@ def import_(ctx: click.Context, file: Path, gallery_path: Path, revive_erased: b
         added = opened.import_(file, revive_erased=revive_erased)
         counts = Counter(outcome.status.replace("_", " ") for outcome in added)
         outcomes = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no templates"
-        say(f"{outcomes}; {opened.path} now holds {opened.size} people.")
+        say(f"{outcomes}; {opened.path} now holds {_people(opened.size)}.")
         erased = sum("erased" in outcome.reason_codes for outcome in added)
         if erased:
             say(f"{erased} rejected templates are of people who were erased here; --revive-erased brings them back.")
@@ -63,7 +63,7 @@ def merge_from(ctx: click.Context, other: Path, gallery_path: Path, revive_erase
         conflicting = [one for one in people if one.conflicts]
         write_records(people if output else conflicting, output, asdict, asdict)
         enrolled = sum(one.enrolled for one in people)
-        say(f"{enrolled} templates enrolled of {len(people)} people; {len(conflicting)} people with conflicts.")
+        say(f"{_templates(enrolled)} enrolled of {_people(len(people))}; {_people(len(conflicting))} with conflicts.")
     ctx.exit(3 if conflicting else 0)
 
 
@@ -91,7 +91,7 @@ def check(ctx: click.Context, gallery_path: Path, deep: bool, output: str | None
     with Gallery.open(gallery_path) as opened:
         problems = opened.check(deep=deep)
     write_records(problems, output, asdict, asdict)
-    say(f"{len(problems)} problems found." if problems else "No problem found.")
+    say(f"{counted(len(problems), 'problem', 'problems')} found." if problems else "No problem found.")
     damaged = any(not problem.rebuild_mends and problem.kind != "erase_pending" for problem in problems)
     ctx.exit(5 if damaged else 1 if problems else 0)
 
@@ -119,7 +119,7 @@ def stats(gallery_path: Path, output: str | None) -> None:
         if output:
             write_records([counts], output, asdict, asdict)
         else:
-            write_table([{"what": name, "count": value} for name, value in asdict(counts).items()])
+            write_facts(asdict(counts), ("what", "count"))
 
 
 @click.command()
@@ -140,8 +140,16 @@ def reembed(ctx: click.Context, /, gallery_path: Path, drop_missing: bool, **eng
             say(f"{template.source}: gone, changed, or without the enrolled face ({template.name})")
         if lost and not drop_missing:
             raise GalleryError(
-                f"{len(lost)} templates cannot be embedded anew, so the gallery stays with {opened.model.name!r}; "
+                f"{_templates(len(lost))} cannot be embedded anew, so the gallery stays with {opened.model.name!r}; "
                 "bring their photos back, or give --drop-missing"
             )
         say(f"{opened.path} is now bound to {opened.model.name!r} ({opened.model.digest}).")
     ctx.exit(3 if lost else 0)
+
+
+def _people(number: int) -> str:
+    return counted(number, "person", "people")
+
+
+def _templates(number: int) -> str:
+    return counted(number, "template", "templates")

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.options import ANY_FACES, engine_options, faces_option, gallery_option, output_option
+from faceid.cli.config import file_of
+from faceid.cli.options import ANY_FACES, RATE, SIMILARITY, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
+from faceid.cli.photos import photos_arguments, pictures
 
 if TYPE_CHECKING:
     from faceid.results import Answer
@@ -35,16 +37,16 @@ class IndexKind(click.ParamType[str]):
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@photos_arguments
 @gallery_option
 @engine_options
 @faces_option(ANY_FACES, default="all")
 @click.option(
     "--fpir",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=RATE,
     help="Share of strangers that may be taken for somebody (default 0.01).",
 )
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Accept at this similarity instead.")
+@click.option("--threshold", type=SIMILARITY, help="Accept at this similarity instead.")
 @click.option("--top-k", type=click.IntRange(1, 1000), default=5, show_default=True, help="Candidates to list.")
 @click.option(
     "--index",
@@ -77,6 +79,7 @@ def identify(
     ctx: click.Context,
     /,
     photos: tuple[Path, ...],
+    list_file: Path | None,
     gallery_path: Path,
     faces: Any,
     fpir: float | None,
@@ -90,19 +93,23 @@ def identify(
     output: str | None,
     **engine_settings: Any,
 ) -> None:
-    """Say who is on each of PHOTOS (files, or folders searched to the bottom), or that it is nobody in the gallery."""
+    """Say who is on each of PHOTOS, or that it is nobody in the gallery.
+
+    PHOTOS are files, folders searched to the bottom, or `-`: one photo on standard input.
+    """
     if fpir is not None and threshold is not None:
         raise click.UsageError("give --fpir or --threshold, not both")
 
+    listed = pictures(photos, list_file)
+
     from faceid.cli.session import open_with_engine
     from faceid.thresholds import identification_threshold
-    from faceid.vision.photo_list import photos_in
     from faceid.vision.quality import Limits
     from indexer.decision.decision import user_threshold
 
     with open_with_engine(gallery_path, **engine_settings) as (engine, gallery):
         accept_at = (
-            user_threshold(threshold)
+            user_threshold(threshold, file_of(ctx, "threshold"))
             if threshold is not None
             else identification_threshold(engine.model, gallery, fpir or 0.01)
         )
@@ -111,7 +118,7 @@ def identify(
         gallery.use_index(index_kind)
         answers = engine.identify_stream(
             gallery,
-            photos_in(photos),
+            listed,
             accept_at,
             faces=faces,
             limits=Limits() if quality else None,
@@ -142,10 +149,10 @@ def _row(answer: "Answer") -> dict[str, object]:
         "photo": answer.source,
         "face": answer.face_index,
         "decision": answer.decision,
-        "who": answer.identity.name if answer.identity else "",
+        "who": answer.identity.label if answer.identity else "",
         "similarity": answer.similarity,
         "threshold": answer.threshold.value,
-        "remark": f"nearest {best.name}, below the threshold" if below and best else ", ".join(answer.reason_codes),
+        "remark": f"nearest {best.label}, below the threshold" if below and best else ", ".join(answer.reason_codes),
     }
 
 

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.calibrate import FARS, FPIRS, table_row
-from faceid.cli.options import ONE_FACE, engine_options, faces_option, output_option
-from faceid.cli.output import progress, say, write_records, write_table
+from faceid.cli.options import ONE_FACE, Number, engine_options, faces_option, output_option
+from faceid.cli.output import progress, say, write_facts, write_records
 
 if TYPE_CHECKING:
     from faceid.models.model_zoo import ListedModel
+
+
+PIXEL = Number(-1e6, 1e6)
+DIVISOR = Number(0, 1e6, min_open=True)
 
 
 class InputSize(click.ParamType[tuple[int, int]]):
@@ -64,7 +68,7 @@ def info(name: str, output: str | None) -> None:
     if output:
         write_records([facts], output, dict, dict)
     else:
-        write_table([{"fact": fact, "value": value} for fact, value in facts.items()])
+        write_facts(facts, ("fact", "value"))
 
 
 @models.command(name="import")
@@ -75,8 +79,8 @@ def info(name: str, output: str | None) -> None:
 )
 @click.option("--rgb", "colour", flag_value="rgb", default="rgb", help="Colour order of its input (default).")
 @click.option("--bgr", "colour", flag_value="bgr", help="Colour order of its input.")
-@click.option("--mean", type=float, default=127.5, show_default=True, help="Subtracted from the pixels (0..255).")
-@click.option("--std", type=float, default=128.0, show_default=True, help="Divides them afterwards.")
+@click.option("--mean", type=PIXEL, default=127.5, show_default=True, help="Subtracted from the pixels (0..255).")
+@click.option("--std", type=DIVISOR, default=128.0, show_default=True, help="Divides them afterwards.")
 @click.option(
     "--flip",
     type=click.Choice(["none", "sum", "concat"]),

@@ -1,5 +1,7 @@
 """Options that several commands share, each written once."""
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,33 @@ from typing import Any
 import click
 
 AnyFunction = Callable[..., Any]
+
+
+class Number(click.FloatRange):
+    """A finite number in a range: `nan` and `inf` are numbers to Python alone."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+class Device(click.ParamType[str]):
+    """cpu, cuda, or one of several CUDA devices, as in cuda:1."""
+
+    name = "cpu|cuda|cuda:N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the spelling; whether the device is there shows when it is used."""
+        if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", str(value)):
+            self.fail(f"{value!r} is no device; choose cpu, cuda or cuda:N, as in cuda:1", param, ctx)
+        return str(value)
+
+
+RATE = Number(0, 1, min_open=True, max_open=True)
+SIMILARITY = Number(-1, 1)
 
 # Policies that leave one face a photo, for commands that can use only one.
 ONE_FACE = ("exactly-one", "largest", "centre")
@@ -67,7 +96,7 @@ def engine_options(function: AnyFunction) -> AnyFunction:
         ),
         click.option(
             "--device",
-            type=click.Choice(["cpu", "cuda"]),
+            type=Device(),
             envvar="FACEID_DEVICE",
             default="cpu",
             show_default=True,
@@ -101,10 +130,20 @@ def faces_option(policies: Sequence[str], default: str) -> Callable[[AnyFunction
 
 
 def output_option(function: AnyFunction) -> AnyFunction:
-    """Add `--json` and `--csv`; without them a table for people."""
-    json_option = click.option("--json", "output", flag_value="json", help="JSON Lines, one object a record.")
-    csv_option = click.option("--csv", "output", flag_value="csv", help="CSV with the same columns.")
-    return json_option(csv_option(function))
+    """Add `--json` and `--csv`, which the command gets as `output`; without them a table for people."""
+    for name, text in (("csv", "CSV with the same columns."), ("json", "JSON Lines, one object a record.")):
+        function = click.option(
+            f"--{name}", f"as_{name}", is_flag=True, expose_value=False, callback=_choose_output, help=text
+        )(function)
+    return function
+
+
+def _choose_output(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+    chosen = ctx.params.setdefault("output", None)
+    if value and chosen is not None:
+        raise click.UsageError("give --json or --csv, not both")
+    if value:
+        ctx.params["output"] = (option.name or "").removeprefix("as_")
 
 
 def _default_gallery() -> Path:

@@ -1,7 +1,13 @@
-"""Records to stdout: a table for people, JSON Lines or CSV for programs. Progress and messages go to stderr."""
+"""Records to stdout: a table for people, JSON Lines or CSV for programs. Progress and messages go to stderr.
+
+Everything that is shown goes through here: what a name or a path contains is never obeyed, by a terminal or by a
+spreadsheet (`indexer.text`).
+"""
 
 import csv
 import json
+import math
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,9 +16,12 @@ import click
 from tabulate import tabulate
 from tqdm import tqdm
 
+from indexer.text import csv_cell, plain, plain_lines
+
 Item = TypeVar("Item")
 # Raised whenever a name in docs/records.md changes its meaning.
 SCHEMA_VERSION = 1
+WIDEST_CELL = 100  # characters; what is longer goes on in the next line
 
 Record = Mapping[str, Any]
 Row = Mapping[str, object]
@@ -21,14 +30,18 @@ Row = Mapping[str, object]
 def write_records(
     items: Iterable[Item], output: str | None, record: Callable[[Item], Record], row: Callable[[Item], Row]
 ) -> None:
-    """Write items as they come (`json`, `csv`), or as one table at the end (None)."""
+    """Write items as they come (`json`, `csv`), or as one table at the end (None), also when they end early."""
     if output == "json":
         for item in items:
-            click.echo(json.dumps(_versioned(record(item)), ensure_ascii=False))
+            click.echo(_json(_versioned(record(item))))
     elif output == "csv":
         _write_csv(_versioned(record(item)) for item in items)
     else:
-        write_table([row(item) for item in items])
+        rows: list[Row] = []
+        try:
+            rows.extend(row(item) for item in items)
+        finally:
+            write_table(rows)
 
 
 def write_table(rows: Sequence[Row]) -> None:
@@ -38,18 +51,55 @@ def write_table(rows: Sequence[Row]) -> None:
         click.echo(tabulate(cells, headers=list(rows[0]), tablefmt="simple", disable_numparse=True))
 
 
+def write_facts(facts: Mapping[str, object], head: tuple[str, str]) -> None:
+    """Write what is known of one thing as a table of two columns; long texts and lists go on in the next line."""
+    rows = [[name, _fact(value)] for name, value in facts.items()]
+    click.echo(tabulate(rows, headers=head, tablefmt="simple", disable_numparse=True, maxcolwidths=[None, WIDEST_CELL]))
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_fact(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(_fact(one) for one in value)
+    return "" if value is None else plain(str(value))
+
+
 def progress(items: Iterable[Item], unit: str) -> Iterator[Item]:
     """Pass items through with a counter on stderr, on a terminal only."""
-    return iter(tqdm(items, unit=f" {unit}", file=sys.stderr, disable=None, dynamic_ncols=True))
+    # A terminal that does not know its width says 0, and tqdm would print nothing at all.
+    width = shutil.get_terminal_size().columns
+    return iter(tqdm(items, unit=f" {unit}", file=sys.stderr, disable=None, ncols=width, mininterval=0.5))
 
 
 def say(message: str) -> None:
     """Tell the person at the terminal something that is not data (stderr)."""
-    click.echo(message, err=True)
+    tqdm.write(plain_lines(message), file=sys.stderr)
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Return the number with its noun: 1 person, 2,000 people."""
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _versioned(record: Record) -> Record:
     return {"schema_version": SCHEMA_VERSION, **record}
+
+
+def _json(record: Record) -> str:
+    """Return valid JSON: a number that is none becomes null, and what a terminal would obey its escape."""
+    text = json.dumps(_finite(record), ensure_ascii=False, allow_nan=False)
+    if text.isprintable():
+        return text
+    return "".join(char if plain(char) == char else json.dumps(char)[1:-1] for char in text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _write_csv(records: Iterable[Record]) -> None:
@@ -57,24 +107,27 @@ def _write_csv(records: Iterable[Record]) -> None:
     for number, record in enumerate(records):
         if number == 0:
             writer.writerow(record)
-        writer.writerow([_csv_value(key, value) for key, value in record.items()])
+        writer.writerow([_csv_value(key, _finite(value)) for key, value in record.items()])
 
 
 def _csv_value(key: str, value: Any) -> Any:
+    text = _joined(key, value)
+    return csv_cell(text) if isinstance(text, str) else text
+
+
+def _joined(key: str, value: Any) -> Any:
     if key == "candidates":
-        return ";".join(f"{candidate['name']}:{candidate['similarity']}" for candidate in value)
+        return ";".join(f"{candidate['label']}:{candidate['similarity']}" for candidate in value)
     if key == "identity":
-        return value and value["name"]
+        return value and value["label"]
     if key == "reason_codes":
         return ";".join(value)
     if isinstance(value, list):
-        return " ".join(str(number) for number in value)
+        return " ".join(str(number) for one in value for number in (one if isinstance(one, list) else [one]))
     return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    # A file name may hold a newline or an escape sequence; a table must not obey it.
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return f"{value:.3f}" if isinstance(value, float) else plain(str(value))

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.options import ONE_FACE, engine_options, faces_option, gallery_option, output_option
+from faceid.cli.config import file_of
+from faceid.cli.options import ONE_FACE, RATE, SIMILARITY, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import say, write_records
+from faceid.cli.photos import STDIN, picture_of
 
 if TYPE_CHECKING:
     from faceid.results import Verification
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 @faces_option(ONE_FACE, default="largest")
 @click.option(
     "--far",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=RATE,
     help="Share of pairs of different people that may pass (default 1e-3).",
 )
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Accept at this similarity instead.")
+@click.option("--threshold", type=SIMILARITY, help="Accept at this similarity instead.")
 @output_option
 @click.pass_context
 def verify(
@@ -38,12 +40,14 @@ def verify(
     output: str | None,
     **engine_settings: Any,
 ) -> None:
-    """Say whether FIRST and SECOND show the same person.
+    """Say whether FIRST and SECOND show the same person (`-`: a photo on standard input).
 
     The threshold is that of the gallery's calibration, if it is of the same model, or else the model's.
     """
     if far is not None and threshold is not None:
         raise click.UsageError("give --far or --threshold, not both")
+    if first == second == STDIN:
+        raise click.UsageError("only one of the two photos can come from standard input")
 
     from faceid.cli.session import gallery_of, make_engine
     from faceid.thresholds import verification_threshold
@@ -54,8 +58,8 @@ def verify(
         with gallery_of(engine, gallery_path) as gallery:
             accept_at = verification_threshold(engine.model, gallery, far or 1e-3)
     else:
-        accept_at = user_threshold(threshold)
-    result = engine.verify(first, second, accept_at, faces=faces)
+        accept_at = user_threshold(threshold, file_of(ctx, "threshold"))
+    result = engine.verify(picture_of(first), picture_of(second), accept_at, faces=faces)
     if result.message:
         say(result.message)
     write_records([result], output, lambda result: result.record(), _row)

@@ -113,7 +113,9 @@ def photos_of_manifest(manifest: str | os.PathLike[str]) -> list[PersonPhoto]:
 def _photo_of(row: dict[str, str], folder: Path) -> PersonPhoto:
     path, name = row["path"] or "", row["name"] or ""
     reason = None if path and name else "incomplete_row"
-    return PersonPhoto(folder / path, name, row.get("external_id") or None, reason)
+    # The bytes of the name decide, whatever the locale takes them for.
+    file = os.fsdecode(path.encode("utf-8", "surrogateescape"))
+    return PersonPhoto(folder / file, name, row.get("external_id") or None, reason)
 
 
 def photos_in(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[Picture]:

@@ -4,6 +4,7 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -112,9 +113,14 @@ class Threshold:
     data: str | None = None
 
 
-def user_threshold(value: float) -> Threshold:
-    """Return a threshold that somebody typed: nothing was measured."""
-    return Threshold(value, "user", None, None, False, None, None, None, None)
+def user_threshold(value: float, file: Path | None = None) -> Threshold:
+    """Return a threshold that somebody typed, or wrote into a settings file: nothing was measured.
+
+    Raises ValueError for what is no similarity, -1 to 1.
+    """
+    if not -1 <= value <= 1:  # NaN is none either
+        raise ValueError(f"a threshold is a similarity from -1 to 1, not {value}")
+    return Threshold(value, "user", None, None, False, None, None, None, None, data=None if file is None else str(file))
 
 
 def decide(similarity: float | None, threshold: Threshold) -> Literal["identified", "unknown"]:

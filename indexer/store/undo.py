@@ -47,8 +47,12 @@ def take_back(connection: Connection, audit_id: int | None) -> Undoable:
         audit_id = candidates[0].id
     entry = next((one for one in candidates if one.id == audit_id), None)
     if entry is None:
-        what = "nothing" if audit_id is None else f"entry {audit_id} of the trail"
-        raise GalleryError(f"{what} can be undone: it was undone, purged, erased, or is no remove, merge or rename")
+        if audit_id is None:
+            raise GalleryError("there is nothing to undo")
+        raise GalleryError(
+            f"entry {audit_id} of the trail cannot be undone: it was undone, purged, erased, or is no remove, merge or"
+            " rename; `faceid gallery undo --list` shows what can"
+        )
     (row,) = sound_rows(connection, "undo", undo.c.audit_id == audit_id)
     payload = json.loads(row.payload)
     _refuse_if_later(connection, entry, payload)

@@ -48,7 +48,7 @@ def test_a_defect_of_ours_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, caps
     def break_down() -> None:
         raise RuntimeError("a wheel came off")
 
-    monkeypatch.setattr(faceid.cli, "read_config", break_down)
+    monkeypatch.setattr(faceid.cli, "read_settings", break_down)
     monkeypatch.setattr(sys, "argv", ["faceid", "doctor"])
     with pytest.raises(SystemExit) as ended:
         faceid.cli.main()

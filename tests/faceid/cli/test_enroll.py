@@ -227,3 +227,21 @@ def test_a_locked_gallery_is_exit_code_six(run: Run, gallery: Path, people: Path
         outcome = run("enroll", people, "--gallery", gallery)
     assert outcome.code == 6
     assert str(gallery) in outcome.stderr
+
+
+def test_the_photos_of_one_person_are_enrolled_by_name(run: Run, people: Path, tmp_path: Path) -> None:
+    name = min(path.name for path in people.iterdir())
+    gallery = ("--gallery", tmp_path / "g")
+    (record,) = run("enroll", people / name, "--name", "Ann Lee", *gallery, *MODEL, "--json").records
+    assert (record["status"], record["name"]) == ("enrolled", "Ann Lee")
+    photos = sorted(people.glob("*/*.jpg"))[1:]
+    records = run("enroll", "--name", "Ann Lee", *photos, *gallery, "--faces", "centre", "--json").records
+    assert [record["status"] for record in records] == ["enrolled"] * len(photos)
+    assert [one["templates"] for one in run("gallery", "list", *gallery, "--json").records] == [1 + len(photos)]
+
+
+@pytest.mark.parametrize("arguments", [("--name", "Ann"), ("--name", "Ann", "--manifest", "m.csv"), ("a.jpg",)])
+def test_a_name_goes_with_photos_and_photos_with_a_name(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "m.csv").write_text("path,name\n")
+    (tmp_path / "a.jpg").touch()
+    assert run("enroll", *arguments, "--gallery", tmp_path / "g").code == 2

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
+from faceid.cli import cli
 from indexer.decision.decision import Calibration
 from indexer.decision.match_probability import MatchProbability, context_of, match_probability
 from indexer.gallery import Gallery
@@ -165,23 +167,23 @@ def test_a_gallery_of_another_model_is_exit_code_four(
     assert other.digest in outcome.stderr
 
 
-def test_settings_come_from_flags_then_environment_then_file(
-    run: Run, gallery: Path, lfw_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_list_of_photos_and_a_photo_itself_come_from_standard_input(
+    run: Run, gallery: Path, lfw_people: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "faceid.toml").write_text(
-        f"gallery = {json.dumps(str(gallery))}\n[identify]\nthreshold = 0.999\ntop_k = 1\n"
-    )
-    photo = second_photo(lfw_people)
-    (from_file,) = run("identify", photo, "--faces", "centre", "--json").records
-    assert (from_file["threshold"], len(from_file["candidates"])) == (0.999, 1)
-    (from_flag,) = run("identify", photo, "--faces", "centre", "--threshold", "0.2", "--json").records
-    assert from_flag["threshold"] == 0.2
-    monkeypatch.setenv("FACEID_GALLERY", str(tmp_path / "nowhere"))
-    assert run("identify", photo).code == 1
+    photos = [second_photo(lfw_people, index) for index in (0, 1)]
+    arguments = ("identify", "--gallery", gallery, "--threshold", "0.3", "--faces", "centre", "--json")
 
+    def told(stdin: bytes, *more: str | Path) -> list[str]:
+        result = CliRunner().invoke(cli, [str(argument) for argument in (*arguments, *more)], input=stdin)
+        assert result.exit_code == 0, result.stderr
+        records = [json.loads(line) for line in result.stdout.splitlines()]
+        return [f"{record['source']}: {record['identity']['name']}" for record in records]
 
-def test_a_broken_settings_file_is_named(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "faceid.toml").write_text("gallery = ")
-    outcome = run("gallery", "list")
-    assert outcome.code == 2
-    assert "faceid.toml" in outcome.stderr
+    expected = [f"{photo}: {photo.parent.name}" for photo in photos]
+    assert told("\n".join(map(str, photos)).encode(), "--from-file", "-") == expected
+    assert told("\0".join(map(str, photos)).encode(), "--from-file", "-") == expected
+    (tmp_path / "list.txt").write_text(f"{photos[1]}\n")
+    assert told(b"", photos[0], "--from-file", tmp_path / "list.txt") == expected
+    assert told(photos[0].read_bytes(), "-") == [f"stdin: {photos[0].parent.name}"]
+    assert run("identify", "-", "--from-file", "-", "--gallery", gallery).code == 2
+    assert run("identify", "--gallery", gallery).code == 2

@@ -64,9 +64,9 @@ def test_an_older_entry_is_taken_back_unless_a_later_one_is_about_the_same_peopl
     assert people.undo(remove.id).identity_ids == (2,)
     people.undo(merge.id)
     people.undo(rename.id)
-    with pytest.raises(GalleryError, match="can be undone"):
+    with pytest.raises(GalleryError, match="cannot be undone"):
         people.undo(rename.id)
-    with pytest.raises(GalleryError, match="nothing can be undone"):
+    with pytest.raises(GalleryError, match="nothing to undo"):
         people.undo()
 
 

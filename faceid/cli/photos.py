@@ -1,0 +1,64 @@
+"""Photos as a command takes them: paths, a list of paths in a file, and `-` for standard input."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from faceid.vision.picture import Picture
+
+AnyFunction = Callable[..., Any]
+STDIN = Path("-")
+
+
+def photos_arguments(function: AnyFunction) -> AnyFunction:
+    """Add PHOTOS and `--from-file`."""
+    argument = click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
+    option = click.option(
+        "--from-file",
+        "list_file",
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+        help="Also the photos that this file lists, a path a line (or ended by NUL); - reads the list from stdin.",
+    )
+    return argument(option(function))
+
+
+def pictures(photos: tuple[Path, ...], list_file: Path | None) -> Iterator["Picture"]:
+    """Return the pictures of PHOTOS and of the list; PHOTOS `-` is one photo on standard input.
+
+    Raises click.UsageError where there is nothing to take, or standard input is to be both.
+    """
+    if not photos and list_file is None:
+        raise click.UsageError("give photos, or a list of them with --from-file")
+    if STDIN in photos and list_file == STDIN:
+        raise click.UsageError("standard input is either one photo (-) or a list (--from-file -)")
+    from faceid.vision.photo_list import photos_in
+
+    def listed() -> Iterator["Picture"]:
+        for path in photos:
+            yield from [picture_of(path)] if path == STDIN else photos_in(path)
+        if list_file is not None:
+            for path in _lines(list_file):
+                yield from photos_in(path)
+
+    return listed()
+
+
+def picture_of(path: Path) -> "Picture":
+    """Return the picture of one path; `-` is a photo on standard input."""
+    from faceid.vision.picture import Picture
+
+    return Picture(sys.stdin.buffer.read(), "stdin") if path == STDIN else Picture(path)
+
+
+def _lines(list_file: Path) -> Iterable[Path]:
+    """Yield paths as they come, bytes as in file names: of lines, or of what `find -print0` writes."""
+    with click.open_file(str(list_file), "rb") as file:
+        for line in file:
+            for path in line.rstrip(b"\r\n").split(b"\0"):
+                if path:
+                    yield Path(os.fsdecode(path))

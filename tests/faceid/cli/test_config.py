@@ -1,0 +1,96 @@
+"""faceid.toml: under flags and environment, nothing misspelt, nothing that decides from where one happens to stand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.faceid.cli.conftest import Run
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The settings file in the user's configuration folder, not written yet."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "config" / "faceid").mkdir(parents=True)
+    return tmp_path / "config" / "faceid" / "faceid.toml"
+
+
+@pytest.fixture
+def photo(lfw_people: Path) -> Path:
+    person = min(lfw_people.iterdir())
+    return person / f"{person.name}_0002.jpg"
+
+
+def test_flags_beat_the_environment_which_beats_the_file(
+    run: Run, own_file: Path, gallery: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_file.write_text(
+        f"gallery = {json.dumps(str(gallery))}\nfaces = 'centre'\n[identify]\nthreshold = 0.999\ntop-k = 1\n"
+    )
+    (from_file,) = run("identify", photo, "--json").records
+    assert (from_file["threshold"], len(from_file["candidates"])) == (0.999, 1)
+    assert from_file["threshold_source"]["data"] == str(own_file), "the record names the file"
+    (from_flag,) = run("identify", photo, "--threshold", "0.2", "--json").records
+    assert (from_flag["threshold"], from_flag["threshold_source"]["data"]) == (0.2, None)
+    monkeypatch.setenv("FACEID_GALLERY", str(tmp_path / "nowhere"))
+    assert run("identify", photo).code == 1
+
+
+@pytest.mark.parametrize(
+    "setting", ["threshold = -1", "[identify]\nthreshold = -1", "fpir = 0.9", "[verify]\nfar = 0.9"]
+)
+def test_what_decides_is_not_taken_from_the_current_folder(
+    run: Run, tmp_path: Path, gallery: Path, photo: Path, setting: str
+) -> None:
+    (tmp_path / "faceid.toml").write_text(setting)
+    command = ("verify", photo, photo) if "verify" in setting else ("identify", photo)
+    outcome = run(*command, "--gallery", gallery)
+    assert outcome.code == 2
+    assert "is not taken from the current folder" in outcome.stderr
+    assert str(tmp_path / "faceid.toml") in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("galery = 'x'", "galery is no setting"),
+        ("top_k = 3", "top_k is no setting that commands share"),
+        ("[identfy]\ntop_k = 1", "[identfy] is no command"),
+        ("[identify]\ntopk = 1", "topk in [identify] is no option of `faceid identify`"),
+        ("[identify]\ntop_k = 'many'", "'many' is not a valid integer"),
+        ("gallery = ", "not a readable TOML file"),
+        ("gallery = '\xff'", "not a readable TOML file"),
+    ],
+)
+def test_a_misspelt_setting_is_named_with_its_file(
+    run: Run, tmp_path: Path, gallery: Path, photo: Path, content: str, says: str
+) -> None:
+    (tmp_path / "faceid.toml").write_bytes(content.encode("latin-1"))
+    outcome = run("identify", photo, "--gallery", gallery, "--threshold", "0.3")
+    assert outcome.code == 2
+    assert says in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[gallery.lst]\nall = true", "[gallery.lst] is no command"),
+        ("[gallery]\nnonesuch = 1", "nonesuch in [gallery] is no option of its commands"),
+        ("[gallery.erase]\nyes = true", "yes in [gallery.erase] is no option of `faceid gallery erase`"),
+    ],
+)
+def test_tables_of_groups_are_checked_too_and_no_question_is_answered_by_a_file(
+    run: Run, tmp_path: Path, gallery: Path, content: str, says: str
+) -> None:
+    (tmp_path / "faceid.toml").write_text(content)
+    outcome = run("gallery", "list", "--gallery", gallery)
+    assert outcome.code == 2
+    assert says in outcome.stderr
+
+
+def test_a_tilde_is_the_home_folder(run: Run, tmp_path: Path, gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(gallery.parent))
+    (tmp_path / "faceid.toml").write_text(f"[gallery.list]\ngallery = '~/{gallery.name}'\njson = true\n")
+    assert len(run("gallery", "list").records) == 12
+    assert not (tmp_path / "~").exists()
