@@ -77,6 +77,7 @@ def info(name: str, output: str | None) -> None:
 @click.option(
     "--input", "input_size", type=InputSize(), help="Height and width of its input (default: what it states)."
 )
+@click.option("--output", metavar="NAME", help="Which of several outputs gives the embeddings.")
 @click.option("--rgb", "colour", flag_value="rgb", default="rgb", help="Colour order of its input (default).")
 @click.option("--bgr", "colour", flag_value="bgr", help="Colour order of its input.")
 @click.option("--mean", type=PIXEL, default=127.5, show_default=True, help="Subtracted from the pixels (0..255).")
@@ -92,7 +93,7 @@ def info(name: str, output: str | None) -> None:
 @click.option("--training-data", default="unknown", show_default=True, help="What it was trained on.")
 @click.option("--replace", is_flag=True, help="Replace a model of this name.")
 def import_(onnx_file: Path, **settings: Any) -> None:
-    """Take in somebody's ONNX network: NCHW faces in, one embedding each out."""
+    """Take in somebody's ONNX network: aligned faces in, one embedding each out."""
     from faceid.models.model_zoo import import_onnx
 
     model = import_onnx(onnx_file, **settings)

@@ -32,7 +32,7 @@ def open_session(network: bytes, device: str = "cpu") -> Session:
             f"ONNX Runtime cannot be imported ({error}); install it with `pip install onnxruntime`"
         ) from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: it warns on stderr about what it then tidies up itself
+    options.log_severity_level = 4  # what goes wrong is raised; on stderr it would only be in red
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # An arena never gives memory back, and each session would keep its largest moment for each thread.
     options.enable_cpu_mem_arena = False

@@ -30,6 +30,7 @@ from faceid.models.model_file import (
     verify_weights,
     write_model,
 )
+from faceid.models.trial_crops import trial_crops
 from indexer.durable_file import replacing
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def import_onnx(
     name: str | None = None,
     *,
     input_size: tuple[int, int] | None = None,
+    output: str | None = None,
     colour: Colour = "rgb",
     mean: float = 127.5,
     std: float = 128.0,
@@ -115,9 +117,9 @@ def import_onnx(
 ) -> Model:
     """Check someone's ONNX face network and keep it in the user's directory, to be used like any model of ours.
 
-    Arguments as in `ModelSpec`; `name` defaults to the file's stem, `input_size` to what the network states,
-    `reference_points` to the usual five points for that size. Raises ModelError when the network does not qualify
-    (see `faceid.models.onnx_import.read_onnx`), or when the name is taken and `replace` is not set.
+    Arguments as in `ModelSpec`; `name` defaults to the file's stem, `input_size` to what the network states, `output`
+    to the only one, `reference_points` to the usual five points for that size. Raises ModelError when the network does
+    not qualify (see `faceid.models.onnx_import.read_onnx`), or when the name is taken and `replace` is not set.
     """
     from faceid.models.onnx_import import read_onnx
 
@@ -131,6 +133,7 @@ def import_onnx(
         source,
         name,
         input_size=input_size,
+        output=output,
         colour=colour,
         mean=mean,
         std=std,
@@ -145,7 +148,7 @@ def import_onnx(
 def export_model(name_or_path: str | Path, destination: Path | str) -> Path:
     """Write a model to `destination`: NAME.safetensors copies its file, NAME.onnx gives the network in ONNX.
 
-    An imported network comes back byte for byte; one of ours is converted. The ONNX takes
+    An imported network comes back as it was taken in; one of ours is converted. The ONNX takes
     normalised crops and gives embeddings that are not of unit length. Raises ModelError when the destination exists,
     has another ending, or cannot be written.
     """
@@ -167,14 +170,13 @@ def verify_model(name_or_path: str | Path | None = None) -> Model:
     """Check a model from the file to the embedding, and return it.
 
     The file is read and hashed, the weights are compared with what was written, the network is rebuilt and embeds a
-    fixed random crop on the processor in float32. Raises ModelError, which says what is wrong.
+    drawn face on the processor in float32. Raises ModelError, which says what is wrong.
     """
     from faceid.models.embedding import Embedder
 
     model = find_model(name_or_path)
     verify_weights(model)
-    crops = np.random.default_rng(0).integers(0, 256, (1, *model.spec.input_size, 3), dtype=np.uint8)
-    Embedder(model).embed(crops)
+    Embedder(model).embed(trial_crops(*model.spec.input_size)[:1])
     return model
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +13,11 @@ from numpy.typing import NDArray
 from faceid.inference.onnx_session import Session
 from faceid.models.backends.onnxruntime_backend import MAX_BATCH, open_session, run_with
 from faceid.models.model_file import MAX_DIMENSION, ONNX, Colour, Flip, ModelError, ModelSpec
+from faceid.models.trial_crops import trial_crops
 from faceid.vision.alignment import reference_points
 
+# The element types of a network's ends, in ONNX Runtime's words.
+FLOAT, HALF, BYTES = "tensor(float)", "tensor(float16)", "tensor(uint8)"
 MAX_ONNX_BYTES = 2**31 - 1  # what protobuf can hold in one message
 
 
@@ -20,6 +26,7 @@ def read_onnx(
     name: str,
     *,
     input_size: tuple[int, int] | None = None,
+    output: str | None = None,
     colour: Colour = "rgb",
     mean: float = 127.5,
     std: float = 128.0,
@@ -30,28 +37,45 @@ def read_onnx(
 ) -> tuple[ModelSpec, NDArray[np.uint8]]:
     """Check a face network in ONNX and describe it: the spec, and its bytes as the tensor to store.
 
-    The network must take one float32 input [B, 3, H, W] and give one output [B, D]; B may be fixed. It is run on a
-    zero and on random crops and must give finite values. `input_size` (height, width) may be left out where the
-    network states it. Raises ModelError when any of this does not hold.
+    The network must take one input [B, 3, H, W] or [B, H, W, 3] of float32, float16 or bytes, and give [B, D] in
+    float32 or float16; further axes of 1 and a fixed B are possible. Where it is not float32 [B, 3, H, W] to float32
+    [B, D], the difference is bridged in the bytes that are returned (`onnx_adapting`). Of several outputs, `output`
+    names the one to use. Bytes are pixels 0 to 255: `mean` and `std` are then 0 and 1, for such networks normalise
+    themselves. It is run on drawn faces and must give finite values. `input_size` (height, width) may be left out where
+    the network states it. Raises ModelError when any of this does not hold.
     """
     network = _read_bytes(source)
-    _refuse_external_data(source, network)
+    model = _parsed(source, network)
     session = open_session(network, str(source))
-    batch, size = _input(source, session, input_size)
-    dimension = _output(source, session)
-    size = size if input_size is None else input_size
-    if size is None:
+    given = _input(source, session, input_size)
+    wanted = _output(source, session, output)
+    if given.size is None:
         raise ModelError(f"{source}: the network does not state its input size; give it, such as --input 112x112")
-    batch, dimension = _try(source, session, batch, size, dimension)
+    if given.kind == BYTES:
+        mean, std = 0.0, 1.0
+    crops = _crops(given.size, colour, mean, std)
+    if given.kind != FLOAT or given.channels_last or wanted.kind != FLOAT or wanted.rank != 2 or wanted.among_several:
+        from faceid.models.onnx_adapting import adapted
+
+        network = adapted(
+            model,
+            output=wanted.name,
+            output_rank=wanted.rank,
+            channels_last=given.channels_last,
+            size=given.size,
+            batch=given.batch,
+        )
+        session = open_session(network, str(source))
+    batch, dimension = _try(source, session, given.batch, crops, wanted.dimension)
     spec = ModelSpec(
         name=name,
         architecture=ONNX,
         arguments={"batch": batch},
-        input_size=size,
+        input_size=given.size,
         colour=colour,
         mean=mean,
         std=std,
-        reference_points=_usual_points(source, size) if points is None else points,
+        reference_points=_usual_points(source, given.size) if points is None else points,
         flip=flip,
         dimension=2 * dimension if flip == "concat" else dimension,
         training_data=training_data,
@@ -62,6 +86,8 @@ def read_onnx(
 
 def _read_bytes(source: Path) -> bytes:
     try:
+        if not source.is_file():
+            raise ModelError(f"{source}: cannot be read (no such file, or not a regular one)")
         if source.stat().st_size > MAX_ONNX_BYTES:
             raise ModelError(f"{source}: larger than any ONNX file can be (2 GB)")
         return source.read_bytes()
@@ -69,50 +95,91 @@ def _read_bytes(source: Path) -> bytes:
         raise ModelError(f"{source}: cannot be read ({error.strerror or error})") from error
 
 
-def _refuse_external_data(source: Path, network: bytes) -> None:
-    """Refuse a network whose weights lie in other files: one digest must cover all of it."""
+def _parsed(source: Path, network: bytes) -> Any:
+    """Parse the network; refuse one of which a part lies in other files: one digest must cover all of it."""
     try:
         import onnx
-        from onnx.external_data_helper import uses_external_data
+
+        from faceid.models.onnx_adapting import other_files
     except ImportError as error:
         raise ModelError(f"{source}: importing needs onnx; pip install 'faceid-engine[onnx]'") from error
     try:
-        graph = onnx.load_model_from_string(network).graph
+        model = onnx.load_model_from_string(network)
     except Exception as error:  # protobuf's DecodeError, whose place differs between its versions
         raise ModelError(f"{source}: torn or no ONNX file ({error})") from error
-    if any(map(uses_external_data, graph.initializer)):
+    if elsewhere := next(other_files(model), None):
         raise ModelError(
-            f"{source}: its weights are in separate files (external data); save it as one file first: "
+            f"{source}: {elsewhere} is in a separate file (external data); save it as one file first: "
             "onnx.save(onnx.load(PATH), ONE_FILE, save_as_external_data=False)"
         )
+    return model
 
 
-def _input(source: Path, session: Session, wanted: tuple[int, int] | None) -> tuple[int | None, tuple[int, int] | None]:
-    """Return the network's fixed batch and its fixed height and width; None where they are free."""
+@dataclass(frozen=True)
+class _Input:
+    """The network's input: element type, batch and (height, width), None where free; whether channels come last."""
+
+    kind: str
+    batch: int | None
+    size: tuple[int, int] | None
+    channels_last: bool
+
+
+@dataclass(frozen=True)
+class _Output:
+    """The output that gives the embeddings: its name, element type, number of axes, and length of a row if stated."""
+
+    name: str
+    kind: str
+    rank: int
+    dimension: int | None
+    among_several: bool
+
+
+def _input(source: Path, session: Session, wanted: tuple[int, int] | None) -> _Input:
     inputs = session.get_inputs()
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
-        found = "; ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
-        raise ModelError(f"{source}: a face network takes one float32 input [batch, 3, height, width]; found {found}")
-    batch, channels, height, width = (side if isinstance(side, int) else None for side in inputs[0].shape)
+    if len(inputs) != 1 or inputs[0].type not in (FLOAT, HALF, BYTES) or len(inputs[0].shape) != 4:
+        raise ModelError(
+            f"{source}: a face network takes one input [batch, 3, height, width] of float32, float16 or uint8; "
+            f"found {_described(inputs)}"
+        )
+    shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
+    batch, channels_last = shape[0], shape[1] != 3 and shape[3] == 3
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ModelError(f"{source}: the network takes {batch} crops at a time; 1 to {MAX_BATCH} are possible")
+    channels, (height, width) = (shape[3], shape[1:3]) if channels_last else (shape[1], shape[2:])
     if channels not in (3, None):
-        layout = " (it looks channels-last; transpose it when exporting)" if width == 3 else ""
-        raise ModelError(f"{source}: the input must have 3 channels after the batch, not {inputs[0].shape}{layout}")
-    size = (height, width) if height is not None and width is not None else None
-    if wanted is not None and any(own not in (None, want) for own, want in zip((height, width), wanted, strict=True)):
+        raise ModelError(f"{source}: the input must have 3 channels, not {inputs[0].shape}")
+    own = (height, width) if height is not None and width is not None else None
+    if wanted is not None and any(side not in (None, want) for side, want in zip((height, width), wanted, strict=True)):
         raise ModelError(f"{source}: the network takes {height}x{width} (height x width), not {wanted[0]}x{wanted[1]}")
-    return batch, size
+    return _Input(inputs[0].type, batch, wanted or own, channels_last)
 
 
-def _output(source: Path, session: Session) -> int | None:
-    """Return the length of the network's output rows; None where it does not state it."""
+def _output(source: Path, session: Session, name: str | None) -> _Output:
     outputs = session.get_outputs()
-    if len(outputs) != 1 or outputs[0].type != "tensor(float)" or len(outputs[0].shape) != 2:
-        found = "; ".join(f"{each.name} {each.type} {each.shape}" for each in outputs)
-        raise ModelError(f"{source}: a face network gives one float32 output [batch, dimension]; found {found}")
-    dimension = outputs[0].shape[1]
-    return dimension if isinstance(dimension, int) else None
+    named = [each for each in outputs if each.name == name] if name is not None else outputs
+    if not named:
+        raise ModelError(f"{source}: there is no output {name!r}; it gives {_described(outputs)}")
+    if len(named) > 1:
+        raise ModelError(
+            f"{source}: the network has several outputs; name the one with the embeddings with --output: "
+            f"{_described(outputs)}"
+        )
+    found = named[0]
+    shape = [side if isinstance(side, int) else None for side in found.shape]
+    long = [side for side in shape[1:] if side != 1]
+    if found.type not in (FLOAT, HALF) or len(shape) < 2 or (len(shape) > 2 and len(long) > 1):
+        raise ModelError(
+            f"{source}: a face network gives one row of numbers a face, [batch, dimension] in float32 or float16; "
+            f"found {_described(named)}"
+        )
+    dimension = (long[0] if long else 1) if len(shape) > 2 else shape[1]
+    return _Output(found.name, found.type, len(shape), dimension, len(outputs) > 1)
+
+
+def _described(values: Sequence[Any]) -> str:
+    return "; ".join(f"{each.name} {each.type} {each.shape}" for each in values)
 
 
 def _usual_points(source: Path, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -122,23 +189,28 @@ def _usual_points(source: Path, size: tuple[int, int]) -> NDArray[np.float32]:
         raise ModelError(f"{source}: {error}") from error
 
 
+def _crops(size: tuple[int, int], colour: Colour, mean: float, std: float) -> NDArray[np.float32]:
+    faces = trial_crops(*size)
+    ordered = faces if colour == "rgb" else faces[..., ::-1]
+    return np.ascontiguousarray((ordered.transpose(0, 3, 1, 2).astype(np.float32) - mean) / std, np.float32)
+
+
 def _try(
-    source: Path, session: Session, batch: int | None, size: tuple[int, int], stated: int | None
+    source: Path, session: Session, batch: int | None, crops: NDArray[np.float32], stated: int | None
 ) -> tuple[int | None, int]:
     """Run the network; return the batch it truly takes (None: any) and the dimension of what it gives."""
-    random = np.random.default_rng(0).normal(0, 0.5, (2, 3, *size)).astype(np.float32)
-    crops = np.concatenate([np.zeros_like(random[:1]), random])
     try:
         alone = run_with(session, batch or 1)(crops)
     except RuntimeError as error:
-        raise ModelError(f"{source}: the network fails on a {size[0]}x{size[1]} crop: {error}") from error
+        height, width = crops.shape[2:]
+        raise ModelError(f"{source}: the network fails on a {height}x{width} crop: {error}") from error
     if alone.ndim != 2 or alone.shape[0] != len(crops) or alone.shape[1] != (stated or alone.shape[1]):
         raise ModelError(f"{source}: three crops gave an output of shape {alone.shape}, not [3, {stated or 'D'}]")
     if not 1 <= alone.shape[1] <= MAX_DIMENSION:
         raise ModelError(f"{source}: {alone.shape[1]} values a face; 1 to {MAX_DIMENSION} are possible")
     if not np.isfinite(alone).all():
         raise ModelError(f"{source}: the network gives values that are not finite")
-    if np.array_equal(alone[1], alone[2]):
+    if np.array_equal(alone[0], alone[1]):
         raise ModelError(f"{source}: the network gives the same values for two different crops")
     if batch is not None:
         return batch, alone.shape[1]

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from benchmarks.inputs.aligned_crops import input_crop
 from faceid.models import model_zoo
@@ -134,14 +134,13 @@ def _flat(output: str = "embeddings") -> onnx.NodeProto:
 @pytest.mark.parametrize(
     ("nodes", "input_shape", "output_shape", "reason"),
     [
-        ([_flat()], ["n", SIDE, SIDE, 3], ["n", 3 * SIDE * SIDE], "channels-last"),
         ([_flat()], ["n", 1, SIDE, SIDE], ["n", SIDE * SIDE], "3 channels"),
-        ([_flat()], ["n", 3, SIDE], ["n", 3 * SIDE], "one float32 input"),
+        ([_flat()], ["n", 3, SIDE], ["n", 3 * SIDE], "takes one input"),
         (
             [helper.make_node("Identity", ["crops"], ["embeddings"])],
             ["n", 3, 8, 8],
             ["n", 3, 8, 8],
-            "one float32 output",
+            "one row of numbers a face",
         ),
         ([_flat("f"), helper.make_node("Log", ["f"], ["embeddings"])], ["n", 3, 8, 8], ["n", 192], "not finite"),
         (
@@ -153,7 +152,7 @@ def _flat(output: str = "embeddings") -> onnx.NodeProto:
         ([_flat()], ["n", 3, "h", "w"], ["n", "d"], "does not state its input size"),
         ([_flat()], [5000, 3, 8, 8], [5000, 192], "5000 crops at a time"),
     ],
-    ids=["channels last", "grey", "rank 3", "image out", "not finite", "constant", "free size", "huge batch"],
+    ids=["grey", "rank 3", "image out", "not finite", "constant", "free size", "huge batch"],
 )
 def test_a_network_that_is_no_face_network_is_refused(
     tmp_path: Path,
@@ -366,10 +365,3 @@ def test_a_damaged_threshold_table_is_an_error(corner: Path) -> None:
 
     with pytest.raises(ModelError, match=r"calibration\.json: damaged"):
         load_calibrations(model)
-
-
-def test_other_types_than_float32_are_refused(tmp_path: Path) -> None:
-    source = write_network(tmp_path / "half.onnx", [_flat()], [], ["n", 3, 8, 8], ["n", 192], kind=TensorProto.FLOAT16)
-
-    with pytest.raises(ModelError, match="float32 input"):
-        import_onnx(source)

@@ -1,0 +1,212 @@
+"""ONNX networks as people have them: half precision, bytes, channels last, several outputs; and no file beside them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from faceid.models.embedding import Embedder
+from faceid.models.model_file import Model, ModelError
+from faceid.models.model_zoo import import_onnx, verify_model
+from faceid.models.trial_crops import trial_crops
+from tests.faceid.hand_made_network import SIDE, corner_crop
+
+FLOAT, HALF, BYTES = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8
+CROPS = np.stack([corner_crop((175, 0, 200)), corner_crop((200, 0, 175))])
+
+
+@pytest.fixture(autouse=True)
+def models_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACEID_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def network(
+    path: Path,
+    *,
+    kind: int = FLOAT,
+    out: int = FLOAT,
+    shape: tuple[int | str, ...] = ("n", 3, SIDE, SIDE),
+    further: tuple[str, ...] = (),
+    axes: tuple[int, ...] = (),
+) -> Path:
+    """Write a network that gives channels 0 and 2 of the upper left pixel (less 100, by 25 if given bytes)."""
+    channels_last = shape[3] == 3
+    weights = np.zeros((3 * SIDE * SIDE, 2), np.float32)
+    weights[0, 0] = weights[2 if channels_last else 2 * SIDE * SIDE, 1] = 1
+    nodes = [
+        helper.make_node("Cast", ["crops"], ["values"], to=FLOAT),
+        helper.make_node("Reshape", ["values", "shape"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["picked"]),
+        helper.make_node("Sub", ["picked", "mean"], ["centred"]),
+        helper.make_node("Div", ["centred", "std"], ["scaled"]),
+        helper.make_node("Reshape", ["scaled", "out_shape"], ["shaped"]),
+        helper.make_node("Cast", ["shaped"], ["feature"], to=out),
+    ]
+    outputs = [helper.make_tensor_value_info("feature", out, ["n", 2, *axes])]
+    for name in further:
+        nodes.append(helper.make_node("ReduceL2", ["flat"], [name], axes=[1], keepdims=1))
+        outputs.append(helper.make_tensor_value_info(name, FLOAT, ["n", 1]))
+    constants = {
+        "shape": np.array([-1, 3 * SIDE * SIDE], np.int64),
+        "out_shape": np.array([-1, 2, *axes], np.int64),
+        "weights": weights,
+        "mean": np.float32(100 if kind == BYTES else 0),
+        "std": np.float32(25 if kind == BYTES else 1),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "hand-made",
+        [helper.make_tensor_value_info("crops", kind, list(shape))],
+        outputs,
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def check(model: Model, tolerance: float = 1e-6) -> None:
+    """The model gives channels 0 and 2 of the corner as a unit vector, and passes its own check."""
+    np.testing.assert_allclose(Embedder(model).embed(CROPS), [[0.6, 0.8], [0.8, 0.6]], atol=tolerance)
+    assert verify_model(model.path).spec.dimension == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [
+        ({}, 1e-6),
+        ({"kind": HALF, "out": HALF}, 1e-3),
+        ({"kind": HALF}, 1e-3),
+        ({"out": HALF}, 1e-3),
+        ({"kind": BYTES}, 1e-6),
+        ({"kind": BYTES, "out": HALF, "shape": (1, SIDE, SIDE, 3)}, 1e-3),
+        ({"shape": ("n", SIDE, SIDE, 3)}, 1e-6),
+        ({"shape": ("n", "h", "w", 3)}, 1e-6),
+        ({"shape": ("n", "c", "h", "w")}, 1e-6),
+        ({"shape": (1, 3, SIDE, SIDE)}, 1e-6),
+        ({"axes": (1, 1)}, 1e-6),
+        ({"axes": (1,)}, 1e-6),
+    ],
+    ids=str,
+)
+def test_a_face_network_of_any_kind_gives_the_same_embeddings(
+    tmp_path: Path, settings: dict[str, object], tolerance: float
+) -> None:
+    source = network(tmp_path / "mine.onnx", **settings)  # type: ignore[arg-type]
+    check(import_onnx(source, input_size=(SIDE, SIDE), mean=100, std=25), tolerance)
+
+
+def test_of_several_outputs_one_must_be_named(tmp_path: Path) -> None:
+    source = network(tmp_path / "adaface.onnx", further=("norm",))
+    with pytest.raises(ModelError, match=r"--output: feature .*; norm "):
+        import_onnx(source)
+    with pytest.raises(ModelError, match=r"no output 'features'.*feature "):
+        import_onnx(source, output="features")
+    check(import_onnx(source, output="feature", mean=100, std=25))
+
+
+def test_a_network_that_needs_no_bridge_is_kept_byte_for_byte(tmp_path: Path) -> None:
+    source = network(tmp_path / "mine.onnx")
+    assert import_onnx(source).onnx_bytes() == source.read_bytes()
+
+
+def test_a_network_that_gives_zero_for_a_black_image_is_taken_in(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = import_onnx(network(tmp_path / "mine.onnx"), mean=0, std=1)
+    verify_model(model.path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_network_whose_batch_is_fixed_inside_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = network(tmp_path / "mine.onnx")
+    model = onnx.load(source)
+    for tensor in model.graph.initializer:
+        if tensor.name == "shape":
+            tensor.CopyFrom(numpy_helper.from_array(np.array([1, 3 * SIDE * SIDE], np.int64), "shape"))
+    onnx.save(model, source)
+    assert import_onnx(source).spec.arguments == {"batch": 1}
+    assert capfd.readouterr().err == ""
+
+
+def _external(tensor: TensorProto) -> TensorProto:
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "weights.bin"
+    tensor.ClearField("raw_data")
+    return tensor
+
+
+def _in_initializer(model: onnx.ModelProto) -> None:
+    _external(next(tensor for tensor in model.graph.initializer if tensor.name == "weights"))
+
+
+def _in_constant(model: onnx.ModelProto) -> None:
+    weights = next(tensor for tensor in model.graph.initializer if tensor.name == "weights")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["weights"], value=_external(weights)))
+    model.graph.initializer.remove(weights)
+
+
+def _in_subgraph(model: onnx.ModelProto) -> None:
+    tensor = _external(numpy_helper.from_array(np.ones((1, 2), np.float32), "inner"))
+    inner = helper.make_node("Constant", [], ["inner"], value=tensor)
+    graph = helper.make_graph([inner], "branch", [], [helper.make_tensor_value_info("inner", FLOAT, [1, 2])])
+    model.graph.node.append(helper.make_node("If", ["condition"], ["more"], then_branch=graph, else_branch=graph))
+
+
+def _in_function(model: onnx.ModelProto) -> None:
+    tensor = _external(numpy_helper.from_array(np.ones((1, 2), np.float32), "inner"))
+    node = helper.make_node("Constant", [], ["inner"], value=tensor)
+    model.functions.append(helper.make_function("own", "F", [], ["inner"], [node], [helper.make_opsetid("", 13)]))
+
+
+def _sparse(model: onnx.ModelProto) -> None:
+    values = _external(numpy_helper.from_array(np.ones(1, np.float32), "values"))
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "indices")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
+
+
+def _context(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("EPContext", [], ["x"], domain="com.microsoft", ep_cache_context="file"))
+
+
+@pytest.mark.parametrize("place", [_in_initializer, _in_constant, _in_subgraph, _in_function, _sparse, _context])
+def test_no_file_beside_the_model_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Callable[[onnx.ModelProto], None]
+) -> None:
+    model = onnx.load(network(tmp_path / "mine.onnx"))
+    place(model)
+    (tmp_path / "mine.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "weights.bin").write_bytes(bytes(4096))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="separate file"):
+        import_onnx(tmp_path / "mine.onnx")
+
+
+def test_the_case_that_was_found_is_refused(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="separate file"):
+        import_onnx(shared / "cases" / "onnx_external_constant.onnx", "case")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_no_network(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ModelError, match="not a regular"):
+        import_onnx(tmp_path / "pipe.onnx")
+
+
+def test_trial_crops_are_faces_all_different_and_always_the_same() -> None:
+    crops = trial_crops(112, 96)
+    assert crops.shape == (3, 112, 96, 3)
+    assert len({crop.tobytes() for crop in crops}) == 3
+    np.testing.assert_array_equal(crops, trial_crops(112, 96))
