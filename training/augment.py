@@ -53,11 +53,29 @@ class Augmentation:
     occlusion: float = 0.0
 
 
-def augment(
-    faces: UInt8Images, size: tuple[int, int], augmentation: Augmentation, random: np.random.Generator
-) -> UInt8Images:
-    """Packed faces [B, side, side, 3] -> crops [B, h, w, 3], each moved and lit a little differently."""
-    count, side = len(faces), faces.shape[1]
+@dataclass(frozen=True)
+class Drawn:
+    """What chance made of B faces.
+
+    Attributes:
+        matrices: float64 [B, 3, 3], pixels of each crop to pixels of its packed face.
+        gains: float64 [B], factor on the contrast about mid-grey.
+        lifts: float64 [B], added brightness in grey levels.
+        plain: bool [B], sampled without low-pass filter.
+        worsened: bool [B, 4]: low resolution, blur, JPEG, occlusion.
+    """
+
+    matrices: Doubles
+    gains: Doubles
+    lifts: Doubles
+    plain: npt.NDArray[np.bool_]
+    worsened: npt.NDArray[np.bool_]
+
+
+def draw(
+    count: int, side: int, size: tuple[int, int], augmentation: Augmentation, random: np.random.Generator
+) -> Drawn:
+    """Draw what `augment` does to `count` packed faces of `side` x `side` pixels."""
     mirrored = random.random(count) < augmentation.flip
     angles = np.radians(augmentation.rotation) * random.uniform(-1, 1, count)
     scales = 1 + augmentation.scale * random.uniform(-1, 1, count)
@@ -67,13 +85,21 @@ def augment(
     plain = random.random(count) < augmentation.plain_sampling
     chances = [augmentation.low_resolution, augmentation.blur, augmentation.jpeg, augmentation.occlusion]
     worsened = random.random((count, len(chances))) < chances  # drawn last: an older config draws what it always did
-    crops = np.empty((count, *size, 3), np.uint8)
+    jitters = _about_centre(side, angles, scales, mirrored, shifts)
+    return Drawn(jitters @ _crop_to_face(side, size), gains, lifts, plain, worsened)
+
+
+def augment(
+    faces: UInt8Images, size: tuple[int, int], augmentation: Augmentation, random: np.random.Generator
+) -> UInt8Images:
+    """Packed faces [B, side, side, 3] -> crops [B, h, w, 3], each moved and lit a little differently."""
+    drawn = draw(len(faces), faces.shape[1], size, augmentation, random)
+    crops = np.empty((len(faces), *size, 3), np.uint8)
     for index, face in enumerate(faces):
-        jitter = _about_centre(side, angles[index], scales[index], mirrored[index], shifts[index])
-        crop = _sample(face, jitter @ _crop_to_face(side, size), size, plain=bool(plain[index]))
-        levels = (np.arange(256) - 127.5) * gains[index] + 127.5 + lifts[index]
+        crop = _sample(face, drawn.matrices[index], size, plain=bool(drawn.plain[index]))
+        levels = (np.arange(256) - 127.5) * drawn.gains[index] + 127.5 + drawn.lifts[index]
         crop = np.asarray(cv2.LUT(crop, np.clip(np.rint(levels), 0, 255).astype(np.uint8)), np.uint8)
-        for worsen, happens in zip((_low_resolution, _blur, _jpeg, _occlusion), worsened[index], strict=True):
+        for worsen, happens in zip((_low_resolution, _blur, _jpeg, _occlusion), drawn.worsened[index], strict=True):
             crop = worsen(crop, random) if happens else crop
         crops[index] = crop
     return crops
@@ -101,17 +127,18 @@ def _crop_to_face(side: int, size: tuple[int, int]) -> Doubles:
     return np.array([[step, 0, left + step / 2 - 0.5], [0, step, top + step / 2 - 0.5], [0, 0, 1]])
 
 
-def _about_centre(side: int, angle: float, scale: float, mirrored: bool, shift: Doubles) -> Doubles:
-    """Turn, scale, mirror about the middle of the face, then shift: [3, 3], face pixels to face pixels."""
-    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
-    linear = np.array([[cosine, -sine], [sine, cosine]])
-    if mirrored:
-        linear[:, 0] *= -1
+def _about_centre(
+    side: int, angles: Doubles, scales: Doubles, mirrored: npt.NDArray[np.bool_], shifts: Doubles
+) -> Doubles:
+    """Turn, scale, mirror about the middle of each face, then shift: [B, 3, 3], face pixels to face pixels."""
+    cosines, sines = scales * np.cos(angles), scales * np.sin(angles)
+    matrices = np.tile(np.eye(3), (len(angles), 1, 1))
+    linear = matrices[:, :2, :2]
+    linear[:] = np.array([[cosines, -sines], [sines, cosines]]).transpose(2, 0, 1)
+    linear[mirrored, :, 0] *= -1
     middle = np.full(2, (side - 1) / 2)
-    matrix = np.eye(3)
-    matrix[:2, :2] = linear
-    matrix[:2, 2] = middle - linear @ middle + shift
-    return matrix
+    matrices[:, :2, 2] = middle - linear @ middle + shifts
+    return matrices
 
 
 def _sample(face: UInt8Images, matrix: Doubles, size: tuple[int, int], *, plain: bool) -> UInt8Images:

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from training.augment import Augmentation
+from training.device_augment import refusal
 from training.errors import ConfigError
 
 
@@ -124,6 +125,7 @@ class Config:
         threads: CPU threads, each with its share of a batch (and of BatchNorm's view); 1 on a GPU.
         compiled: fuse the network's operations by `torch.compile`: faster after a minute or two of compiling, which
             needs g++ on a processor.
+        on_device: keep all faces in the device's memory and augment them there, where JPEG is not to be had.
         workers: processes that read and augment ahead; 0 leaves it to the threads. They change no result.
         mislabelled: share of the training faces, drawn at random, whose labels are shuffled among them: what a loss
             makes of noisy labels.
@@ -152,6 +154,7 @@ class Config:
     device: str = "cpu"
     threads: int = 2
     compiled: bool = False
+    on_device: bool = False
     workers: int = 0
     mislabelled: float = 0.0
     photos_per_identity: int = 0
@@ -232,6 +235,8 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(f"device is cpu or cuda, not {config.device!r}")
     if config.device == "cuda" and config.threads != 1:
         raise ConfigError("threads must be 1 on a GPU: its batch is not cut into shares")
+    if config.on_device and (why := refusal(config.input_size, config.augmentation)) is not None:
+        raise ConfigError(f"on_device: {why}")
     if config.class_shards is not None and not 0 < config.class_shards.sampling_rate <= 1:
         raise ConfigError(
             f"class_shards.sampling_rate lies above 0, at most 1, not {config.class_shards.sampling_rate}"

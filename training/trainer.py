@@ -15,7 +15,7 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -41,7 +41,7 @@ from training.checkpoint import (
 )
 from training.class_shards import ShardedHead, class_range
 from training.config import Config, to_record
-from training.data.batches import Batches, MakeCrops, stream
+from training.data.batches import Batches, MakeCrops, stream, stream_on_device
 from training.data.faces import UNKNOWN, Faces, mislabel
 from training.data.opening import TrainingData, open_data
 from training.distillation import Distillation, class_centres, even_axes
@@ -157,13 +157,7 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
     if config.compiled:
         replicas = [cast(nn.Module, torch.compile(replica)) for replica in replicas]
     network_parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    crops = stream(
-        batches,
-        range(done + 1, steps + 1),
-        range(group.rank * config.threads, (group.rank + 1) * config.threads),
-        workers=config.workers,
-        pin=config.device == "cuda",
-    )
+    crops = _crops(config, batches, range(done + 1, steps + 1), group)
     pool = ThreadPoolExecutor(config.threads, initializer=torch.set_num_threads, initargs=(1,))
     group.wait()  # every process has read the checkpoint before one writes the next
     log = _Log(folder, config, done) if group.leads else None
@@ -264,6 +258,14 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
     if log is not None:
         log.close()
     return result if result is not None else _validate(judged, strangers, config, group.device)
+
+
+def _crops(config: Config, batches: Batches, steps: range, group: Group) -> Iterator[list[MakeCrops]]:
+    """For each step what makes the crops of this process's shares, ahead of time, on the device, or by the threads."""
+    shares = range(group.rank * config.threads, (group.rank + 1) * config.threads)
+    if config.on_device:
+        return stream_on_device(batches, steps, shares, group.device)
+    return stream(batches, steps, shares, workers=config.workers, pin=config.device == "cuda")
 
 
 def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress: TextIO) -> Tensor | None:
@@ -395,7 +397,7 @@ def _replicas(network: nn.Module, count: int) -> list[nn.Module]:
 
 def _embed(config: Config, device: torch.device, network: nn.Module, make_crops: MakeCrops) -> Tensor:
     """Make and embed one thread's share of a batch: [b, D] float32, with its graph."""
-    crops = torch.from_numpy(make_crops()).to(device, non_blocking=True)
+    crops = torch.as_tensor(make_crops()).to(device, non_blocking=True)
     network.train()
     # The cache of casts is one for all threads, and every weight is used but once.
     with torch.autocast(device.type, torch.bfloat16, enabled=_in_bfloat16(config), cache_enabled=False):

@@ -64,13 +64,16 @@ def validate(embeddings: FloatMatrix, labels: Ints) -> Validation:
     scores = similarities[first, second]
     accuracy = _accuracy(scores[mated], scores[~mated], random)
     rank1 = _rank1(similarities, labels, random)
-    fnirs = [_fnir(similarities, labels, random) for _ in range(DRAWS)]
+    try:
+        fnir = float(np.mean([_fnir(similarities, labels, random) for _ in range(DRAWS)]))
+    except UnsupportedRate:
+        fnir = math.nan
     return Validation(
         accuracy,
         _tar(scores[mated], scores[~mated], FAR),
         _tar(scores[mated], scores[~mated], LOW_FAR),
         rank1,
-        float(np.mean(fnirs)),
+        fnir,
     )
 
 
@@ -97,7 +100,10 @@ def _rank1(similarities: FloatMatrix, labels: Ints, random: np.random.Generator)
 
 
 def _fnir(similarities: FloatMatrix, labels: Ints, random: np.random.Generator) -> float:
-    """Enrol half of the people, search with all other photos of everybody."""
+    """Enrol half of the people, search with all other photos of everybody.
+
+    Raises UnsupportedRate where the strangers have too few photos.
+    """
     people = random.permutation(np.unique(labels))
     enrolled = _one_photo_a_person(labels, random)
     enrolled = enrolled[np.isin(labels[enrolled], people[: len(people) // 2])]
@@ -107,10 +113,7 @@ def _fnir(similarities: FloatMatrix, labels: Ints, random: np.random.Generator) 
     known = mates.any(1)
     mate_scores = scores[mates]  # one a row: each person has one enrolled photo
     ranks = 1 + (scores[known] > mate_scores[:, None]).sum(1)
-    try:
-        return fnir_at_fpir(ranks, mate_scores, scores[~known].max(1), FPIR).value.rate
-    except UnsupportedRate:
-        return math.nan
+    return fnir_at_fpir(ranks, mate_scores, scores[~known].max(1), FPIR).value.rate
 
 
 def _one_photo_a_person(labels: Ints, random: np.random.Generator) -> Ints:

@@ -219,3 +219,17 @@ def test_a_compiled_run_learns_the_same(packs: Path, tmp_path: Path) -> None:
     networks = [read_checkpoint(tmp_path / name / CHECKPOINT).network for name in ("plain", "compiled")]
     for name, weights in networks[0].items():
         torch.testing.assert_close(networks[1][name], weights, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_faces_in_the_devices_memory_teach_as_those_that_are_read(packs: Path, tmp_path: Path) -> None:
+    network = {
+        "name": "sphereface4",
+        "arguments": {"input_size": [112, 96], "dimension": 8, "width": 0.125, "batch_norm": True},
+    }
+    ends = [
+        run(config(packs, tmp_path, network=network, epochs=1, on_device=there), tmp_path / str(there), io.StringIO())
+        for there in (False, True)
+    ]
+    losses = [[float(row["loss"]) for row in rows(tmp_path / str(there) / TRAINING_LOG)] for there in (False, True)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert ends[1].accuracy == pytest.approx(ends[0].accuracy, abs=0.1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.validation import validate
+from training.validation import _fnir, validate
 
 
 def people(count: int, photos: int, noise: float, dimension: int = 64) -> tuple[np.ndarray, np.ndarray]:
@@ -15,10 +15,10 @@ def people(count: int, photos: int, noise: float, dimension: int = 64) -> tuple[
 
 
 def test_people_far_apart_are_never_confused() -> None:
-    figures = validate(*people(50, 8, noise=0.1))
+    figures = validate(*people(100, 8, noise=0.1))
     # A threshold of nine folds lies at their lowest mated pair, under which one of the tenth may fall.
     assert figures.accuracy > 0.999
-    assert (figures.tar, figures.rank1) == (1, 1)
+    assert (figures.tar, figures.low_tar, figures.rank1, figures.fnir) == (1, 1, 1, 0)
 
 
 def test_embeddings_that_say_nothing_do_as_well_as_chance() -> None:
@@ -30,10 +30,14 @@ def test_embeddings_that_say_nothing_do_as_well_as_chance() -> None:
 
 
 def test_more_noise_lowers_every_figure() -> None:
-    less, more = (validate(*people(50, 8, noise=noise)) for noise in (1.0, 2.0))
+    less, more = (validate(*people(100, 8, noise=noise)) for noise in (1.0, 2.0))
     assert more.accuracy < less.accuracy
     assert more.tar < less.tar
     assert more.rank1 < less.rank1
+    assert more.low_tar < less.low_tar
+    assert more.fnir > less.fnir
+    assert less.is_better_than(more)
+    assert not more.is_better_than(less)
 
 
 def test_collapsed_embeddings_earn_nothing_at_a_low_far() -> None:
@@ -46,3 +50,28 @@ def test_the_order_of_the_photos_within_the_array_changes_tar_not_at_all() -> No
     embeddings, labels = people(30, 6, noise=1.5)
     order = np.random.default_rng(3).permutation(len(labels))
     assert validate(embeddings[order], labels[order]).tar == pytest.approx(validate(embeddings, labels).tar, abs=1e-6)
+
+
+def test_where_trials_are_too_few_for_a_rate_the_accuracy_decides() -> None:
+    better, worse = (validate(*people(10, 4, noise=noise)) for noise in (0.5, 3.0))
+    assert np.isnan([better.low_tar, better.fnir]).all()
+    assert better.is_better_than(worse)
+    assert "too few trials" in better.text()
+
+
+def test_half_of_the_people_are_strangers_and_the_fnir_is_that_of_a_loop() -> None:
+    embeddings, labels = people(80, 10, noise=2.0)
+    random = np.random.default_rng(7)
+    similarities = embeddings @ embeddings.T
+    measured = _fnir(similarities, labels, np.random.default_rng(7))
+    known = set(random.permutation(np.unique(labels))[:40])
+    order = random.permutation(len(labels))
+    enrolled = {label: next(i for i in order if labels[i] == label) for label in known}
+    best: dict[bool, list[tuple[float, bool]]] = {True: [], False: []}
+    for probe in set(range(len(labels))) - set(enrolled.values()):
+        found = max(enrolled, key=lambda label: similarities[probe, enrolled[label]])
+        best[labels[probe] in known].append((similarities[probe, enrolled[found]], found == labels[probe]))
+    alarms = sorted((score for score, _ in best[False]), reverse=True)
+    threshold = alarms[int(0.01 * len(alarms))]  # that many lie above it
+    expected = np.mean([not right or score <= threshold for score, right in best[True]])
+    assert measured == pytest.approx(expected, abs=0.01)

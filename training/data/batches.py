@@ -9,14 +9,18 @@ from functools import partial
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from training.augment import Augmentation, augment
 from training.data.faces import Faces, Ints, UInt8Images
+from training.device_augment import augment_on_device
 
+READ_AT_ONCE = 4096  # faces on their way to a device
 ORDER_DRAW, AUGMENTATION_DRAW, IDENTITY_DRAW = 0, 1, 2  # streams of random numbers that never meet
 
-MakeCrops = Callable[[], UInt8Images]
+MakeCrops = Callable[[], UInt8Images | Tensor]
 
 
 class Batches:
@@ -66,9 +70,19 @@ class Batches:
 
     def crops(self, step: int, share: int) -> UInt8Images:
         """Read and augment one share of a step: uint8 [b, h, w, 3]."""
-        random = np.random.default_rng([self.seed, AUGMENTATION_DRAW, step, share])
-        chosen = np.array_split(self.chosen(step), self.shares)[share]
-        return augment(self.faces.read(chosen), self.input_size, self.augmentation, random)
+        faces = self.faces.read(self._share(step, share))
+        return augment(faces, self.input_size, self.augmentation, self._random(step, share))
+
+    def crops_on_device(self, images: Tensor, step: int, share: int) -> Tensor:
+        """Make the same of `images`, all faces on a device: uint8 [N, side, side, 3] -> [b, h, w, 3] there."""
+        chosen = torch.from_numpy(self._share(step, share)).to(images.device)
+        return augment_on_device(images[chosen], self.input_size, self.augmentation, self._random(step, share))
+
+    def _share(self, step: int, share: int) -> Ints:
+        return np.array_split(self.chosen(step), self.shares)[share]
+
+    def _random(self, step: int, share: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, AUGMENTATION_DRAW, step, share])
 
     def _of_identities(self, step: int) -> Ints:
         random = np.random.default_rng([self.seed, IDENTITY_DRAW, step])
@@ -105,6 +119,19 @@ def stream(
     )
     for crops in loader:
         yield [each.numpy for each in crops]
+
+
+def stream_on_device(
+    batches: Batches, steps: range, shares: Sequence[int], device: torch.device
+) -> Iterator[list[MakeCrops]]:
+    """Do as `stream` with all faces in the device's memory, where they are augmented too."""
+    side = batches.faces.read(np.zeros(1, np.int64)).shape[1]
+    images = torch.empty((len(batches.faces.labels), side, side, 3), dtype=torch.uint8, device=device)
+    for start in range(0, len(images), READ_AT_ONCE):
+        chosen = np.arange(start, min(start + READ_AT_ONCE, len(images)))
+        images[start : start + READ_AT_ONCE] = torch.from_numpy(batches.faces.read(chosen)).to(device)
+    for step in steps:
+        yield [partial(batches.crops_on_device, images, step, share) for share in shares]
 
 
 class _Steps(Dataset[list[UInt8Images]]):

@@ -1,0 +1,110 @@
+"""The same chance as `training.augment`, for faces that lie in a GPU's memory: as fast as the network learns."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.augment import BLUR, CROP, LOW_RESOLUTION, OCCLUSION, Augmentation, draw
+
+GROUPS = 8  # worsened crops share their size or width of blur in groups: a call a group, where a call a crop is slow
+
+
+def augment_on_device(
+    faces: Tensor, size: tuple[int, int], augmentation: Augmentation, random: np.random.Generator
+) -> Tensor:
+    """Packed faces uint8 [B, side, side, 3] -> crops uint8 [B, h, w, 3] on the same device.
+
+    Moved and lit by the same draws as `augment` makes of this state of `random`; low resolution, blur and occlusion are
+    drawn alike but not the same. JPEG, and crops of less than 112 pixels in height, are left to the processor.
+    """
+    drawn = draw(len(faces), faces.shape[1], size, augmentation, random)
+    crops = _sample(faces, drawn.matrices, size)
+    gains, lifts = (_along_batch(values, faces.device) for values in (drawn.gains, drawn.lifts))
+    crops = ((crops - 127.5) * gains + 127.5 + lifts).clamp(0, 255).round()
+    low, blurred, _, occluded = drawn.worsened.T
+    for chosen in np.array_split(random.permutation(np.flatnonzero(low)), GROUPS):
+        _worsen(crops, chosen, lambda some: _low_resolution(some, random))
+    for chosen in np.array_split(random.permutation(np.flatnonzero(blurred)), GROUPS):
+        _worsen(crops, chosen, lambda some: _blur(some, random))
+    _worsen(crops, np.flatnonzero(occluded), lambda some: _occlusion(some, random))
+    return crops.permute(0, 2, 3, 1).round().to(torch.uint8)
+
+
+def refusal(size: tuple[int, int], augmentation: Augmentation) -> str | None:
+    """Say why this augmentation cannot be had on a device; None where it can."""
+    if augmentation.jpeg > 0:
+        return "augmentation.jpeg needs a processor"
+    if size[0] < CROP:
+        return f"an input of less than {CROP} pixels in height is sampled by a processor"
+    return None
+
+
+def _sample(faces: Tensor, matrices: npt.NDArray[np.float64], size: tuple[int, int]) -> Tensor:
+    """Cut the crops whose pixel p shows the face at matrix @ p: float32 [B, 3, h, w], bilinear, border repeated."""
+    height, width = size
+    side = faces.shape[1]
+    y, x = np.mgrid[:height, :width]
+    pixels = np.stack([x.ravel(), y.ravel(), np.ones(height * width)])
+    # In float32 on the device: 1e-5 of a pixel.
+    places = torch.from_numpy(matrices[:, :2]).float().to(faces.device) @ torch.from_numpy(pixels).float().to(
+        faces.device
+    )
+    grid = (places * (2 / (side - 1)) - 1).transpose(1, 2).reshape(-1, height, width, 2)
+    return functional.grid_sample(
+        faces.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="border", align_corners=True
+    )
+
+
+def _worsen(crops: Tensor, chosen: npt.NDArray[np.int64], worsen: Callable[[Tensor], Tensor]) -> None:
+    if len(chosen) > 0:
+        indices = torch.from_numpy(chosen).to(crops.device)
+        crops[indices] = worsen(crops[indices])
+
+
+def _low_resolution(crops: Tensor, random: np.random.Generator) -> Tensor:
+    """Make these crops smaller and large again, all by one factor and one of the ways in use."""
+    height, width = crops.shape[2:]
+    factor = random.uniform(*LOW_RESOLUTION)
+    smaller = (max(1, round(height * factor)), max(1, round(width * factor)))
+    down, up = random.choice(["nearest", "bilinear", "bicubic", "area"], 2)
+    small = functional.interpolate(crops, smaller, mode=str(down))
+    return functional.interpolate(small, (height, width), mode=str(up)).clamp(0, 255)
+
+
+def _blur(crops: Tensor, random: np.random.Generator) -> Tensor:
+    """Blur these crops by a Gaussian of one width."""
+    deviation = random.uniform(*BLUR) * crops.shape[2] / CROP
+    reach = max(1, round(3 * deviation))
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=crops.device) / deviation) ** 2)
+    weights = (weights / weights.sum()).expand(3, 1, -1)
+    padded = functional.pad(crops, (reach, reach, reach, reach), mode="reflect")
+    rows = functional.conv2d(padded, weights[:, :, None, :], groups=3)
+    return functional.conv2d(rows, weights[:, :, :, None], groups=3)
+
+
+def _occlusion(crops: Tensor, random: np.random.Generator) -> Tensor:
+    """Black outside a box of each crop that is 3/4 to 4/3 as wide as high, where it fits."""
+    count, _, height, width = crops.shape
+    areas, shapes = random.uniform(*OCCLUSION, count), np.sqrt(random.uniform(3 / 4, 4 / 3, count))
+    seen = [
+        _span(np.clip(np.rint(length * np.sqrt(areas) * shape), 1, length), length, random)
+        for length, shape in ((height, 1 / shapes), (width, shapes))
+    ]
+    rows, columns = (torch.from_numpy(part).to(crops.device) for part in seen)
+    return crops * rows[:, None, :, None] * columns[:, None, None, :]
+
+
+def _span(lengths: npt.NDArray[np.float64], whole: int, random: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Draw where spans of these lengths lie in `whole` pixels: bool [B, whole]."""
+    starts = np.floor(random.random(len(lengths)) * (whole - lengths + 1))
+    pixels = np.arange(whole)
+    inside: npt.NDArray[np.bool_] = (pixels >= starts[:, None]) & (pixels < (starts + lengths)[:, None])
+    return inside
+
+
+def _along_batch(values: npt.NDArray[np.float64], device: torch.device) -> Tensor:
+    return torch.from_numpy(values).float().to(device)[:, None, None, None]
