@@ -11,8 +11,8 @@ with Gallery.open("staff", create=engine.binding) as gallery:
 
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -24,13 +24,14 @@ from faceid.forks import require_own_threads
 from faceid.models import model_zoo
 from faceid.models.embedding import Backend, Embedder, Precision
 from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces, Pipeline
+from faceid.probability import probability_law
 from faceid.results import Answer, Enrollment, EnrollmentStatus, Verification
 from faceid.vision.detection import FACE_POLICIES, Detector, FacePolicy
 from faceid.vision.detectors import make_detector
 from faceid.vision.photo_list import PersonPhoto
 from faceid.vision.picture import Content, Picture, ReadPicture, as_picture, as_pictures, is_one_photo
 from faceid.vision.quality import Limits
-from indexer.decision.decision import Threshold, choose_probability, decide
+from indexer.decision.decision import Threshold, decide
 from indexer.decision.match_probability import CONTEXT, MatchProbability, context_of, match_probability
 from indexer.errors import InvalidName, ModelMismatch
 from indexer.gallery import Gallery
@@ -195,12 +196,62 @@ class FaceEngine:
         if operator.index(top_k) < 1:
             raise ValueError(f"top_k must be 1 or more, not {top_k}")
         self._require_same_model(gallery)
-        law = choose_probability(gallery.calibrations(), gallery.size)
+        law = probability_law(self.model, gallery)
         asking = _Asking(threshold, limits, top_k, fast, vectors, law)
         return (
             answer
             for batch in _batches(as_pictures(photos))
             for answer in self._answers(gallery, self._find_faces(batch, faces), asking)
+        )
+
+    def identify_together(
+        self,
+        gallery: Gallery,
+        photos: Photos,
+        threshold_for: Callable[[int], Threshold],
+        *,
+        faces: FacePolicy = "largest",
+        limits: Limits | None = None,
+        top_k: int = 5,
+    ) -> Answer:
+        """Say who the one person on several photos is: one decision, on the direction of the mean of their vectors.
+
+        Each photo gives the first face that the policy keeps; photos without one, or with a face poorer than `limits`,
+        are left out, and their reasons are among the answer's. `threshold_for(n)` gives the threshold for n photos,
+        `identification_threshold(..., photos=n)` or a fixed one. Without any usable face the answer is that of a photo
+        without. Raises ValueError for no photos, ModelMismatch.
+        """
+        _check_policy(faces)
+        _check_limits(limits)
+        self._require_same_model(gallery)
+        found = self.analyse(photos, faces)
+        if not found:
+            raise ValueError("no photos to identify")
+        reasons = [one.reason_code for one in found if one.reason_code]
+        reasons += [code for one in found for face in one.faces[:1] for code in _poor(face, limits)]
+        usable = [(one, one.faces[0]) for one in found if one.faces and not _poor(one.faces[0], limits)]
+        unique_reasons = tuple(dict.fromkeys(reasons))
+        if not usable:
+            poor = [one for one in found if one.faces]
+            first = self._no_face((poor or found)[0], gallery.revision, threshold_for(1))
+            return replace(first, decision="rejected_quality", reason_codes=unique_reasons) if poor else first
+        mean = np.stack([face.vector for _, face in usable]).astype(np.float64).mean(axis=0)
+        query = np.asarray(mean / np.linalg.norm(mean), np.float32)
+        threshold = threshold_for(len(usable))
+        _check_threshold(threshold)
+        (result,) = gallery.search(query[None], max(top_k, 1), threshold=threshold.value)
+        best = result.candidates[:top_k]
+        return Answer(
+            usable[0][0].picture,
+            decide(best[0].similarity if best else None, threshold),
+            self.model.spec.name,
+            gallery.revision,
+            threshold,
+            candidates=best,
+            reason_codes=unique_reasons,
+            exact_decision=result.exact_decision,
+            exact_candidates=result.exact_candidates,
+            photos=len(usable),
         )
 
     def verify(
@@ -398,6 +449,10 @@ class _Asking:
 def explain(found: PictureFaces) -> str:
     """Say in words why a photo gave no face."""
     return str(found.error) if found.error else f"{found.source}: {explanation(found.reason_code or 'no_face')}"
+
+
+def _poor(face: FoundFace, limits: Limits | None) -> tuple[str, ...]:
+    return face.quality.reason_codes(limits) if limits else ()
 
 
 def _check_policy(faces: str) -> None:

@@ -48,7 +48,7 @@ class Answer:
     is in [0, 1]; `vector` [D] float32 of unit length is there where it was asked for. `exact_decision` and
     `exact_candidates` say what is proved about the search (`indexer.records.SearchResult`); None where nobody was
     searched for. `probability` that the best candidate is the person, 0..1, if enrolled people and strangers come as
-    often; None where it was not calibrated.
+    often; None where it was not calibrated. `photos` are those that were decided on together.
     """
 
     picture: Picture
@@ -68,6 +68,7 @@ class Answer:
     exact_candidates: bool | None = None
     probability: float | None = None
     vector: FloatVector | None = field(default=None, compare=False, repr=False)
+    photos: int = 1
 
     @property
     def source(self) -> str:
@@ -108,6 +109,7 @@ class Answer:
             "exact_decision": self.exact_decision,
             "exact_candidates": self.exact_candidates,
             "probability": None if self.probability is None else round(self.probability, 4),
+            "photos": self.photos,
         }
 
 
@@ -143,6 +145,8 @@ def threshold_source(threshold: Threshold) -> Record:
         "ci95": None if threshold.ci95 is None else list(threshold.ci95),
         "date": threshold.date,
         "data": threshold.data,
+        "n": threshold.gallery_size,
+        "way": threshold.way,
     }
 
 

@@ -1,8 +1,9 @@
-"""Where a threshold comes from: the gallery's own calibration first, then the model's table; and how both are made."""
+"""Where a threshold comes from: the gallery's own strangers first, then its model's cohort; and how both are made."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from faceid.results import Record
 from faceid.vision.detection import FacePolicy
 from faceid.vision.photo_list import PersonPhoto
 from indexer.calibration.calibration import (
+    FROM_ITSELF,
     MIN_IDENTITIES,
     SuspectedDuplicate,
     calibrate_from_gallery,
@@ -23,6 +25,7 @@ from indexer.calibration.calibration import (
     calibrate_model,
     calibrate_pairs,
 )
+from indexer.calibration.cohort import FEWEST_STRANGERS, PHOTOS_A_PERSON, Cohort, make_cohort
 from indexer.calibration.held_out import HeldOut, held_out
 from indexer.calibration.known_searches import (
     both,
@@ -31,10 +34,14 @@ from indexer.calibration.known_searches import (
     probability_of,
     stranger_searches,
 )
-from indexer.decision.decision import Calibration, Kind, Target, Threshold, choose_threshold
-from indexer.errors import CalibrationError
+from indexer.calibration.own_scores import own_scores
+from indexer.calibration.self_measured import measure_with_cohort, measure_with_kept
+from indexer.decision.carried import carried_threshold
+from indexer.decision.decision import Calibration, Circumstances, Kind, Target, Threshold, choose_threshold
+from indexer.errors import CalibrationError, ModelMismatch
 from indexer.gallery import Gallery
-from indexer.records import Ids
+from indexer.records import FUSIONS, Ids, KeptStrangers
+from indexer.text import printable
 
 # Gallery sizes at which a model's table is measured, as far as the photos reach; each leaves strangers to search with.
 MODEL_GALLERY_SIZES = (30, 100, 300, 1000, 3000, 10_000)
@@ -52,15 +59,111 @@ class GalleryCalibration:
     check: HeldOut | None = None
 
 
-def identification_threshold(model: Model, gallery: Gallery, fpir: float) -> Threshold:
-    """Return the threshold at which the share `fpir` of strangers is taken for somebody in this gallery.
+def identification_threshold(
+    model: Model, gallery: Gallery, fpir: float, *, photos: int = 1, detector: str | None = None
+) -> Threshold:
+    """Return the threshold at which the share `fpir` of strangers is taken for somebody in this gallery as it is.
 
-    Raises CalibrationError when neither gallery nor model has been calibrated, or their trials cannot support the rate.
+    `photos` are the photos of one unknown that are decided on together; what another detector than `detector` (the
+    engine's digest of it) was calibrated with does not count. What was measured with strangers of one's own
+    comes first, where it still fits or can be carried along; then what the model's cohort scores in this gallery.
+    Raises ModelMismatch for a gallery of another model, and CalibrationError where nobody is enrolled, or where nothing
+    was measured that holds for this gallery and rate.
     """
-    advice = (
-        "type `faceid calibrate --strangers DIR`, with photos of people who are not in the gallery, or give --threshold"
+    _require_same_model(model, gallery)
+    if not gallery.size:
+        raise CalibrationError(
+            f"nobody is enrolled in {printable(gallery.path)}, so everybody is unknown; type `faceid enroll PEOPLE_DIR`"
+        )
+    found: list[Threshold] = []
+    refusals: list[str] = []
+    for way in _ways(model, gallery, fpir, photos, detector):
+        try:
+            threshold = way()
+        except CalibrationError as error:
+            refusals.append(str(error))
+            continue
+        if threshold.supported:
+            return threshold
+        found.append(threshold)
+    if found:
+        return found[0]
+    raise CalibrationError(
+        f"{refusals[-1] if refusals else f'nothing has been measured for FPIR {fpir:g}'}; type `faceid calibrate"
+        " --strangers DIR`, with photos of people who are not in the gallery, `faceid models calibrate"
+        f" {model.spec.name} --photos DIR`, with one folder of photos per person, or give --threshold"
     )
-    return _supported(gallery.calibrations(), model_zoo.load_calibrations(model), "fpir", fpir, gallery.size, advice)
+
+
+def _ways(
+    model: Model, gallery: Gallery, fpir: float, photos: int, detector: str | None
+) -> Iterator[Callable[[], Threshold]]:
+    """Yield the ways to come by a threshold, the best first."""
+    cohort = model_zoo.load_cohort(model)
+    if photos == 1:
+        yield from _own_ways(gallery, cohort, fpir, detector)
+    if cohort is not None:
+        yield partial(_of_cohort, gallery, cohort, fpir, photos)
+    elif photos == 1 and gallery.contents().templates_of.max() == 1:
+        # Measured with one template a person: what it says holds for such galleries alone.
+        table = model_zoo.load_calibrations(model)
+        yield lambda: replace(choose_threshold(table, "fpir", fpir, gallery.size, "model"), way="table")
+
+
+def _own_ways(
+    gallery: Gallery, cohort: Cohort | None, fpir: float, detector: str | None
+) -> Iterator[Callable[[], Threshold]]:
+    """Yield what was measured on this gallery: with strangers that it keeps, as it still is, and as it was."""
+    kept = gallery.kept_strangers()
+    if len(kept.vectors):
+        yield lambda: _of_kept(gallery, kept, fpir)
+    own = [
+        (one, one.circumstances)
+        for one in reversed(gallery.calibrations())
+        if one.target == "fpir" and one.circumstances is not None
+    ]
+    own = [(one, then) for one, then in own if detector in (None, then.detector)]
+    contents = gallery.contents().digest if own else ""
+    for one, then in own:
+        if (then.contents, one.fusion) == (contents, gallery.fusion):
+            yield partial(_as_it_is, one, fpir)
+    for one, then in own:
+        if cohort is not None and then.cohort == cohort.key:
+            yield partial(_carried, gallery, cohort, one, fpir)
+
+
+def _as_it_is(calibration: Calibration, fpir: float) -> Threshold:
+    threshold = choose_threshold([calibration], "fpir", fpir, calibration.gallery_size, "gallery")
+    return replace(threshold, way="gallery" if calibration.data == FROM_ITSELF else "strangers")
+
+
+def _of_kept(gallery: Gallery, kept: KeptStrangers, fpir: float) -> Threshold:
+    calibration = measure_with_kept(gallery, kept)
+    return replace(choose_threshold([calibration], "fpir", fpir, gallery.size, "gallery"), way="strangers")
+
+
+def _carried(gallery: Gallery, cohort: Cohort, calibration: Calibration, fpir: float) -> Threshold:
+    now = gallery.ask_cohort(cohort.strangers, cohort.key).scores
+    return carried_threshold(calibration, now, fpir, gallery.size)
+
+
+def _of_cohort(gallery: Gallery, cohort: Cohort, fpir: float, photos: int) -> Threshold:
+    """Measure with as many photos of a stranger as the cohort has, up to those that are decided on."""
+    for count in range(min(photos, PHOTOS_A_PERSON), 0, -1):
+        with suppress(CalibrationError):
+            calibration = measure_with_cohort(gallery, cohort, count)
+            return replace(choose_threshold([calibration], "fpir", fpir, gallery.size, "gallery"), way="cohort")
+    calibration = measure_with_cohort(gallery, cohort)
+    return replace(choose_threshold([calibration], "fpir", fpir, gallery.size, "gallery"), way="cohort")
+
+
+def _require_same_model(model: Model, gallery: Gallery) -> None:
+    if gallery.model.digest != model.digest:
+        raise ModelMismatch(
+            f"{printable(gallery.path)} is bound to the model {gallery.model.name!r} ({gallery.model.digest}), not to"
+            f" {model.spec.name!r} ({model.digest}); name the first with --model, or bring the gallery over with"
+            " `faceid gallery reembed`"
+        )
 
 
 def verification_threshold(model: Model, gallery: Gallery | None, far: float) -> Threshold:
@@ -68,12 +171,21 @@ def verification_threshold(model: Model, gallery: Gallery | None, far: float) ->
 
     Raises CalibrationError when neither gallery nor model has been calibrated, or on too few pairs.
     """
-    advice = (
-        f"type `faceid models calibrate {model.spec.name} --photos DIR`, with one folder of photos per person, "
-        "or give --threshold"
+    tables: list[tuple[Sequence[Calibration], Kind]] = [
+        (gallery.calibrations() if gallery else [], "gallery"),
+        (model_zoo.load_calibrations(model), "model"),
+    ]
+    refusal = "neither this gallery nor its model has been calibrated for FAR"
+    for table, kind in tables:
+        if any(calibration.target == "far" for calibration in table):
+            try:
+                return choose_threshold(table, "far", far, None, kind)
+            except CalibrationError as error:
+                refusal = str(error)
+    raise CalibrationError(
+        f"{refusal}; type `faceid models calibrate {model.spec.name} --photos DIR`, with one folder of photos per"
+        " person, or give --threshold"
     )
-    own = gallery.calibrations() if gallery else []
-    return _supported(own, model_zoo.load_calibrations(model), "far", far, None, advice)
 
 
 def calibrate_gallery(
@@ -83,14 +195,18 @@ def calibrate_gallery(
     *,
     faces: FacePolicy,
     checked_fpirs: Sequence[float] = (),
+    keep_strangers: bool = False,
 ) -> GalleryCalibration:
     """Measure the gallery's non-mated scores and keep them in it: for FPIR, and for FAR between its people.
 
     `strangers` are photos of people who are not enrolled, as `photos_in` lists them; each face is one non-mated
-    search. Without them everybody is searched among all the others. Where enough people have several templates, the
-    law of a match's probability is kept too. Raises CalibrationError where there is too little for an FPIR.
+    search. With `keep_strangers` their vectors stay in the gallery, and whatever changes in it is measured anew; kept
+    ones of an earlier call go. Without strangers everybody is searched among all the others. Where enough people have
+    several templates, the law of a match's probability is kept too. Raises CalibrationError where there is too little
+    for an FPIR.
     """
     precision = engine.pipeline.embedder.precision
+    circumstances = _circumstances(engine, gallery, faces)
     if strangers is None:
         fpir, duplicates = calibrate_from_gallery(gallery, precision=precision)
         outcome = GalleryCalibration(suspected_duplicates=tuple(duplicates))
@@ -101,32 +217,66 @@ def calibrate_gallery(
         data = f"{len(features.paths)} faces of strangers"
         fpir = calibrate_from_strangers(gallery, features.vectors, data=data, precision=precision)
         outcome = GalleryCalibration(failures=features.failures)
-        non_mated = stranger_searches(gallery, features.vectors, _persons(features.paths))
+        persons = _persons(features.paths)
+        non_mated = stranger_searches(gallery, features.vectors, persons)
+        if keep_strangers:
+            gallery.keep_strangers(features.vectors, persons)
     searches = both(mated_searches(gallery), non_mated)
     with suppress(CalibrationError):  # too few people with several templates: an FPIR needs none
         fpir = replace(fpir, probability=probability_of(searches))
+    fpir = replace(fpir, circumstances=circumstances)
     gallery.save_calibrations([fpir, *_pairs_of_gallery(gallery, outcome.suspected_duplicates, precision)])
     return replace(outcome, check=held_out(searches, gallery.size, checked_fpirs) if checked_fpirs else None)
+
+
+def _circumstances(engine: FaceEngine, gallery: Gallery, faces: FacePolicy) -> Circumstances:
+    """Say what the gallery is and how faces are found, and what the model's cohort scores in it."""
+    contents = gallery.contents()
+    cohort = model_zoo.load_cohort(engine.model)
+    return Circumstances(
+        contents.digest,
+        contents.templates,
+        engine.detector_digest,
+        faces,
+        None if cohort is None else cohort.key,
+        None if cohort is None else gallery.ask_cohort(cohort.strangers, cohort.key).scores,
+    )
 
 
 def calibrate_model_from_photos(
     engine: FaceEngine, people: Iterable[PersonPhoto], data: str, *, faces: FacePolicy
 ) -> tuple[PictureFaces, ...]:
-    """Measure a model's own table from photos of labelled people and keep it beside the model.
+    """Make a model's cohort and table from photos of labelled people, and keep both beside the model.
 
-    Returns the photos that gave no face. Raises CalibrationError for fewer than two people.
+    The cohort (FEWEST_STRANGERS people at least) lets every gallery of the model measure itself; people with several
+    photos give it the law of mated scores, without which there are no probabilities. The table is for FAR, and shows
+    what FPIR costs at several sizes. Returns the photos that gave no face. Raises CalibrationError for fewer than two
+    people.
     """
     features = engine.embed(people, faces=faces)
     persons = len(set(features.labels))
+    precision = engine.pipeline.embedder.precision
     calibrations = calibrate_model(
         features.vectors,
         features.labels,
         [size for size in MODEL_GALLERY_SIZES if size <= persons / 2],
         model_digest=engine.model.digest,
         data=data,
-        precision=engine.pipeline.embedder.precision,
+        precision=precision,
     )
     model_zoo.save_calibrations(engine.model, calibrations)
+    if persons >= FEWEST_STRANGERS:
+        cohort = make_cohort(
+            features.vectors,
+            features.labels,
+            model_digest=engine.model.digest,
+            data=data,
+            date=datetime.now(UTC).date().isoformat(),
+            detector=engine.detector_digest,
+            precision=precision,
+            own_scores=own_scores(features.vectors, features.labels, FUSIONS),
+        )
+        model_zoo.save_cohort(engine.model, cohort)
     return features.failures
 
 
@@ -150,28 +300,6 @@ def model_rows(model: Model, fpirs: Sequence[float], fars: Sequence[float]) -> l
     return searches + pairs
 
 
-def _supported(
-    own: Sequence[Calibration],
-    models: Sequence[Calibration],
-    target: Target,
-    value: float,
-    gallery_size: int | None,
-    advice: str,
-) -> Threshold:
-    """Return the threshold from the gallery's calibrations, else the model's; the last refusal gets the advice."""
-    tables: list[tuple[Sequence[Calibration], Kind]] = [(own, "gallery"), (models, "model")]
-    refusal = f"neither this gallery nor its model has been calibrated for {target.upper()}"
-    for table, kind in tables:
-        fitting = [calibration for calibration in table if calibration.target == target]
-        if not fitting:
-            continue
-        try:
-            return choose_threshold(fitting, target, value, gallery_size, kind)
-        except CalibrationError as error:
-            refusal = str(error)
-    raise CalibrationError(f"{refusal}; {advice}")
-
-
 def _persons(paths: Sequence[str]) -> Ids:
     """Return the number of the person on each photo of a stranger: a folder is a person, a single one holds many."""
     folders = [str(Path(path).parent) for path in paths]
@@ -192,7 +320,7 @@ def _pairs_of_gallery(
             embeddings.vectors[kept],
             [str(identity) for identity in people.tolist()],
             model_digest=gallery.model.digest,
-            data="the gallery itself",
+            data=FROM_ITSELF,
             precision=precision,
         )
 

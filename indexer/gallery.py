@@ -4,6 +4,7 @@ A gallery is a directory: `gallery.db` (SQLite, the truth), `gallery.revision` (
 acknowledged), `index.json` and `index-*.safetensors` (caches), `writer.lock`.
 """
 
+import hashlib
 import itertools
 import secrets
 import uuid
@@ -21,20 +22,26 @@ from sqlalchemy import Connection, insert, update
 
 from indexer import checks
 from indexer.cache import index_cache
+from indexer.cache.cohort_scores import CohortScores, ask_cohort, read_scores, remove_scores, write_scores
 from indexer.cache.index_cache import IndexCache, OutdatedRead
 from indexer.cache.segment_file import SegmentDamaged
 from indexer.cache.snapshot import Snapshot
 from indexer.decision.decision import Calibration
 from indexer.durable_file import replace_durably
-from indexer.errors import FaceIdError, GalleryError, GalleryLocked, ModelMismatch
+from indexer.errors import FaceIdError, FileNotWritten, GalleryError, GalleryLocked, ModelMismatch
 from indexer.records import (
+    DEFAULT_FUSION,
+    FUSIONS,
     Added,
     Candidate,
+    Contents,
     Embeddings,
     Enrolled,
     FloatMatrix,
     Fusion,
     Identity,
+    Ids,
+    KeptStrangers,
     MergedPerson,
     ModelBinding,
     NewTemplate,
@@ -46,7 +53,7 @@ from indexer.records import (
 from indexer.search.certified_search import search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
-from indexer.store import curation, reembedding, transfer, undo
+from indexer.store import curation, reembedding, strangers, transfer, undo
 from indexer.store import queries as store
 from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
 from indexer.store.adding import add_templates
@@ -78,16 +85,17 @@ class Gallery:
         self._lock = lock
         self._cache = IndexCache(path)
         self._kind = AUTO
+        self._cohorts: dict[str, CohortScores] = {}
 
     @classmethod
-    def create(cls, path: str | Path, model: ModelBinding, fusion: Fusion = "max") -> "Gallery":
+    def create(cls, path: str | Path, model: ModelBinding, fusion: Fusion = DEFAULT_FUSION) -> "Gallery":
         """Make an empty gallery in a directory that is empty or does not exist, and open it for writing.
 
         Raises GalleryError where something is already there, GalleryLocked while another process creates it.
         """
         path = Path(path)
-        if fusion not in ("max", "mean"):
-            raise GalleryError(f"fusion is 'max' or 'mean', not {fusion!r}")
+        if fusion not in FUSIONS:
+            raise GalleryError(f"fusion is {' or '.join(map(repr, FUSIONS))}, not {fusion!r}")
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -250,6 +258,33 @@ class Gallery:
 
         return self._answered(ask)
 
+    def ask_cohort(self, vectors: FloatMatrix, key: str) -> CohortScores:
+        """Return the best score of each stranger of a cohort, vectors [n, D] under a `key` that no other cohort has.
+
+        Kept by revision in memory, and by a writer in the gallery's folder: new templates alone cost only themselves.
+        Raises VectorError.
+        """
+
+        def ask(connection: Connection, snapshot: Snapshot) -> CohortScores:
+            check_vectors(vectors, snapshot.row.model.dimension)
+            known = self._cohorts.get(key) or read_scores(self.path, key, connection)
+            scores = ask_cohort(vectors, key, connection, snapshot, known)
+            if self._lock is not None and scores is not known:
+                with suppress(FileNotWritten):  # it saves time, no more
+                    write_scores(self.path, scores, connection)
+            return scores
+
+        self._cohorts[key] = self._answered(ask)
+        return self._cohorts[key]
+
+    def contents(self) -> Contents:
+        """Say what searches see at this revision: a digest of the templates and whose they are, and their numbers."""
+        with self._database.read() as connection:
+            ids, owners = store.active_templates(connection)
+        digest = hashlib.sha256(ids.astype("<i8").tobytes() + owners.astype("<i8").tobytes())
+        _, counts = np.unique(owners, return_counts=True)
+        return Contents(digest.hexdigest(), len(ids), np.sort(counts))
+
     def use_index(self, kind: str) -> None:
         """Search with this kind of index (`indexer.search.index_kinds`) from now on.
 
@@ -358,6 +393,38 @@ class Gallery:
             store.record_audit(connection, "calibrate", [(None, {"calibrations": len(calibrations)})])
             store.bump_revision(connection)
 
+    def kept_strangers(self) -> KeptStrangers:
+        """Return the faces of people who are not enrolled that are kept here to measure with; perhaps none."""
+        with self._database.read() as connection:
+            return strangers.kept(connection)
+
+    def keep_strangers(self, vectors: FloatMatrix, persons: Ids) -> None:
+        """Keep vectors [n, D] of strangers `persons` [n], in the place of those that are kept. Raises VectorError."""
+        with self._write() as connection:
+            strangers.keep(connection, vectors, persons)
+
+    def forget_strangers(self) -> int:
+        """Destroy the strangers that are kept, as `erase` destroys a person; how many faces."""
+        with self._write() as connection:
+            count = strangers.forget(connection)
+            if count:
+                connection.execute(update(gallery).values(erase_pending=1))
+                store.seal(connection)
+        if count:
+            self._finish_erase()
+        return count
+
+    def set_fusion(self, fusion: Fusion) -> None:
+        """Score people by another fusion from now on; the caches are made anew, thresholds follow or are refused."""
+        if fusion not in FUSIONS:
+            raise GalleryError(f"fusion is {' or '.join(map(repr, FUSIONS))}, not {fusion!r}")
+        if fusion == self.fusion:
+            return
+        with self._write() as connection:
+            connection.execute(update(gallery).values(fusion=fusion))
+            store.record_audit(connection, "fusion", [(None, {"fusion": fusion})])
+            store.bump_revision(connection)
+
     # Another model
 
     def reembedding_left(self, new_model: ModelBinding) -> Iterator[TemplateRow]:
@@ -444,6 +511,7 @@ class Gallery:
         if self._lock is None:
             raise GalleryError(f"{self.path} was opened for reading; open it with writable=True")
         index_cache.remove_all(self.path)
+        remove_scores(self.path)
         self._forget()
         self._save_cache()
 
@@ -484,6 +552,7 @@ class Gallery:
 
     def _forget(self) -> None:
         self._cache.drop()
+        self._cohorts = {}
 
     def _save_cache(self) -> None:
         with self._database.read() as connection:
@@ -492,6 +561,7 @@ class Gallery:
     def _finish_erase(self) -> bool:
         """Get erased bytes out of the files; False while a reader of an older revision is in the way."""
         self._forget()
+        remove_scores(self.path)
         try:
             with self._database.read() as connection:
                 self._cache.save(connection, existing=store.every_template(connection))

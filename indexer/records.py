@@ -13,6 +13,9 @@ FloatVector = NDArray[np.float32]
 FloatMatrix = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Fusion = Literal["max", "mean"]
+FUSIONS: tuple[Fusion, ...] = ("max", "mean")
+DEFAULT_FUSION: Fusion = "max"
+"""Of new galleries: what measured best (docs/results/decisions.md)."""
 
 MAX_NAME_BYTES = 255  # one path component on every common file system
 
@@ -157,6 +160,30 @@ class Embeddings:
     template_ids: Ids
     identity_ids: Ids
     vectors: FloatMatrix
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What is searched: the hex SHA-256 of template ids and owners, `templates`, and how many each person has.
+
+    `templates_of` int64 [N], ascending.
+    """
+
+    digest: str
+    templates: int
+    templates_of: Ids
+
+
+@dataclass(frozen=True, eq=False)
+class KeptStrangers:
+    """Faces of people who are not enrolled, kept to measure with: unit vectors float32 [n, D] of `persons` int64 [n].
+
+    `key` is the hex SHA-256 of the vectors; there may be none.
+    """
+
+    vectors: FloatMatrix
+    persons: Ids
+    key: str
 
 
 @dataclass(frozen=True)

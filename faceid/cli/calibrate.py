@@ -24,6 +24,14 @@ FARS = (1e-2, 1e-3, 1e-4)
     help="Photos of people who are not in the gallery; without them the enrolled people serve for each other.",
 )
 @click.option(
+    "--keep-strangers",
+    is_flag=True,
+    help="Keep the strangers' vectors in the gallery, so that it is measured anew whenever it changes.",
+)
+@click.option(
+    "--forget-strangers", is_flag=True, help="Destroy the strangers' vectors that are kept, and measure nothing."
+)
+@click.option(
     "--fpir",
     "fpirs",
     type=RATE,
@@ -40,6 +48,8 @@ FARS = (1e-2, 1e-3, 1e-4)
 def calibrate(
     gallery_path: Path,
     strangers: tuple[Path, ...],
+    keep_strangers: bool,
+    forget_strangers: bool,
     fpirs: tuple[float, ...],
     report_dir: Path | None,
     faces: Any,
@@ -47,6 +57,14 @@ def calibrate(
     **engine_settings: Any,
 ) -> None:
     """Measure at which similarity how many strangers are taken for somebody in this gallery, and keep it there."""
+    if keep_strangers and not strangers:
+        raise click.UsageError("--keep-strangers keeps those of --strangers DIR")
+    if forget_strangers:
+        if strangers:
+            raise click.UsageError("give --strangers or --forget-strangers, not both")
+        _forget(gallery_path)
+        return
+
     from faceid.cli.session import open_with_engine
     from faceid.engine import explain
     from faceid.thresholds import calibrate_gallery, gallery_rows
@@ -55,7 +73,9 @@ def calibrate(
     with open_with_engine(gallery_path, writable=True, **engine_settings) as (engine, gallery):
         photos = progress(photos_in(strangers), "strangers") if strangers else None
         checked = (fpirs or FPIRS) if report_dir else ()
-        outcome = calibrate_gallery(engine, gallery, photos, faces=faces, checked_fpirs=checked)
+        outcome = calibrate_gallery(
+            engine, gallery, photos, faces=faces, checked_fpirs=checked, keep_strangers=keep_strangers
+        )
         for failure in outcome.failures:
             say(explain(failure))
         for pair in outcome.suspected_duplicates:
@@ -70,6 +90,13 @@ def calibrate(
             say(f"Checked on held-out people: {picture}, {numbers}")
         rows = gallery_rows(engine.model, gallery, fpirs or FPIRS, FARS)
     write_records(rows, output, dict, table_row)
+
+
+def _forget(gallery_path: Path) -> None:
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path, writable=True) as gallery:
+        say(f"{gallery.forget_strangers()} strangers' faces destroyed.")
 
 
 def table_row(record: Mapping[str, Any]) -> dict[str, object]:

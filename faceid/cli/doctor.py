@@ -82,6 +82,8 @@ def _model(name: str | None) -> Iterator[Finding]:
 
 def _gallery(path: Path) -> Iterator[Finding]:
     from faceid.cli.session import has_gallery
+    from faceid.models.model_zoo import find_model
+    from faceid.threshold_words import threshold_line
     from indexer.gallery import Gallery
 
     if not has_gallery(path):
@@ -107,6 +109,7 @@ def _gallery(path: Path) -> Iterator[Finding]:
                 "; ".join(problem.text for problem in problems) or "no problem",
                 not problems,
             )
+            yield "gallery's threshold", threshold_line(find_model(stats.model.name), gallery), True
     except FaceIdError as error:
         yield "gallery", str(error), False
 

@@ -70,6 +70,7 @@ def enroll(
 
     from faceid.cli.session import open_to_enroll
     from faceid.sync import gone_photos
+    from faceid.threshold_words import threshold_line
     from faceid.vision.quality import Limits
 
     photos = _photos(paths, manifest, name)
@@ -88,6 +89,8 @@ def enroll(
             raise
         finally:
             say(_summary(gallery, counts, engine.pipeline.seconds))
+        if gallery.size:
+            say(threshold_line(engine.model, gallery, engine.detector_digest))
     ctx.exit(3 if counts["failed"] else 0)
 
 

@@ -12,10 +12,11 @@ from faceid.cli.gallery_care import backup, check, export, import_, merge_from, 
 from faceid.cli.options import Number, gallery_option, output_option
 from faceid.cli.output import counted, say, write_records
 from indexer.errors import GalleryError
+from indexer.records import FUSIONS
 
 if TYPE_CHECKING:
     from indexer.gallery import Gallery
-    from indexer.records import Identity, TemplateRow
+    from indexer.records import Fusion, Identity, TemplateRow
 
 person_argument = click.argument("person")
 all_option = click.option("--all", "include_removed", is_flag=True, help="Removed people and templates too.")
@@ -159,6 +160,23 @@ def purge(gallery_path: Path, days: float) -> None:
     with Gallery.open(gallery_path, writable=True) as opened:
         count = opened.purge(timedelta(days=days))
         say(f"{counted(count, 'entry', 'entries')} can no longer be undone.")
+
+
+@gallery.group(name="set")
+def set_() -> None:
+    """Change how a gallery decides."""
+
+
+@set_.command()
+@click.argument("how", type=click.Choice(FUSIONS))
+@gallery_option
+def fusion(how: "Fusion", gallery_path: Path) -> None:
+    """Score people by their best template (max) or by the mean of their templates (mean)."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path, writable=True) as opened:
+        opened.set_fusion(how)
+    say(f"People are scored by `{how}` from now on; thresholds are measured anew when they are next asked for.")
 
 
 for command in (export, import_, merge_from, backup, check, rebuild, stats, reembed):

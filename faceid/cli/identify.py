@@ -13,6 +13,7 @@ from faceid.cli.photos import photos_arguments, pictures
 
 if TYPE_CHECKING:
     from faceid.results import Answer
+    from faceid.vision.detection import FacePolicy
     from indexer.decision.decision import Threshold
 
 
@@ -72,6 +73,11 @@ class IndexKind(click.ParamType[str]):
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the photos with boxes and names here.",
 )
+@click.option(
+    "--together",
+    is_flag=True,
+    help="All photos show one unknown person: one decision on them, with a threshold of its own (--faces largest).",
+)
 @click.option("--fail-on-unknown", is_flag=True, help="Exit with 1 if a face is nobody in the gallery.")
 @output_option
 @click.pass_context
@@ -89,6 +95,7 @@ def identify(
     fast: bool,
     quality: bool,
     annotate_dir: Path | None,
+    together: bool,
     fail_on_unknown: bool,
     output: str | None,
     **engine_settings: Any,
@@ -100,31 +107,37 @@ def identify(
     if fpir is not None and threshold is not None:
         raise click.UsageError("give --fpir or --threshold, not both")
 
+    if together and (annotate_dir or fast):
+        raise click.UsageError("--together takes one face of each photo: it goes without --annotate and --fast")
     listed = pictures(photos, list_file)
 
     from faceid.cli.session import open_with_engine
+    from faceid.threshold_words import describe
     from faceid.thresholds import identification_threshold
     from faceid.vision.quality import Limits
     from indexer.decision.decision import user_threshold
 
     with open_with_engine(gallery_path, **engine_settings) as (engine, gallery):
-        accept_at = (
-            user_threshold(threshold, file_of(ctx, "threshold"))
-            if threshold is not None
-            else identification_threshold(engine.model, gallery, fpir or 0.01)
-        )
-        if threshold is None and not accept_at.measured:
-            say(_extrapolated(accept_at))
         gallery.use_index(index_kind)
-        answers = engine.identify_stream(
-            gallery,
-            listed,
-            accept_at,
-            faces=faces,
-            limits=Limits() if quality else None,
-            top_k=top_k,
-            fast=fast,
-        )
+        limits = Limits() if quality else None
+
+        def accept_at(photos_of_one: int) -> "Threshold":
+            if threshold is not None:
+                return user_threshold(threshold, file_of(ctx, "threshold"))
+            chosen = identification_threshold(
+                engine.model, gallery, fpir or 0.01, photos=photos_of_one, detector=engine.detector_digest
+            )
+            say(describe(chosen))
+            return chosen
+
+        answers: Iterable[Answer]
+        if together:
+            one: FacePolicy = "largest" if faces == "all" else faces
+            answers = [engine.identify_together(gallery, listed, accept_at, faces=one, limits=limits, top_k=top_k)]
+        else:
+            answers = engine.identify_stream(
+                gallery, listed, accept_at(1), faces=faces, limits=limits, top_k=top_k, fast=fast
+            )
         if annotate_dir:
             from faceid.annotate import annotated
 
@@ -154,15 +167,3 @@ def _row(answer: "Answer") -> dict[str, object]:
         "threshold": answer.threshold.value,
         "remark": f"nearest {best.label}, below the threshold" if below and best else ", ".join(answer.reason_codes),
     }
-
-
-def _extrapolated(threshold: "Threshold") -> str:
-    if threshold.gallery_size == threshold.measured_at:
-        return (
-            f"Note: {threshold.trials} searches of strangers are too few to count so rare alarms; the threshold is "
-            "extrapolated from their best scores. `faceid calibrate --strangers` with more photos measures it."
-        )
-    return (
-        f"Note: the threshold was measured with {threshold.measured_at} people and is extrapolated to the "
-        f"{threshold.gallery_size} enrolled; `faceid calibrate` measures it for this gallery."
-    )

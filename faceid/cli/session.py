@@ -8,7 +8,7 @@ from typing import Any
 from faceid.engine import FaceEngine
 from indexer.errors import GalleryError
 from indexer.gallery import DATABASE, Gallery
-from indexer.records import Fusion
+from indexer.records import DEFAULT_FUSION, Fusion
 from indexer.store.transfer import read_export
 
 
@@ -37,11 +37,13 @@ def open_to_enroll(
     if has_gallery(gallery_path):
         with open_with_engine(gallery_path, writable=True, model_name=model_name, **settings) as (engine, gallery):
             if fusion not in (None, gallery.fusion):
-                raise GalleryError(f"{gallery_path} was made with --fusion {gallery.fusion}, which stays")
+                raise GalleryError(
+                    f"{gallery_path} scores people by {gallery.fusion}; `faceid gallery set fusion {fusion}` changes it"
+                )
             yield engine, gallery
     else:
         engine = make_engine(model_name, **settings)
-        with Gallery.create(gallery_path, engine.binding, fusion=fusion or "max") as gallery:
+        with Gallery.create(gallery_path, engine.binding, fusion=fusion or DEFAULT_FUSION) as gallery:
             yield engine, gallery
 
 

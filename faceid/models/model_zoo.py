@@ -34,9 +34,11 @@ from faceid.models.trial_crops import trial_crops
 from indexer.durable_file import replacing
 
 if TYPE_CHECKING:
+    from indexer.calibration.cohort import Cohort
     from indexer.decision.decision import Calibration
 
 DEFAULT_MODEL = "sphereface"
+_COHORT = ".cohort"  # ends the stem of a file that is a model's cohort and no model
 
 _SHIPPED_UNSEALED = {
     "46dcda2f41dc135bbc68217f10f40c453b9c89225715a830bb558dc07395d819",
@@ -226,6 +228,29 @@ def save_calibrations(model: Model, calibrations: Sequence[Calibration]) -> Path
     return path
 
 
+def load_cohort(model: Model) -> Cohort | None:
+    """Read the model's cohort of strangers: the one made here, else the one it was shipped with; None without.
+
+    Raises ModelError for one that is damaged or another model's.
+    """
+    from faceid.models.cohort_file import read_cohort
+
+    for directory in (models_directory(), _shipped_directory()):
+        path = directory / _cohort_name(model)
+        if path.exists():
+            return read_cohort(path, model)
+    return None
+
+
+def save_cohort(model: Model, cohort: Cohort) -> Path:
+    """Keep a cohort beside the user's models and return its path. Raises ModelError for another model's."""
+    from faceid.models.cohort_file import write_cohort
+
+    if cohort.model_digest != model.digest:
+        raise ModelError(f"a cohort of model {cohort.model_digest[:12]} cannot serve {model.spec.name}")
+    return write_cohort(models_directory() / _cohort_name(model), cohort)
+
+
 def _read(path: Path | str) -> Model:
     model = read_model(path)
     shipped = model.path.parent == _shipped_directory()
@@ -239,7 +264,8 @@ def _paths() -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for directory in (_shipped_directory(), models_directory()):
         if directory.is_dir():
-            paths |= {path.stem: path for path in directory.glob(f"*{SUFFIX}") if NAME_PATTERN.fullmatch(path.stem)}
+            files = (path for path in directory.glob(f"*{SUFFIX}") if not path.stem.endswith(_COHORT))
+            paths |= {path.stem: path for path in files if NAME_PATTERN.fullmatch(path.stem)}
     return paths
 
 
@@ -263,3 +289,7 @@ def _name_from(stem: str) -> str:
 def _calibrations_path(model: Model) -> Path:
     # The digest in the name keeps apart two models whose files are called alike.
     return models_directory() / f"{model.path.stem}.{model.digest[:12]}.calibration.json"
+
+
+def _cohort_name(model: Model) -> str:
+    return f"{model.spec.name}.{model.digest[:12]}{_COHORT}{SUFFIX}"

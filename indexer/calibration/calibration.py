@@ -18,6 +18,9 @@ from indexer.search.shortlist import Segment
 MIN_IDENTITIES = 300
 """Below it a gallery says too little about strangers: one alarm would already be more than 0.3 %."""
 
+FROM_ITSELF = "the gallery itself"
+"""The data of a calibration without strangers."""
+
 _SEARCHES_AT_ONCE = 1024
 _PAIR_BLOCK = 2048
 
@@ -74,7 +77,7 @@ def calibrate_from_gallery(
         row += len(ids)
     suspects = _suspected_duplicates(people, other, score)
     apart = ~np.isin(people, [person for pair in suspects for person in (pair.first_id, pair.second_id)])
-    return _fpir(gallery, score[apart], size - 1, "the gallery itself", precision), suspects
+    return _fpir(gallery, score[apart], size - 1, FROM_ITSELF, precision), suspects
 
 
 def calibrate_pairs(

@@ -3,7 +3,7 @@
 import base64
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,26 @@ then held the rate within a factor of four; rarer ones rest on the law alone."""
 
 Target = Literal["fpir", "far"]
 Kind = Literal["gallery", "model", "user"]
+Way = Literal["cohort", "strangers", "carried", "gallery", "table"]
+"""How a threshold came to be: the model's cohort searched in this gallery, strangers of one's own searched in it as it
+is, the same when it was another and carried along by the cohort, its own people searched among each other, or the
+model's table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Circumstances:
+    """What a gallery was, and how faces were found, when it was calibrated: what still fits, and what changed since.
+
+    `contents` is `indexer.records.Contents.digest`; `cohort_scores` float32 [n] are the best scores of the cohort
+    `cohort` then, in its order (None without one). `detector` and `quality_policy` say how faces were found and chosen.
+    """
+
+    contents: str
+    templates: int
+    detector: str
+    quality_policy: str
+    cohort: str | None = None
+    cohort_scores: FloatVector | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +68,8 @@ class Calibration:
 
     `scores` float32 [m], largest first, is the upper tail (m <= MAX_STORED) of `trials` scores. For 'fpir' a score
     is the best of one non-mated search against `gallery_size` identities; for 'far' it is one pair of two people.
-    `probability` is fitted to mated and non-mated searches of the same gallery, where both were at hand.
+    `probability` is fitted to mated and non-mated searches of the same gallery, where both were at hand, and
+    `circumstances` are known of what was measured on a gallery.
     """
 
     target: Target
@@ -62,6 +83,7 @@ class Calibration:
     data: str
     date: str
     probability: MatchProbability | None = None
+    circumstances: Circumstances | None = None
 
     def __post_init__(self) -> None:
         if self.scores.dtype != np.float32 or self.scores.ndim != 1 or len(self.scores) > self.trials:
@@ -72,8 +94,12 @@ class Calibration:
             raise CalibrationError("an FPIR needs the size of the gallery that was searched, a FAR has none")
 
     def to_record(self) -> dict[str, Any]:
-        """Return JSON-able values; scores as base64 of little-endian float32, so that none is rounded."""
-        record = asdict(self)
+        """Return JSON-able values; scores as base64 of little-endian float32, so that none is rounded.
+
+        A model's table: circumstances are a gallery's and stay there.
+        """
+        record = asdict(replace(self, circumstances=None))
+        del record["circumstances"]
         if self.probability is None:  # as programs wrote it that knew none
             del record["probability"]
         record["scores"] = base64.b64encode(self.scores.astype("<f4").tobytes()).decode("ascii")
@@ -97,7 +123,8 @@ class Threshold:
 
     `gallery_size` is the N it is meant for, `measured_at` the N that was searched when it was measured. `measured` is
     false where the rate was not counted at that N but extrapolated. `ci95` is the 95 % interval of the rate at this
-    threshold (Wilson of counts, bootstrap of a fitted tail; naive where searches share people).
+    threshold (Wilson of counts, bootstrap of a fitted tail; naive where searches share people). `way` says how it came
+    to be (None for one that somebody typed), `supported` whether the trials behind it bear so rare an alarm.
     """
 
     value: float
@@ -111,6 +138,8 @@ class Threshold:
     date: str | None
     measured_at: int | None = None
     data: str | None = None
+    way: Way | None = None
+    supported: bool = False
 
 
 def user_threshold(value: float, file: Path | None = None) -> Threshold:
@@ -190,21 +219,8 @@ def choose_threshold(
         date=source.date,
         measured_at=source.gallery_size,
         data=source.data,
+        supported=supported,
     )
-
-
-def choose_probability(calibrations: Sequence[Calibration], gallery_size: int) -> MatchProbability | None:
-    """Return the latest law of a match's probability that holds for this gallery; None where none was fitted.
-
-    It changes with the size, so that it holds within 10 % of the size that was searched.
-    """
-    laws = [
-        (calibration.date, calibration.probability)
-        for calibration in reversed(calibrations)
-        if calibration.probability is not None
-        and abs(gallery_size - _size(calibration)) <= SAME_SIZE * _size(calibration)
-    ]
-    return max(laws, key=lambda law: law[0])[1] if laws else None
 
 
 def _tail_for(source: Calibration, rate: float) -> UpperTail | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from sqlalchemy import Connection, CursorResult, Row, and_, or_, select, update
 
-from indexer.decision.decision import Calibration
+from indexer.decision.decision import Calibration, Circumstances
 from indexer.decision.match_probability import MatchProbability
 from indexer.errors import GalleryError, StoreDamaged
 from indexer.records import (
@@ -365,6 +365,7 @@ def calibrations(connection: Connection) -> list[Calibration]:
             data=row.data,
             date=row.date,
             probability=None if row.probability is None else MatchProbability(**json.loads(row.probability)),
+            circumstances=_circumstances(row),
         )
         for row in every_row(connection, "calibration")
         if row.model_digest == digest
@@ -404,8 +405,28 @@ def save_calibrations(connection: Connection, new: Sequence[Calibration]) -> Non
             "date": one.date,
             "probability": None if one.probability is None else json.dumps(asdict(one.probability)),
             "revision": row.revision + 1,
+            **_circumstance_columns(one.circumstances),
         }
         insert_rows(connection, "calibration", [values])
+
+
+def _circumstances(row: Row[Any]) -> Circumstances | None:
+    if row.contents is None:
+        return None
+    scores = None if row.cohort_scores is None else np.frombuffer(row.cohort_scores, "<f4").astype(np.float32)
+    return Circumstances(row.contents, row.templates, row.detector, row.quality_policy, row.cohort, scores)
+
+
+def _circumstance_columns(then: Circumstances | None) -> dict[str, Any]:
+    scores = None if then is None or then.cohort_scores is None else then.cohort_scores.astype("<f4").tobytes()
+    return {
+        "contents": then and then.contents,
+        "templates": then and then.templates,
+        "detector": then and then.detector,
+        "quality_policy": then and then.quality_policy,
+        "cohort": then and then.cohort,
+        "cohort_scores": scores,
+    }
 
 
 def _pairs(rows: CursorResult[Any]) -> tuple[Ids, Ids]:

@@ -10,7 +10,7 @@ from indexer.records import FloatMatrix, ModelBinding, TemplateRow
 from indexer.search.scores import check_vectors
 from indexer.store.checksum import checksum
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, record_audit, template_rows
-from indexer.store.schema import embedding, gallery, model, template
+from indexer.store.schema import embedding, gallery, model, stranger, template
 from indexer.store.sealed_rows import delete_rows, every_row, insert_rows, moving
 
 
@@ -77,6 +77,7 @@ def switch(connection: Connection, new_model: ModelBinding, drop: Sequence[int])
         )
     connection.execute(update(gallery).values(model_id=model_id, model_since=gallery.c.revision + 1))
     connection.execute(delete(embedding).where(embedding.c.model_id != model_id))
+    delete_rows(connection, "stranger", stranger.c.model_id != model_id)  # their photos are not known
     delete_rows(connection, "model", model.c.id != model_id)
     details = {"from": row.model.digest, "to": new_model.digest, "dropped": len(set(drop))}
     record_audit(connection, "reembed", [(None, details)])

@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every schema this code can read, oldest first; each is a file in migrations/versions."""
 HEAD = SCHEMA_VERSIONS[-1]
 
@@ -163,10 +163,29 @@ calibration = Table(
     Column("date", Text, nullable=False),
     Column("probability", Text),  # JSON of a MatchProbability
     Column("revision", Integer, nullable=False),  # the gallery's revision when it was saved
+    # What the gallery was when it was measured (`indexer.decision.decision.Circumstances`); null for a FAR.
+    Column("contents", Text),
+    Column("templates", Integer),
+    Column("detector", Text),
+    Column("quality_policy", Text),
+    Column("cohort", Text),
+    Column("cohort_scores", LargeBinary),  # little-endian float32, in the cohort's order
     _checksum(),
     CheckConstraint("target IN ('fpir', 'far')", name="target"),
     CheckConstraint("length(scores) % 4 = 0 AND length(scores) / 4 <= trials", name="scores"),
     CheckConstraint("(target = 'fpir') = (gallery_size IS NOT NULL)", name="gallery_size"),
+)
+
+stranger = Table(
+    "stranger",
+    metadata,
+    # Faces of people who are not enrolled, kept to measure thresholds with.
+    Column("id", Integer, primary_key=True),
+    Column("person", Integer, nullable=False),
+    Column("model_id", ForeignKey("model.id"), nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # little-endian float32 [dimension]
+    _checksum(),
+    CheckConstraint("length(vector) > 0 AND length(vector) % 4 = 0", name="vector"),
 )
 
 audit = Table(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from indexer.decision.decision import Calibration, choose_probability
+from indexer.decision.decision import Calibration
 from indexer.decision.match_probability import MatchProbability, context_of, fit_probability, match_probability
 from indexer.errors import CalibrationError
 from tests.indexer.decision.test_decision import LADDER, calibration
@@ -76,14 +76,6 @@ def test_searches_that_a_line_separates_have_a_law_all_the_same():
 def test_too_few_of_either_kind_are_refused():
     with pytest.raises(CalibrationError, match="49 mated and 100 non-mated"):
         fit_probability(*searches(49, 100))
-
-
-def test_a_law_holds_for_galleries_of_its_size_only_and_the_latest_counts():
-    older = replace(calibration(LADDER), probability=LAW)
-    newer = replace(calibration(LADDER), probability=replace(LAW, bias=1.0))
-    assert choose_probability([older, newer, calibration(LADDER)], 1050) == newer.probability
-    assert choose_probability([older], 1200) is None
-    assert choose_probability([calibration(LADDER, size=None, target="far")], 1000) is None
 
 
 def test_a_calibration_keeps_it_through_json_and_reads_records_without():
