@@ -1,6 +1,5 @@
 """The `train` commands, which `faceid` takes in through the entry-point group `faceid.commands`."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -125,12 +124,16 @@ def export_command(
     accuracies_file: Path | None,
 ) -> None:
     """Write the network of the run in folder RUN as a model file."""
+    import msgspec
+
     from faceid.models.model_file import Accuracy
     from faceid.models.model_zoo import find_model, load_calibrations
     from training.export import export_model
 
-    measured = json.loads(accuracies_file.read_text(encoding="utf-8")) if accuracies_file else []
-
+    try:
+        measured = msgspec.json.decode(accuracies_file.read_bytes() if accuracies_file else b"[]", type=list[Accuracy])
+    except msgspec.DecodeError as error:
+        raise click.UsageError(f"{accuracies_file}: not a list of measured accuracies ({error})") from error
     model = export_model(
         run,
         output,
@@ -139,7 +142,7 @@ def export_command(
         best=best,
         flip=flip,
         calibrations=load_calibrations(find_model(table_of)) if table_of else (),
-        accuracies=[Accuracy(**record | {"ci95": tuple(record["ci95"])}) for record in measured],
+        accuracies=measured,
     )
     click.echo(f"{model.path}  sha256 {model.digest}")
 

@@ -71,11 +71,14 @@ def megaface(
         raise click.UsageError("--noise r-compatible and r-drop go with --probe-noises, --distractor-noises, or both")
     if extrapolate and noise != RAW:
         raise click.UsageError("--extrapolate foretells from raw features; leave out --noise")
+    if fast and photo_settings["device"] not in (None, "cpu"):
+        raise click.UsageError("--fast is a way of the processor; a GPU runs the exact pass")
     if trillion_pairs and (sizes or sets > 1 or noise != RAW or extrapolate or fast):
         raise click.UsageError(
             "--trillion-pairs takes all raw distractors once: no --sizes, --sets, --noise, --extrapolate, --fast"
         )
     write_page = page_writer_if_any()
     inputs = MegaFaceInputs(probes, distractors, probe_list, distractor_list, ending, probe_noises, distractor_noises)
-    settings = MegaFaceSettings(sizes, sets, noise, extrapolate or (), trillion_pairs, fast)
+    device = photo_settings["device"] or "cpu"
+    settings = MegaFaceSettings(sizes, sets, noise, extrapolate or (), trillion_pairs, fast, device)
     show(run_megaface(inputs, settings, folder, embedding_of(**photo_settings)), folder, write_page)

@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.cli.output import print_tables
 from benchmarks.distractors.bfloat16_fold import bfloat16_fold
+from benchmarks.distractors.device_fold import device_pass
 from benchmarks.distractors.distractor_pass import distractor_pass
-from benchmarks.measurements.device_fold import device_pass
 from benchmarks.protocols.megaface import EXACT_FAR, Strategy, megaface
 from benchmarks.results.results import Results
 from faceid.feature_set import FeatureSet, unit_rows

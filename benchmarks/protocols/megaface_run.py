@@ -42,6 +42,7 @@ class MegaFaceSettings:
     """What is asked: sizes of galleries (None: 10, 100, ... all), sets, how noisy photos count, sizes to foretell.
 
     `fast` selects by bfloat16 products: the same rows, but nothing above FAR 1e-4 where not all scores are kept.
+    `device` is where the exact pass runs: cpu, or a GPU as torch names it; `fast` is a way of the processor.
     `trillion_pairs` asks for that challenge's two operating points among all distractors, and for nothing else.
     """
 
@@ -51,6 +52,7 @@ class MegaFaceSettings:
     extrapolate: tuple[int, ...] = ()
     trillion_pairs: bool = False
     fast: bool = False
+    device: str = "cpu"
 
 
 def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Path, embedding: Embedding) -> Run:
@@ -120,12 +122,20 @@ def _measure(
         from benchmarks.metrics.extrapolation import extrapolate
 
         predictions = extrapolate(probes, distractors, settings.extrapolate)
-    strategy: Strategy = distractor_pass
+    results = megaface(
+        probes, distractors, settings.sizes, settings.sets, noise, name=run_name(probes), strategy=_strategy(settings)
+    )
+    return replace(results, predictions=predictions, notes=results.notes + notes)
+
+
+def _strategy(settings: MegaFaceSettings) -> Strategy:
+    """Return how the scores are passed through; all ways find the same rows."""
+    if settings.device != "cpu":
+        from benchmarks.distractors.device_fold import device_pass
+
+        return device_pass(settings.device)
     if settings.fast:
         from benchmarks.distractors.bfloat16_fold import bfloat16_fold
 
-        strategy = partial(distractor_pass, fold=bfloat16_fold)
-    results = megaface(
-        probes, distractors, settings.sizes, settings.sets, noise, name=run_name(probes), strategy=strategy
-    )
-    return replace(results, predictions=predictions, notes=results.notes + notes)
+        return partial(distractor_pass, fold=bfloat16_fold)
+    return distractor_pass

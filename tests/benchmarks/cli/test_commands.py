@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from benchmarks.distractors.distractor_pass import distractor_pass
 from benchmarks.formats.ijb_meta import read_meta
 from benchmarks.formats.megaface_devkit import read_devkit_results, write_photo_list, write_tree
 from faceid.cli import cli
@@ -234,6 +236,29 @@ def test_megaface_takes_folders_of_photos(run: Run, lfw_people: Path, tmp_path: 
     assert record["model"]["name"] == "mobilefacenet"
     assert any("1 photos gave no feature; distractors.npz.failed.csv says why" in note for note in record["notes"])
     assert {"probes.npz", "distractors.npz"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.usefixtures("without_page")
+def test_a_device_runs_the_exact_pass_too(
+    run: Run, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.distractors import device_fold
+
+    asked: list[str] = []
+
+    def on_the_processor(device: str) -> Any:
+        asked.append(device)
+        return partial(distractor_pass, fold=partial(device_fold.device_fold, device="cpu"), threads=1)
+
+    monkeypatch.setattr(device_fold, "device_pass", on_the_processor)
+    faces.save(tmp_path / "f.npz")
+    np.save(tmp_path / "d.npy", faces.strangers)
+    arguments = ("benchmark", "megaface", "--probes", "f.npz", "--distractors", "d.npy", "--sizes", "100")
+    here, there = run(*arguments, "-o", "cpu"), run(*arguments, "--device", "cuda:1", "-o", "gpu")
+    assert (here.code, there.code) == (0, 0), there.stderr
+    assert asked == ["cuda:1"]
+    assert there.stdout == here.stdout
+    assert run(*arguments, "--device", "cuda", "--fast", "-o", "x").code == 2
 
 
 def test_probes_without_names_are_refused(run: Run, faces: Faces, tmp_path: Path) -> None:

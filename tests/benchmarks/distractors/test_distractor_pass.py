@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.distractors.bfloat16_fold import bfloat16_fold
+from benchmarks.distractors.device_fold import device_pass
 from benchmarks.distractors.distractor_kernels import THRESHOLDS, canonical_score, settled, sum_error, threshold_index
 from benchmarks.distractors.distractor_pass import DistractorError, distractor_pass, mated_pairs
-from benchmarks.measurements.device_fold import device_pass
 from indexer.errors import VectorError
 from indexer.search.scores import canonical_scores
 

@@ -247,16 +247,28 @@ class TestRefusedFiles:
     @pytest.mark.parametrize(
         ("changes", "place"),
         [
-            ({"identification": [{"distractors": "many"}]}, r"identification\[0\]\.set is missing"),
-            ({"histograms": [{"kind": "odd", "edges": [], "counts": []}]}, r"histograms\[0\]\.kind is 'odd'"),
-            ({"histograms": [{"kind": "mated", "edges": [], "counts": [0.5]}]}, r"counts\[0\] is 0\.5"),
+            (
+                {"identification": [{"distractors": "many"}]},
+                r"got `str` - at `\$\.identification\[0\]\.distractors",
+            ),
+            (
+                {"histograms": [{"kind": "odd", "edges": [], "counts": []}]},
+                r"'odd' - at `\$\.histograms\[0\]\.kind",
+            ),
+            (
+                {"histograms": [{"kind": "mated", "edges": [], "counts": [0.5]}]},
+                r"got `float` .* at `\$\.histograms\[0\]\.counts",
+            ),
             ({"histograms": [{"kind": "mated", "edges": [], "counts": [10**30]}]}, "damaged"),
-            ({"accuracy": {"rate": 1.0, "standard_error": 0.0, "folds": []}}, r"accuracy\[0\]\.convention is missing"),
-            ({"curves": 7}, "curves is 7"),
-            ({"more_accuracies": 5}, r"accuracy\[1\] is 5"),
-            ({"seconds": None}, "seconds is None"),
-            ({"notes": "text"}, "notes is 'text'"),
-            ({"conventions": {"a": 1}}, r"conventions\.a is 1"),
+            (
+                {"accuracy": {"rate": 1.0, "standard_error": 0.0, "folds": []}},
+                r"`convention` - at `\$\.accuracy\[0\]",
+            ),
+            ({"curves": 7}, r"at `\$\.curves`"),
+            ({"more_accuracies": 5}, r"at `\$\.accuracy\[1\]`"),
+            ({"seconds": None}, r"Expected `float`, got `null` - at `\$\.seconds`"),
+            ({"notes": "text"}, r"at `\$\.notes`"),
+            ({"conventions": {"a": 1}}, r"at `\$\.conventions"),
         ],
     )
     def test_a_damaged_file_says_where(self, tmp_path: Path, changes: dict[str, object], place: str) -> None:
