@@ -46,7 +46,7 @@ def device_fold(probes: FloatMatrix, mated: MateScores, kept: int, device: str) 
     """Make the fold for probes float32 [P, D] on a torch device that has float64; `kept` as in distractor_pass."""
     import torch
 
-    wide = torch.from_numpy(probes).to(device, torch.float64)
+    wide = torch.tensor(probes, device=device, dtype=torch.float64)
     error = sum_error(probes.shape[1])
     # A score rounds to a fixed threshold or above from half way between it and the float32 before it.
     fixed = (np.arange(THRESHOLDS) / 32768 - 1).astype(np.float32)
