@@ -39,6 +39,12 @@ class GalleryLocked(GalleryError):
     exit_code = 6
 
 
+class GalleryBusy(GalleryError):
+    """So many calls read or write this gallery at once that one waited too long for its turn; try again."""
+
+    exit_code = 6
+
+
 class ForkedProcess(FaceIdError):
     """A fork of the process that opened what is used here; it must be opened anew in this one."""
 

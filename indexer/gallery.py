@@ -7,6 +7,7 @@ acknowledged), `index.json` and `index-*.safetensors` (caches), `writer.lock`.
 import hashlib
 import itertools
 import secrets
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,12 +24,13 @@ from sqlalchemy import Connection, insert, update
 from indexer import checks
 from indexer.cache import index_cache
 from indexer.cache.cohort_scores import CohortScores, ask_cohort, read_scores, remove_scores, write_scores
-from indexer.cache.index_cache import IndexCache, OutdatedRead
+from indexer.cache.index_cache import IN_MEMORY, IndexCache
+from indexer.cache.loading import OutdatedRead
 from indexer.cache.segment_file import SegmentDamaged
 from indexer.cache.snapshot import Snapshot
 from indexer.decision.decision import Calibration
 from indexer.durable_file import replace_durably
-from indexer.errors import FaceIdError, FileNotWritten, GalleryError, GalleryLocked, ModelMismatch
+from indexer.errors import FileNotWritten, GalleryError, GalleryLocked, ModelMismatch
 from indexer.records import (
     DEFAULT_FUSION,
     FUSIONS,
@@ -50,7 +52,7 @@ from indexer.records import (
     Stats,
     TemplateRow,
 )
-from indexer.search.certified_search import search
+from indexer.search.certified_search import Found, search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
 from indexer.store import curation, reembedding, strangers, transfer, undo
@@ -66,7 +68,7 @@ from indexer.store.undo import Undoable
 DATABASE, LOCK = "gallery.db", "writer.lock"
 
 _TEMPLATES_AT_ONCE = 2_000
-_PATIENCE = 3  # times that caches may be of a later revision than the transaction before they are taken for foreign
+_PATIENCE = 10  # times that a writer may come in between
 
 _Answer = TypeVar("_Answer")
 
@@ -84,6 +86,7 @@ class Gallery:
         self._database = database
         self._lock = lock
         self._cache = IndexCache(path)
+        self._alone = threading.Lock()
         self._kind = AUTO
         self._cohorts: dict[str, CohortScores] = {}
 
@@ -165,7 +168,7 @@ class Gallery:
             if self._lock is not None:
                 if self._row().erase_pending:
                     self._finish_erase()
-                with suppress(FaceIdError, OutdatedRead):  # what was written is safe, and can be searched without
+                with suppress(GalleryError, FileNotWritten):  # what was written is safe, and can be searched without
                     self._save_cache()
         finally:
             self._database.close()
@@ -228,6 +231,8 @@ class Gallery:
         if new:
             ids = sorted(new)
             self._cache.offer(np.array(ids, np.int64), np.stack([new[one] for one in ids]))
+        if self._cache.in_memory > IN_MEMORY:
+            self._make_room()
         return added
 
     def search(
@@ -235,28 +240,29 @@ class Gallery:
     ) -> list[SearchResult]:
         """Return the min(k, N) best identities of each vector [Q, D] float32 of unit length, best first, ties by id.
 
-        Similarities are canonical: float64 inner products of the stored float32 vectors, rounded to float32. With
-        `fast`, a large gallery is only sampled: somebody may be missed, and the result says so. `threshold` changes
-        nothing but what `exact_decision` speaks of. Raises VectorError.
+        The result says which revision was searched. Names are those of the moment of the answer, and nobody is in it
+        who was removed or erased before. Similarities are canonical: float64 inner products of the stored float32
+        vectors, rounded to float32. With `fast`, a large gallery is only sampled: somebody may be missed, and the
+        result says so. `threshold` changes nothing but what `exact_decision` speaks of. Raises VectorError.
         """
+        for _ in range(_PATIENCE):
+            try:
+                snapshot = self._cache.latest(self._database.read)
+                found = self._found(snapshot, vectors, k, threshold, fast)
+            except OutdatedRead:  # caches were saved a moment after the transaction began
+                continue
+            except SegmentDamaged:
+                self._cache.distrust()
+                continue
+            with self._database.read() as connection:
+                if self._still_holds(connection, snapshot, found):
+                    return _results(snapshot, found, store.names(connection, np.unique(found.ids).tolist()))
 
         def ask(connection: Connection, snapshot: Snapshot) -> list[SearchResult]:
-            check_vectors(vectors, snapshot.row.model.dimension)
-            found = search(snapshot.parts, vectors, k, kind=self._kind, threshold=threshold, fast=fast)
-            names = store.names(connection, np.unique(found.ids).tolist())
-            certified = zip(found.exact_decision.tolist(), found.exact_candidates.tolist(), strict=True)
-            return [
-                SearchResult(
-                    tuple(
-                        Candidate(person, names[person], similarity, rank)
-                        for rank, (person, similarity) in enumerate(zip(one, its, strict=True), start=1)
-                    ),
-                    *proofs,
-                )
-                for one, its, proofs in zip(found.ids.tolist(), found.scores.tolist(), certified, strict=True)
-            ]
+            found = self._found(snapshot, vectors, k, threshold, fast)
+            return _results(snapshot, found, store.names(connection, np.unique(found.ids).tolist()))
 
-        return self._answered(ask)
+        return self._at_once(ask)  # a writer that never rests was always in between
 
     def ask_cohort(self, vectors: FloatMatrix, key: str) -> CohortScores:
         """Return the best score of each stranger of a cohort, vectors [n, D] under a `key` that no other cohort has.
@@ -274,8 +280,9 @@ class Gallery:
                     write_scores(self.path, scores, connection)
             return scores
 
-        self._cohorts[key] = self._answered(ask)
-        return self._cohorts[key]
+        scores = self._at_once(ask)
+        self._cohorts[key] = scores
+        return scores
 
     def contents(self) -> Contents:
         """Say what searches see at this revision: a digest of the templates and whose they are, and their numbers."""
@@ -448,7 +455,8 @@ class Gallery:
 
         `drop` names templates that cannot be embedded again and are deleted. Raises GalleryError if others lack one.
         """
-        self._forget()  # also the old model's vectors that no search has asked for yet
+        self._cohorts = {}
+        self._cache.drop()  # also the old model's vectors that no search has asked for yet
         with self._write() as connection:
             reembedding.switch(connection, new_model, drop)
 
@@ -508,14 +516,25 @@ class Gallery:
 
     def rebuild(self) -> None:
         """Make every cache anew from the database."""
-        if self._lock is None:
-            raise GalleryError(f"{self.path} was opened for reading; open it with writable=True")
-        index_cache.remove_all(self.path)
+        self._require_writable()
+        self._cache.remove()
         remove_scores(self.path)
-        self._forget()
+        self._cohorts = {}
+        self._save_cache()
+
+    def flush(self) -> None:
+        """Write what was enrolled into the caches, as `close` does, and let go of its vectors in memory.
+
+        Done by itself now and then while much is added. Raises FileNotWritten where the disk does not let it.
+        """
+        self._require_writable()
         self._save_cache()
 
     # Within
+
+    def _require_writable(self) -> None:
+        if self._lock is None:
+            raise GalleryError(f"{self.path} was opened for reading; open it with writable=True")
 
     def _row(self) -> store.GalleryRow:
         with self._database.read() as connection:
@@ -537,42 +556,84 @@ class Gallery:
             row = store.gallery_row(connection)
         acknowledge(self.path, row.uuid, row.revision)
 
-    def _answered(self, ask: Callable[[Connection, Snapshot], _Answer]) -> _Answer:
-        """Ask the snapshot of one revision inside a transaction of that revision; again if the files were no good."""
+    def _found(self, snapshot: Snapshot, vectors: FloatMatrix, k: int, threshold: float | None, fast: bool) -> Found:
+        check_vectors(vectors, snapshot.row.model.dimension)
+        return search(snapshot.parts, vectors, k, kind=self._kind, threshold=threshold, fast=fast)
+
+    def _still_holds(self, connection: Connection, snapshot: Snapshot, found: Found) -> bool:
+        """Whether those who were found in a snapshot are there, as the gallery is now: a search holds no transaction.
+
+        Somebody may have been removed, merged or erased while it ran.
+        """
+        if store.revision(connection) == snapshot.row.revision:
+            return True
+        if snapshot.row.fusion == "mean":
+            return False
+        rows, first = np.unique(found.rows, return_index=True)
+        return bool((store.owners_of(connection, rows) == found.ids.reshape(-1)[first]).all())
+
+    def _at_once(self, ask: Callable[[Connection, Snapshot], _Answer]) -> _Answer:
+        """Ask the snapshot within the transaction of its revision, whatever writers do and the caches' files are."""
+
+        def act() -> _Answer:
+            # One at a time: it waits for the caches with a transaction open, and whoever refreshes them needs one, too.
+            with self._alone, self._database.read() as connection:
+                return ask(connection, self._cache.at(connection))
+
+        return self._in_step(act)
+
+    def _in_step(self, act: Callable[[], _Answer]) -> _Answer:
+        """Do something with the caches; again, if they were replaced meanwhile or are no good."""
         for attempt in itertools.count():
             try:
-                with self._database.read() as connection:
-                    return ask(connection, self._cache.at(connection))
-            except OutdatedRead:  # saved or refreshed a moment after this transaction began
+                return act()
+            except OutdatedRead:  # saved a moment after the transaction began; or of a revision that never was
                 if attempt >= _PATIENCE:
                     self._cache.distrust()
             except SegmentDamaged:
                 self._cache.distrust()
         raise AssertionError("unreachable")
 
-    def _forget(self) -> None:
-        self._cache.drop()
-        self._cohorts = {}
+    def _save_cache(self, *, erased: bool = False) -> None:
+        self._in_step(lambda: self._cache.save(self._database.read, erased=erased))
 
-    def _save_cache(self) -> None:
-        with self._database.read() as connection:
-            self._cache.save(connection)
+    def _make_room(self) -> None:
+        """Keep a writer that stays open from holding in memory all that it enrolled."""
+        if self.fusion == "max":  # means are made anew, all of them, whenever they are saved
+            with suppress(FileNotWritten):  # what was enrolled is safe in the database
+                self._save_cache()
+        self._cache.forget_offers()
 
     def _finish_erase(self) -> bool:
         """Get erased bytes out of the files; False while a reader of an older revision is in the way."""
-        self._forget()
+        self._cache.drop()
+        self._cohorts = {}
         remove_scores(self.path)
         try:
-            with self._database.read() as connection:
-                self._cache.save(connection, existing=store.every_template(connection))
-        except FaceIdError:  # a full disk: the caches can be made again, the erasing cannot wait for it
-            index_cache.remove_all(self.path)
+            self._save_cache(erased=True)
+        except FileNotWritten:  # a full disk: the caches can be made again, the erasing cannot wait for it
+            self._cache.remove()
         if not self._database.scrub():
             return False
         with self._database.write() as connection:
             connection.execute(update(gallery).values(erase_pending=0))
             store.seal(connection)
         return True
+
+
+def _results(snapshot: Snapshot, found: Found, names: dict[int, str]) -> list[SearchResult]:
+    certified = zip(found.exact_decision.tolist(), found.exact_candidates.tolist(), strict=True)
+    return [
+        SearchResult(
+            tuple(
+                Candidate(person, names[person], similarity, rank)
+                for rank, (person, similarity) in enumerate(zip(people, scores, strict=True), start=1)
+            ),
+            *proofs,
+            snapshot.row.revision,
+        )
+        for people, scores, proofs in zip(found.ids.tolist(), found.scores.tolist(), certified, strict=True)
+    ]
 
 
 def _is_new(one: Added, last: int) -> bool:

@@ -115,12 +115,13 @@ class SearchResult:
 
     `exact_decision`: nobody else can displace the best or reach the threshold that the search was told.
     `exact_candidates`: the candidates are those that scoring every template would give. Both are always true unless
-    the search was `fast`.
+    the search was `fast`. `revision`: the gallery's revision that was searched.
     """
 
     candidates: tuple[Candidate, ...]
     exact_decision: bool
     exact_candidates: bool
+    revision: int
 
 
 @dataclass(frozen=True)

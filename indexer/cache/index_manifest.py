@@ -2,24 +2,30 @@
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from indexer.cache.segment_file import FileRecord
+from indexer.cache.segment_file import FileRecord, SegmentDamaged, open_regular
 from indexer.durable_file import PRIVATE, replacing
+from indexer.search import codes
 from indexer.store.queries import GalleryRow
 
 MANIFEST = "index.json"
 
 _FORMAT = "faceid-index-3"
+_LARGEST = 64 << 20  # bytes: that of a hundred million templates
+_FILE_NAME = re.compile(r"index-[0-9a-f]{16}\.safetensors")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of `index.json`: whose caches these are, of which revision, and the files.
+    """The content of `index.json`: whose caches these are, of which revision, how vectors are coded, and the files.
 
     `trail` is the id and the checksum of the audit trail's last entry: two galleries that were one once (a restored
     backup) may share revision numbers, but not this. `active` is what `indexer.store.tally` counts: the number of
@@ -33,32 +39,45 @@ class Manifest:
     last_template: int
     trail: tuple[int, int]
     active: tuple[int, int]
+    codes: str
     segments: tuple[FileRecord, ...]
     owners: FileRecord | None
 
     @property
+    def records(self) -> list[FileRecord]:
+        """The files it speaks for."""
+        return [*self.segments, *([self.owners] if self.owners else [])]
+
+    @property
     def files(self) -> set[str]:
-        """The names of the files it speaks for."""
-        return {one.file for one in self.segments} | ({self.owners.file} if self.owners else set())
+        """Their names."""
+        return {one.file for one in self.records}
 
 
 def read_manifest(folder: Path) -> Manifest | None:
     """Return what `index.json` says; None if it is missing, of another format, or not as it was written."""
     try:
-        content = json.loads((folder / MANIFEST).read_bytes())
+        content = json.loads(_content(folder / MANIFEST))
         if content.pop("sha256") != _digest(content) or content.pop("format") != _FORMAT:
             return None
-        segments = tuple(_file_record(one) for one in content.pop("segments"))
-        owners = content.pop("owners")
-        owned = None if owners is None else _file_record(owners)
-        trail, active = tuple(content.pop("trail")), tuple(content.pop("active"))
-        return Manifest(**content, trail=trail, active=active, segments=segments, owners=owned)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        owners = content["owners"]
+        manifest = Manifest(
+            **{
+                **content,
+                "trail": _pair(content["trail"]),
+                "active": _pair(content["active"]),
+                "segments": tuple(_file_record(one) for one in content["segments"]),
+                "owners": None if owners is None else _file_record(owners),
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SegmentDamaged):
         return None
+    whole = all(type(one) is int for one in (manifest.revision, manifest.last_template))
+    return manifest if whole and manifest.codes == codes.FORMAT else None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace `index.json` in one step: from then on its files are the caches. Raises GalleryError."""
+    """Replace `index.json` in one step: from then on its files are the caches. Raises FileNotWritten."""
     content = {"format": _FORMAT, **asdict(manifest)}
     with replacing(folder / MANIFEST, PRIVATE) as temporary:
         temporary.write_text(json.dumps({**content, "sha256": _digest(content)}))
@@ -82,8 +101,11 @@ def belongs(manifest: Manifest, connection: Connection, row: GalleryRow) -> bool
 
 def files_are_there(folder: Path, manifest: Manifest) -> bool:
     """Whether every file is there, of the right size."""
-    every = [*manifest.segments, *([manifest.owners] if manifest.owners else [])]
-    return all((folder / one.file).is_file() and (folder / one.file).stat().st_size == one.bytes for one in every)
+    try:
+        sizes = {one.file: (folder / one.file).stat().st_size for one in manifest.records}
+    except OSError:
+        return False
+    return all(sizes[one.file] == one.bytes for one in manifest.records)
 
 
 def trail_at(connection: Connection, entry: int) -> tuple[int, int]:
@@ -92,8 +114,24 @@ def trail_at(connection: Connection, entry: int) -> tuple[int, int]:
     return (0, 0) if found is None else (found[0], found[1])
 
 
+def _content(path: Path) -> bytes:
+    file = open_regular(path)
+    with os.fdopen(file, "rb") as opened:
+        return opened.read(_LARGEST)
+
+
 def _file_record(content: dict[str, Any]) -> FileRecord:
-    return FileRecord(str(content["file"]), int(content["bytes"]), tuple(content["sha256"]))
+    name, size, hashes = content["file"], content["bytes"], tuple(content["sha256"])
+    if not _FILE_NAME.fullmatch(name) or type(size) is not int or not all(map(_SHA256.fullmatch, hashes)):
+        raise ValueError(name)
+    return FileRecord(name, size, hashes)
+
+
+def _pair(content: list[Any]) -> tuple[int, int]:
+    first, second = content
+    if type(first) is not int or type(second) is not int:
+        raise ValueError(content)
+    return first, second
 
 
 def _digest(content: dict[str, Any]) -> str:

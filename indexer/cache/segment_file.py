@@ -1,27 +1,35 @@
-"""Arrays in a file that never changes: safetensors, memory-mapped, each chunk hashed before its first use.
+"""Arrays in a file that never changes: safetensors, read as checked copies.
 
-The hashes are not in the file but in the manifest (`indexer.cache.index_cache`), which is written last.
+The hashes are not in the file but in the manifest (`indexer.cache.index_cache`), which is written last. Nothing is
+mapped: a file that somebody cuts or overwrites while it is open costs an error that is caught, not the process (SIGBUS)
+and not a wrong answer. A whole array is hashed as it is copied; single rows of a large one carry a sum each.
 """
 
 import hashlib
 import json
+import math
 import os
+import stat
 import struct
-import threading
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.records import FloatMatrix
+
 CHUNK = 1 << 20
-"""Bytes under one SHA-256: the first look at one vector costs the hash of so many (0.7 ms)."""
+"""Bytes under one SHA-256."""
 
 _ALIGNED = 64  # bytes: a cache line, and the widest register
 _MANY = 8  # chunks from which two threads hash: hashlib lets go of the interpreter's lock
+_HEADER = 1 << 16  # bytes that a header of ours stays far below
 _BLOCK = 16 << 20  # bytes copied at a time while a file is written
 
 # safetensors' words for types
@@ -52,7 +60,7 @@ class ArraySpec:
     @property
     def size(self) -> int:
         """Its bytes."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class SegmentWriter:
@@ -102,86 +110,178 @@ class SegmentWriter:
 
 
 class SegmentFile:
-    """Arrays of one file, mapped; what is handed out was hashed, chunk by chunk, when it was first asked for."""
+    """Arrays of one file; what is handed out is a copy that was found to be what was written."""
 
     def __init__(self, folder: Path, record: FileRecord) -> None:
-        """Map the file; raises SegmentDamaged if it is missing, of another size, or has no sound header."""
+        """Open the file; raises SegmentDamaged if it is missing, no regular file, of another size or has no header."""
         self.record = record
-        self._sound = np.zeros(len(record.sha256), np.bool_)
-        self._lock = threading.Lock()
-        try:
-            self._data = np.memmap(folder / record.file, np.uint8, mode="r")
-        except (OSError, ValueError) as error:
-            raise SegmentDamaged(f"{record.file} cannot be read: {error}") from error
-        if len(self._data) != record.bytes or len(record.sha256) != -(-record.bytes // CHUNK):
-            raise SegmentDamaged(f"{record.file} has {len(self._data)} bytes, not {record.bytes}")
-        self.specs: dict[str, ArraySpec] = {}
-        self._starts: dict[str, int] = {}
-        try:
-            (length,) = struct.unpack("<Q", self._verified(0, 8))
-            header = json.loads(self._verified(8, 8 + length))
-            for name, one in header.items():
-                start, end = one["data_offsets"]
-                self.specs[name] = ArraySpec(tuple(one["shape"]), _NAMES[one["dtype"]])
-                self._starts[name] = 8 + length + start
-                if end - start != self.specs[name].size or 8 + length + end > record.bytes:
-                    raise ValueError(name)
-        except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-            raise SegmentDamaged(f"{record.file} has no sound header") from error
+        self._file = open_regular(folder / record.file)
+        self._close = weakref.finalize(self, os.close, self._file)
+        size = os.fstat(self._file).st_size
+        if size != record.bytes or len(record.sha256) != -(-record.bytes // CHUNK):
+            raise SegmentDamaged(f"{record.file} has {size} bytes, not {record.bytes}")
+        self.specs, self._starts = self._header()
 
     def whole(self, name: str) -> NDArray[Any]:
-        """Return an array as it lies in the file, every chunk of it verified. Raises SegmentDamaged."""
+        """Return an array, hashed as it was copied. Raises SegmentDamaged."""
         spec, start = self._placed(name)
-        self._verify(range(start // CHUNK, -(-(start + spec.size) // CHUNK)))
-        return self._mapped(name)
+        end = start + spec.size
+        content = np.empty(spec.size, np.uint8)
 
-    def rows(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return a copy of some rows [m, ...], the chunks that hold them verified. Raises SegmentDamaged."""
+        def copy(number: int) -> None:
+            first = number * CHUNK
+            begin, stop = max(start, first), min(end, first + CHUNK)
+            piece = np.frombuffer(self._sound(number), np.uint8)
+            content[begin - start : stop - start] = piece[begin - first : stop - first]
+
+        _each(copy, range(start // CHUNK, -(-end // CHUNK)))
+        return content.view(spec.dtype).reshape(spec.shape)
+
+    def slice(self, name: str, first: int, end: int) -> NDArray[Any]:
+        """Return a copy of neighbouring rows, unchecked. Raises SegmentDamaged if they are not there."""
         spec, start = self._placed(name)
-        row_bytes = spec.size // max(1, spec.shape[0])
-        first, last = (start + rows * row_bytes) // CHUNK, (start + (rows + 1) * row_bytes - 1) // CHUNK
-        chunks = np.unique(
-            np.concatenate([first, last, *(np.minimum(first + i, last) for i in range(1, row_bytes // CHUNK))])
-        )
-        self._verify(chunks[~self._sound[chunks]].tolist())
-        return self._mapped(name)[rows]
+        row = spec.size // max(1, spec.shape[0])
+        rows = np.empty((end - first, *spec.shape[1:]), spec.dtype)
+        if rows.size:
+            self._read_into(rows.reshape(-1).view(np.uint8), start + first * row)
+        return rows
+
+    def rows(self, name: str, places: NDArray[np.int64]) -> NDArray[Any]:
+        """Return a copy of some rows [m, ...], unchecked. Raises SegmentDamaged if they are not there."""
+        spec, start = self._placed(name)
+        row = spec.size // max(1, spec.shape[0])
+        rows = np.empty((len(places), *spec.shape[1:]), spec.dtype)
+        flat = rows.reshape(-1).view(np.uint8).data
+        preadv, file, read = os.preadv, self._file, 0
+        for place, at in enumerate((start + places * row).tolist()):
+            read += preadv(file, (flat[place * row : (place + 1) * row],), at)
+        if read != len(flat):
+            raise SegmentDamaged(f"{self.record.file} was cut")
+        return rows
 
     def damaged_chunks(self) -> list[int]:
-        """Hash the whole file anew; the numbers of the chunks that are not what the manifest says."""
+        """Hash the whole file; the numbers of the chunks that are not what the manifest says."""
         numbers = range(len(self.record.sha256))
         return [number for number, sound in zip(numbers, _each(self._is_sound, numbers), strict=True) if not sound]
+
+    def _header(self) -> tuple[dict[str, ArraySpec], dict[str, int]]:
+        """Return each array's shape and type, and where it begins."""
+        specs: dict[str, ArraySpec] = {}
+        starts: dict[str, int] = {}
+        try:
+            begin = self._sound(0)[: 8 + _HEADER]
+            (length,) = struct.unpack("<Q", begin[:8])
+            for name, one in json.loads(begin[8 : 8 + length]).items():
+                spec = ArraySpec(tuple(_count(side) for side in one["shape"]), _NAMES[one["dtype"]])
+                start, end = (_count(place) for place in one["data_offsets"])
+                if end - start != spec.size or 8 + length + end > self.record.bytes:
+                    raise ValueError(name)
+                specs[name], starts[name] = spec, 8 + length + start
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError, struct.error) as error:
+            raise SegmentDamaged(f"{self.record.file} has no sound header") from error
+        return specs, starts
 
     def _placed(self, name: str) -> tuple[ArraySpec, int]:
         if name not in self.specs:
             raise SegmentDamaged(f"{self.record.file} holds no {name}")
         return self.specs[name], self._starts[name]
 
-    def _mapped(self, name: str) -> NDArray[Any]:
-        spec, start = self._placed(name)
-        # A plain ndarray: every slice of a memmap object costs its Python constructor.
-        return np.asarray(self._data[start : start + spec.size]).view(spec.dtype).reshape(spec.shape)
+    def _sound(self, number: int) -> bytes:
+        """Return a chunk that is as it was written."""
+        data = self._chunk(number)
+        if _sha256(data) != self.record.sha256[number]:
+            raise SegmentDamaged(
+                f"{self.record.file} is damaged between bytes {number * CHUNK} and {(number + 1) * CHUNK}"
+            )
+        return data
 
-    def _verified(self, start: int, end: int) -> bytes:
-        if end > self.record.bytes:
-            raise ValueError(end)
-        self._verify(range(start // CHUNK, -(-end // CHUNK)))
-        return self._data[start:end].tobytes()
+    def _is_sound(self, number: int) -> bool:
+        return _sha256(self._chunk(number)) == self.record.sha256[number]
 
-    def _verify(self, chunks: Iterable[int]) -> None:
-        fresh = [chunk for chunk in chunks if not self._sound[chunk]]
-        if not fresh:
-            return
-        with self._lock:  # eight readers that start at once hash a chunk once
-            fresh = [chunk for chunk in fresh if not self._sound[chunk]]
-            for chunk, sound in zip(fresh, _each(self._is_sound, fresh), strict=True):
-                if not sound:
-                    raise SegmentDamaged(
-                        f"{self.record.file} is damaged between bytes {chunk * CHUNK} and {(chunk + 1) * CHUNK}"
-                    )
-                self._sound[chunk] = True
+    def _chunk(self, number: int) -> bytes:
+        content = np.empty(min(CHUNK, self.record.bytes - number * CHUNK), np.uint8)
+        self._read_into(content, number * CHUNK)
+        return content.tobytes()
 
-    def _is_sound(self, chunk: int) -> bool:
-        return _sha256(self._data[chunk * CHUNK : (chunk + 1) * CHUNK].data) == self.record.sha256[chunk]
+    def _read_into(self, content: NDArray[np.uint8], place: int) -> None:
+        view = content.data
+        try:
+            while len(view):
+                read = os.preadv(self._file, (view,), place)
+                if not read:
+                    raise SegmentDamaged(f"{self.record.file} was cut")
+                view, place = view[read:], place + read
+        except OSError as error:
+            raise SegmentDamaged(f"{self.record.file} cannot be read: {error}") from error
+
+
+class FileVectors:
+    """Vectors float32 [n, D] that stay in their file; each that is read is compared with its sum."""
+
+    def __init__(self, file: SegmentFile) -> None:
+        """Read the sums; raises SegmentDamaged."""
+        self._file = file
+        self._sums: NDArray[np.int64] = file.whole("sums")
+        self.shape: tuple[int, ...] = file.specs["vectors"].shape
+        self.dtype = file.specs["vectors"].dtype
+        if len(self.shape) != 2 or self._sums.shape != self.shape[:1]:
+            raise SegmentDamaged(f"{file.record.file} has sums of other vectors")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> FloatMatrix:
+        """Return a copy of vectors [m, D]; raises SegmentDamaged."""
+        if isinstance(rows, slice) and rows == slice(None):
+            return self._file.whole("vectors")
+        if isinstance(rows, slice):
+            first, end, _ = rows.indices(len(self))
+            vectors = self._file.slice("vectors", first, max(first, end))
+        else:
+            vectors = self._file.rows("vectors", rows)
+        if (row_sums(vectors) != self._sums[rows]).any():
+            raise SegmentDamaged(f"{self._file.record.file} was changed")
+        return vectors
+
+
+def row_sums(vectors: FloatMatrix) -> NDArray[np.int64]:
+    """Return a sum of each vector's bits [n]: of its words, each times an odd number of its own, mod 2^64.
+
+    Every change of one word changes it; of other changes one in billions goes unnoticed. A word has two numbers, or one
+    where there is an odd number of them.
+    """
+    bits = np.ascontiguousarray(vectors, "<f4")
+    words = bits.view(np.uint32).astype(np.uint64) if vectors.shape[1] % 2 else bits.view(np.uint64)
+    first, second = _weights(words.shape[1])
+    # A product modulo 2^64 drops the high bits: they count a second time, from where they are low ones.
+    return (words @ first + (words >> np.uint64(32)) @ second).view(np.int64)
+
+
+@cache
+def _weights(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    numbers = np.frombuffer(hashlib.shake_128(b"faceid row sums").digest(16 * count), "<u8") | np.uint64(1)
+    return numbers[:count], numbers[count:]
+
+
+def open_regular(path: Path) -> int:
+    """Open a regular file for reading, and nothing else: neither a link nor a pipe, which would wait for a writer.
+
+    Raises SegmentDamaged.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise SegmentDamaged(f"{path.name} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise SegmentDamaged(f"{path.name} is no regular file")
+    return file
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(value)
+    return value
 
 
 def _each(function: Any, items: Any) -> list[Any]:

@@ -5,15 +5,14 @@ tombstone (owner -1). Segments of a gallery with fusion 'max' hold templates, wi
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from indexer.cache.segment_file import SegmentFile
+from indexer.cache.segment_file import FileRecord
 from indexer.records import Embeddings, FloatMatrix, Ids
 from indexer.search import codes as coding
 from indexer.search.certified_search import Part
@@ -51,29 +50,11 @@ class Snapshot:
         return len(np.unique(np.concatenate([np.empty(0, np.int64), *owners])))
 
 
-class MappedVectors:
-    """Vectors float32 [n, D] of a file, indexed by rows or a slice; what is handed out was verified first."""
+@dataclass(eq=False)
+class FileSegment(Segment):
+    """A segment that lies in a file. In a large gallery its vectors stay there, and are read one by one."""
 
-    def __init__(self, file: SegmentFile) -> None:
-        self.file = file
-        self.shape: tuple[int, ...] = file.specs["vectors"].shape
-        self.dtype = file.specs["vectors"].dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> FloatMatrix:
-        """Return a copy of vectors [m, D]; raises SegmentDamaged."""
-        if isinstance(rows, slice) and rows == slice(None):
-            return self.file.whole("vectors")
-        if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)))
-        rows = np.asarray(rows, np.int64)
-        return self.file.rows("vectors", rows.reshape(-1)).reshape(*rows.shape, self.shape[1])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """All of them, verified."""
-        return np.asarray(self.file.whole("vectors"), dtype)
+    record: FileRecord = field(kw_only=True)
 
 
 def read_all(connection: Connection, row: GalleryRow, vectors_of: VectorsOf) -> Snapshot:
@@ -93,9 +74,11 @@ def in_memory(ids: Ids, vectors: FloatMatrix, gallery_rows: int) -> Segment:
     return Segment(ids, vectors, encode(vectors) if gallery_rows >= coding.CODED_FROM else None)
 
 
-def file_of(part: Part) -> SegmentFile | None:
-    """Return the file that a part's segment lies in; None for one that is in memory only."""
-    return part.segment.vectors.file if isinstance(part.segment.vectors, MappedVectors) else None
+def bytes_in_memory(parts: Sequence[Part]) -> int:
+    """Return the bytes of vectors that are in no file."""
+    return sum(
+        4 * len(part) * part.segment.vectors.shape[1] for part in parts if not isinstance(part.segment, FileSegment)
+    )
 
 
 def can_follow(old: Snapshot, row: GalleryRow) -> bool:
@@ -177,7 +160,7 @@ def _moved(active: tuple[int, int], steps: list[tuple[int, Ids, Ids]]) -> tuple[
 
 def _merge_small(snapshot: Snapshot) -> Snapshot:
     """Join the small segments in memory: a writer that searches after every photo adds thousands of them."""
-    in_files = sum(file_of(part) is not None for part in snapshot.parts)
+    in_files = sum(isinstance(part.segment, FileSegment) for part in snapshot.parts)
     keep = max(in_files, small_tail([len(part) for part in snapshot.parts]))
     if keep >= len(snapshot.parts) - 1:
         return snapshot

@@ -1,10 +1,8 @@
 """Adding templates to the database: incremental, idempotent by the photo's digest, all of a call or none of it."""
 
-import gc
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,8 +68,24 @@ def add_templates(connection: Connection, new: Sequence[NewTemplate], restore: b
 
     Raises what `check_templates` raises, and then writes nothing.
     """
-    with _no_collection():
-        return _add(connection, new, restore)
+    row = gallery_row(connection)
+    check_templates(new, row.model)
+    spellings = {(one.name, one.external_id) for one in new}
+    key_of = {spelling: _key(*spelling) for spelling in spellings}
+    keys = [key_of[one.name, one.external_id] for one in new]
+    people = _load_people(connection, [key for key in keys if key is not None])
+    photos = _load_photos(connection, new, people)
+    verdicts = [_judge(one, key, people, photos, restore) for one, key in zip(new, keys, strict=True)]
+    _write(connection, row.model_id, verdicts)
+    return [
+        Added(
+            verdict.status,  # type: ignore[arg-type]
+            verdict.photo.id if verdict.photo else None,
+            verdict.person.id if verdict.person else None,
+            verdict.reason_codes,
+        )
+        for verdict in verdicts
+    ]
 
 
 def hide_templates_of_others(connection: Connection, identity_ids: Sequence[int]) -> None:
@@ -92,39 +106,6 @@ def hide_templates_of_others(connection: Connection, identity_ids: Sequence[int]
         theirs = and_(template.c.identity_id == identity_id, template.c.removed_at.is_(None), taken)
         with moving(connection, theirs):
             change_rows(connection, "template", theirs, removed_at=now())
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep Python's collector from walking, again and again, through thousands of new objects that hold no cycles."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _add(connection: Connection, new: Sequence[NewTemplate], restore: bool) -> list[Added]:
-    row = gallery_row(connection)
-    check_templates(new, row.model)
-    spellings = {(one.name, one.external_id) for one in new}
-    key_of = {spelling: _key(*spelling) for spelling in spellings}
-    keys = [key_of[one.name, one.external_id] for one in new]
-    people = _load_people(connection, [key for key in keys if key is not None])
-    photos = _load_photos(connection, new, people)
-    verdicts = [_judge(one, key, people, photos, restore) for one, key in zip(new, keys, strict=True)]
-    _write(connection, row.model_id, verdicts)
-    return [
-        Added(
-            verdict.status,  # type: ignore[arg-type]
-            verdict.photo.id if verdict.photo else None,
-            verdict.person.id if verdict.person else None,
-            verdict.reason_codes,
-        )
-        for verdict in verdicts
-    ]
 
 
 def check_templates(new: Sequence[NewTemplate], bound: ModelBinding) -> None:

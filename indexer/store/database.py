@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from indexer.errors import ForkedProcess, GalleryError, GalleryLocked, StoreDamaged
+from indexer.errors import ForkedProcess, GalleryBusy, GalleryError, GalleryLocked, StoreDamaged
 from indexer.store.checksum import SQL_NAME, checksum
 from indexer.store.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
 from indexer.store.tally import Tally, schema_sum, tally, write_tally
@@ -21,33 +22,43 @@ CHECKED_AT_OPENING = 64 << 20
 """Bytes up to which opening also walks through the tables; larger databases are told damaged where they are touched."""
 _NOTED_FROM = "0004"  # the first schema that is noted twice: in its table, and in the file's header
 BUSY_TIMEOUT_MS = 5000  # readers never block a writer in WAL; this waits out a checkpoint
+READERS = 16
+"""Transactions that read at once; a search holds one only for the moments in which it asks, an export for all of it."""
+PATIENCE_SECONDS = 30.0
+"""How long a call waits for its turn before it gives up (GalleryBusy)."""
+
+_open: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
 
 class Database:
-    """One SQLite file: `read()` and `write()` are transactions; a failed one leaves nothing behind."""
+    """One SQLite file: `read()` and `write()` are transactions; a failed one leaves nothing behind.
+
+    Many threads may read, and one write, at once; the others wait, and in the end get GalleryBusy.
+    """
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
         self.writable = writable
-        self.engine = _engine(path, writable=writable)
+        self._readers = _engine(path, writable=False, connections=READERS)
+        self._writer = _engine(path, writable=True, connections=1) if writable else None
         self.closed = False
         self._process = os.getpid()
+        _open.add(self)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that sees one revision from its first statement to its end."""
         self._check_open()
-        with _translated(self.path), self.engine.connect() as connection, connection.begin():
+        with _translated(self.path), self._readers.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that is on the disk when the block ends, or did not happen."""
         self._check_open()
-        if not self.writable:
+        if self._writer is None:
             raise GalleryError(f"{self.path.parent} was opened for reading; open it with writable=True")
-        writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
-        with _translated(self.path), writer.connect() as connection, connection.begin():
+        with _translated(self.path), self._writer.connect() as connection, connection.begin():
             yield connection
 
     def scrub(self) -> bool:
@@ -58,7 +69,7 @@ class Database:
         secure_delete zeroes deleted cells, but what SQLite left behind when it moved a cell to another page while
         balancing its trees is not a deleted cell: only VACUUM gets rid of that.
         """
-        with self.raw() as raw:
+        with self.raw(self._writer) as raw:
             raw.execute("PRAGMA busy_timeout=100")
             try:
                 raw.execute("VACUUM")
@@ -72,10 +83,10 @@ class Database:
             return busy == 0
 
     @contextmanager
-    def raw(self) -> Iterator[sqlite3.Connection]:
-        """Hand out a connection of the driver itself, outside of any transaction."""
+    def raw(self, engine: Engine | None = None) -> Iterator[sqlite3.Connection]:
+        """Hand out a connection of the driver itself, outside of any transaction: one that reads, or the writer's."""
         self._check_open()
-        with _translated(self.path), self.engine.connect() as connection:
+        with _translated(self.path), (engine or self._readers).connect() as connection:
             raw = connection.connection.driver_connection
             assert isinstance(raw, sqlite3.Connection)
             yield raw
@@ -83,7 +94,13 @@ class Database:
     def close(self) -> None:
         """Close every connection; the last writer's close folds the write-ahead log into the file."""
         self.closed = True
-        self.engine.dispose(close=not self.inherited)
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close every connection that nobody uses right now; the next call makes new ones."""
+        for engine in (self._readers, self._writer):
+            if engine is not None:
+                engine.dispose(close=not self.inherited)
 
     def _check_open(self) -> None:
         if self.closed:
@@ -97,6 +114,20 @@ class Database:
     def inherited(self) -> bool:
         """Whether another process opened it, of which this one is a fork."""
         return self._process != os.getpid()
+
+
+def _before_fork() -> None:
+    """Leave a child no connection: SQLite's own notes of which files it has locked would be wrong in there.
+
+    A child that opened the gallery anew would else trust them, take no lock, and lose the log under its feet.
+    """
+    for database in list(_open):
+        if not database.inherited:
+            database.disconnect()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)
 
 
 def create_database(path: Path) -> None:
@@ -113,7 +144,7 @@ def migrate(path: Path) -> None:
     from alembic import command
     from alembic.config import Config
 
-    engine = _engine(path, writable=True)
+    engine = _engine(path, writable=True, connections=1)
     try:
         with _translated(path), engine.connect() as connection, connection.begin():
             config = Config()
@@ -136,7 +167,7 @@ def check_database(path: Path) -> str:
         raise GalleryError(f"there is no gallery in {path.parent}; enrol somebody to create one, or give another path")
     # Never open the file but through SQLite: closing any other descriptor of it drops every lock this process holds on
     # it (POSIX), and then a writer elsewhere deletes the log under the feet of this process's readers.
-    engine = _engine(path, writable=False)
+    engine = _engine(path, writable=False, connections=1)
     try:
         with _translated(path), engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
@@ -185,7 +216,7 @@ def _check_size(connection: Connection, path: Path) -> None:
         raise StoreDamaged(f"{path} is shorter than it says it is; restore it from a backup or an export")
 
 
-def _engine(path: Path, *, writable: bool) -> Engine:
+def _engine(path: Path, *, writable: bool, connections: int) -> Engine:
     name = quote(str(path.absolute()))
     # Without write access SQLite cannot make the shared-memory file that WAL needs; nobody writes, so nothing is lost.
     frozen = not writable and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
@@ -203,27 +234,40 @@ def _engine(path: Path, *, writable: bool) -> Engine:
             connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         return connection
 
-    engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool)
+    engine = create_engine(
+        "sqlite+pysqlite://",
+        creator=connect,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=PATIENCE_SECONDS,
+        pool_use_lifo=True,  # a few are used again and again, the others never opened
+    )
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writable else "BEGIN")
 
     return engine
 
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors in the user's words."""
+    """Errors of SQLite and SQLAlchemy in the user's words: none of theirs leaves the gallery."""
     try:
         yield
     except UnicodeDecodeError as error:
         raise StoreDamaged(f"{path} is damaged (a text is no UTF-8); restore it from a backup or an export") from error
-    except (exc.DBAPIError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    except exc.TimeoutError as error:
+        raise GalleryBusy(
+            f"{path.parent} is used by so many calls at once that this one waited {PATIENCE_SECONDS:g} seconds;"
+            " try again, or let fewer run at a time"
+        ) from error
+    except (exc.SQLAlchemyError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, exc.StatementError) else error
         text = str(cause)
         if isinstance(cause, sqlite3.IntegrityError):
-            raise
+            raise GalleryError(f"{path} does not take what makes no sense ({text}); nothing was changed") from error
         if "locked" in text or "busy" in text:
             raise GalleryLocked(f"{path} is being written by another process; try again when it is done") from error
         if "not a database" in text:

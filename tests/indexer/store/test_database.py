@@ -55,7 +55,7 @@ def test_the_settings_that_durability_rests_on(gallery):
         "secure_delete": 1,
         "page_size": PAGE_SIZE,
     }
-    with gallery._database.engine.connect() as connection:
+    with gallery._database.write() as connection:
         found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in wanted}
     assert found == wanted
 

@@ -1,0 +1,102 @@
+"""From the caches' files to a snapshot: what is of this gallery's past, whole and without contradiction, or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Connection
+
+from indexer.cache.index_manifest import Manifest, belongs, read_manifest
+from indexer.cache.segment_file import FileRecord, FileVectors, SegmentDamaged, SegmentFile
+from indexer.cache.snapshot import FileSegment, Snapshot, live_rows
+from indexer.records import Ids
+from indexer.search.certified_search import Part
+from indexer.search.codes import Codes
+from indexer.store.queries import GalleryRow
+from indexer.store.tally import pair_sum
+
+
+class OutdatedRead(Exception):
+    """The files are of a later revision than the transaction: it began a moment too early and must begin again."""
+
+
+def load(
+    folder: Path,
+    connection: Connection,
+    row: GalleryRow,
+    known: Sequence[Part] = (),
+    distrusted: Manifest | None = None,
+) -> Snapshot | None:
+    """Return the snapshot that the files hold, of this or an older revision; None if they cannot be believed.
+
+    Segments that `known` parts have already are not read again. Raises OutdatedRead for files of a later revision.
+    """
+    for _ in range(3):  # a writer may delete a file between the reading of its name and the opening
+        manifest = read_manifest(folder)
+        if manifest is None or manifest == distrusted:
+            return None
+        if manifest.gallery == row.uuid and manifest.revision > row.revision:
+            raise OutdatedRead
+        if not belongs(manifest, connection, row) or (row.fusion == "mean" and manifest.revision != row.revision):
+            return None
+        try:
+            return read_files(folder, manifest, row, known)
+        except SegmentDamaged:
+            if manifest == read_manifest(folder):
+                return None
+    return None
+
+
+def read_files(folder: Path, manifest: Manifest, row: GalleryRow, known: Sequence[Part] = ()) -> Snapshot:
+    """Return the snapshot that a manifest describes; raises SegmentDamaged."""
+    at_hand = {part.segment.record: part.segment for part in known if isinstance(part.segment, FileSegment)}
+    segments = [at_hand.get(one) or _segment(folder, one, row.model.dimension) for one in manifest.segments]
+    owners: Ids = np.empty(0, np.int64)
+    if manifest.owners is not None:
+        owners = SegmentFile(folder, manifest.owners).whole("owners")
+    if owners.dtype != np.int64 or owners.shape != (sum(map(len, segments)),):
+        raise SegmentDamaged("the owners do not fit the segments")
+    starts = np.cumsum([len(segment) for segment in segments])[:-1]
+    parts = [Part(*pair) for pair in zip(segments, np.split(owners, starts), strict=True)] if segments else []
+    _check_owners(parts, manifest)
+    seen = replace(row, revision=manifest.revision)
+    return Snapshot(seen, tuple(parts), manifest.last_template, manifest.active)
+
+
+def _segment(folder: Path, record: FileRecord, dimension: int) -> FileSegment:
+    file = SegmentFile(folder, record)
+    ids = file.whole("ids")
+    coded = "codes" in file.specs
+    vectors = FileVectors(file) if coded else file.whole("vectors")
+    codes = Codes(file.whole("codes"), file.whole("scales"), file.whole("residuals")) if coded else None
+    expected = {"ids": (len(ids),), "vectors": (len(ids), dimension)}
+    if codes is not None:
+        expected.update(codes=(len(ids), dimension), scales=(len(ids),), residuals=(len(ids),))
+    if any(
+        file.specs[name].shape != shape or file.specs[name].dtype != _TYPES[name] for name, shape in expected.items()
+    ):
+        raise SegmentDamaged(f"{record.file} holds arrays of other shapes")
+    if (np.diff(ids) <= 0).any():
+        raise SegmentDamaged(f"{record.file} holds ids in no order")
+    return FileSegment(ids, vectors, codes, record=record)
+
+
+_TYPES = {
+    "ids": np.dtype("<i8"),
+    "vectors": np.dtype("<f4"),
+    "codes": np.dtype("i1"),
+    "scales": np.dtype("<f4"),
+    "residuals": np.dtype("<f4"),
+}
+
+
+def _check_owners(parts: Sequence[Part], manifest: Manifest) -> None:
+    """Raise SegmentDamaged unless the owners are those of the templates that the manifest counts as active."""
+    ids, owners, _ = live_rows(parts)
+    if manifest.fusion == "mean":
+        sound = np.array_equal(ids, owners)
+    else:
+        sound = (len(ids), pair_sum(ids, owners)) == manifest.active
+    if not sound:
+        raise SegmentDamaged("the owners are not those of the active templates")

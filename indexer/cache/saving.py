@@ -1,0 +1,141 @@
+"""From a snapshot to the caches' files: what lies in none yet is written, what is worn anew, the manifest last."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Connection
+
+from indexer.cache.index_manifest import Manifest, trail_at, write_manifest
+from indexer.cache.segment_file import ArraySpec, FileRecord, SegmentWriter, row_sums
+from indexer.cache.snapshot import FileSegment, Snapshot, live_rows, small_tail
+from indexer.durable_file import PRIVATE, replacing
+from indexer.records import Ids
+from indexer.search import codes as coding
+from indexer.search.certified_search import Part
+from indexer.search.codes import encode
+from indexer.store import queries as store
+
+_DEAD_SHARE = 0.25  # a segment with a larger share of tombstones is written anew without them
+_CODES = ("codes", "scales", "residuals")  # the arrays of `indexer.search.codes.Codes`
+_BLOCK = 16_384  # rows written at a time: 32 MiB of 512-number vectors
+
+
+def write_files(folder: Path, snapshot: Snapshot, connection: Connection, existing: Ids | None) -> Manifest:
+    """Write what is not in a file yet, then the manifest, which is returned. Raises FileNotWritten, SegmentDamaged.
+
+    With `existing` (the ids of all templates, ascending) no row of any other template goes into, or stays in, a file.
+    """
+    rows = sum(map(_alive, snapshot.parts))
+    records: list[FileRecord] = []
+    owners: list[Ids] = []
+    for group in _groups(snapshot.parts):
+        first = group[0].segment
+        if len(group) == 1 and isinstance(first, FileSegment) and not _is_worn(group[0], existing):
+            records.append(first.record)
+            owners.append(group[0].owners)
+            continue
+        record, its = _write_segment(folder, group, snapshot.row.model.dimension, coded=rows >= coding.CODED_FROM)
+        if record is not None:
+            records.append(record)
+            owners.append(its)
+    every_owner = np.concatenate(owners) if owners else np.empty(0, np.int64)
+    manifest = Manifest(
+        gallery=snapshot.row.uuid,
+        revision=snapshot.row.revision,
+        fusion=snapshot.row.fusion,
+        model=snapshot.row.model.digest,
+        last_template=snapshot.last_template,
+        trail=trail_at(connection, store.last_id(connection, "audit")),
+        active=snapshot.active,
+        codes=coding.FORMAT,
+        segments=tuple(records),
+        owners=_write_file(folder, {"owners": every_owner}) if records else None,
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _groups(parts: Sequence[Part]) -> Iterator[Sequence[Part]]:
+    """Return which parts go into a file together: the large ones alone, the small ones at the end as one."""
+    keep = small_tail([_alive(part) for part in parts])
+    yield from ([part] for part in parts[:keep])
+    if keep < len(parts):
+        yield parts[keep:]
+
+
+def _alive(part: Part) -> int:
+    return int(np.count_nonzero(part.owners >= 0))
+
+
+def _is_worn(part: Part, existing: Ids | None) -> bool:
+    """Whether a segment must be written anew: too many dead rows, or a row of an erased template."""
+    if len(part) - _alive(part) > _DEAD_SHARE * len(part):
+        return True
+    return existing is not None and not np.isin(part.segment.ids, existing, assume_unique=True).all()
+
+
+def _write_segment(
+    folder: Path, parts: Sequence[Part], dimension: int, *, coded: bool
+) -> tuple[FileRecord | None, Ids]:
+    """Write the live rows of some parts as one file, in order of id, block by block."""
+    ids, owners, places = live_rows(parts)
+    if not len(ids):
+        return None, owners
+    source = np.repeat(np.arange(len(parts)), list(map(len, places)))
+    place = np.concatenate(places)
+    order = np.argsort(ids, kind="stable")
+    n = len(ids)
+    specs = {
+        "ids": ArraySpec((n,), np.dtype("<i8")),
+        "vectors": ArraySpec((n, dimension), np.dtype("<f4")),
+    }
+    if coded:
+        specs["codes"] = ArraySpec((n, dimension), np.dtype("i1"))
+        specs["scales"] = specs["residuals"] = ArraySpec((n,), np.dtype("<f4"))
+        specs["sums"] = ArraySpec((n,), np.dtype("<i8"))
+    path = folder / _new_name()
+    with replacing(path, PRIVATE) as temporary:
+        writer = SegmentWriter(temporary, specs)
+        try:
+            for start in range(0, n, _BLOCK):
+                block = order[start : start + _BLOCK]
+                rows = {name: np.empty((len(block), *spec.shape[1:]), spec.dtype) for name, spec in specs.items()}
+                for number in np.unique(source[block]):
+                    of_it = source[block] == number
+                    segment, its_rows = parts[number].segment, place[block[of_it]]
+                    rows["vectors"][of_it] = segment.vectors[its_rows]
+                    if coded and segment.codes is not None:
+                        for name in _CODES:
+                            rows[name][of_it] = getattr(segment.codes, name)[its_rows]
+                    elif coded:
+                        made = encode(rows["vectors"][of_it])
+                        for name in _CODES:
+                            rows[name][of_it] = getattr(made, name)
+                rows["ids"] = ids[block]
+                if coded:
+                    rows["sums"] = row_sums(rows["vectors"])
+                for name, one in rows.items():
+                    writer.write(name, start, one)
+        finally:
+            hashes = writer.close()
+        size = writer.bytes
+    return FileRecord(path.name, size, hashes), owners[order]
+
+
+def _write_file(folder: Path, arrays: dict[str, Ids]) -> FileRecord:
+    path = folder / _new_name()
+    with replacing(path, PRIVATE) as temporary:
+        writer = SegmentWriter(temporary, {name: ArraySpec(one.shape, one.dtype) for name, one in arrays.items()})
+        try:
+            for name, one in arrays.items():
+                writer.write(name, 0, one)
+        finally:
+            hashes = writer.close()
+    return FileRecord(path.name, writer.bytes, hashes)
+
+
+def _new_name() -> str:
+    # Never a name that was there before: a reader may still hold the manifest that spoke of that file.
+    return f"index-{secrets.token_hex(8)}.safetensors"
