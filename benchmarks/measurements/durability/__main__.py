@@ -3,8 +3,8 @@
     python -m benchmarks.measurements.durability kills|full-disk|damage [--times N]
 
 `kills` kills every writing command at each of its writes and at random moments; `full-disk` does every writing command
-on a file system that has room for ever more bytes until it succeeds; `damage` flips a bit and tears an end off in every
-region of every file. Each prints a table and leaves with exit code 1 if anything was lost.
+on a file system that has room for ever more bytes until it succeeds; `damage` flips every bit that is used of every
+file, replaces bytes and tears ends off. Each prints a table and leaves with exit code 1 if anything was lost.
 """
 
 import argparse
@@ -21,8 +21,10 @@ def main() -> None:
     """Run one of the three and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", choices=["kills", "full-disk", "damage"])
-    parser.add_argument("--times", type=int, default=1000, help="kills, or flipped bits, altogether")
-    parser.add_argument("--every", type=int, default=1, help="kill at every so many writes only")
+    parser.add_argument("--times", type=int, default=1000, help="kills, or replaced bytes, altogether")
+    parser.add_argument(
+        "--every", type=int, default=1, help="kill at each so many writes, flip each so many bits only"
+    )
     parser.add_argument("--only", action="append", default=[], help="only this command (again for more)")
     parser.add_argument("--work", type=Path, help="folder to work in; it is made and removed")
     options = parser.parse_args()
@@ -64,7 +66,7 @@ def _full_disk(folder: Path, options: argparse.Namespace) -> list[str]:
 def _damage(folder: Path, options: argparse.Namespace) -> list[str]:
     from benchmarks.measurements.durability.damage import damage_all
 
-    results = damage_all(folder, options.times)
+    results = damage_all(folder, options.times, options.every)
     rows = [
         (one.file, one.kind, one.tried, one.refused, one.mended, one.harmless, len(one.failures)) for one in results
     ]

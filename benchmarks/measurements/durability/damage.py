@@ -1,15 +1,19 @@
-"""Flips bits in every region of every file of a gallery and tears their ends off: who notices, and what is answered.
+"""Flips every bit and replaces bytes in every file of a small gallery with a past: who notices, what is answered.
 
-Three outcomes are right. Refused: opening or the first touch says StoreDamaged (exit code 5), or `check --deep` finds
-damage that no rebuild mends. Found and rebuilt: `check --deep` finds it, searches answer as before, and `rebuild`
-mends it. Nothing changed: the bit meant nothing (free space, a reserved byte); everything a user can see, and every
-answer, is as before. What is wrong is a different answer that nobody noticed, or a crash.
+Every answer of the damaged gallery (a search, each listing, thresholds, the undo list, what photos are enrolled) is
+compared with the sound one's. Three outcomes are right. Refused: some answer says StoreDamaged (exit code 5), all
+others are as before, and `check` finds damage. Mended: the caches are not believed, every answer is as before, and
+`rebuild` mends them. Harmless: every answer is as before, and so is each row of each table (free space, a reserved
+byte). What is wrong is another answer without a word, damage to the truth that `check` does not find, or a crash.
 """
 
 import itertools
+import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,24 +21,38 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measurements.durability.scenario import (
+    MODEL,
     OTHER_MODEL,
-    State,
     calibration,
     coded_small_galleries,
     every_id,
     photo,
-    prepare,
-    state,
     vectors_of,
 )
-from indexer.errors import FaceIdError, StoreDamaged
+from indexer.cache import index_cache
+from indexer.errors import StoreDamaged
 from indexer.gallery import DATABASE, LOCK, Gallery
-from indexer.records import Candidate
 from indexer.store.acknowledged import FILE
+from indexer.store.schema import metadata
 
-_QUERIES = vectors_of(4, seed=99)
+_QUERIES = vectors_of(3, seed=99)
+_PEOPLE = 6
+_NAMES = ("Person 1", "Another Name", "Person 4", "Nobody")
 
-Answers = tuple[tuple[float, ...], ...]
+_ANSWERS: dict[str, Callable[[Gallery], Any]] = {
+    "search": lambda gallery: [(one.candidates, one.exact_decision) for one in gallery.search(_QUERIES, 5)],
+    "people": lambda gallery: gallery.identities(include_removed=True),
+    "active people": lambda gallery: gallery.identities(),
+    "templates": lambda gallery: list(gallery.templates(include_removed=True)),
+    "active templates": lambda gallery: list(gallery.templates()),
+    "find": lambda gallery: [gallery.find(name) for name in _NAMES],
+    "enrolled": lambda gallery: gallery.enrolled([_photo(1, 0).source_digest, _photo(4, 1).source_digest]),
+    "thresholds": lambda gallery: [(one.scores.tobytes(), one.trials, one.data) for one in gallery.calibrations()],
+    "undoable": lambda gallery: gallery.undoable(),
+    "size": lambda gallery: gallery.size,
+    "model": lambda gallery: (gallery.model, gallery.fusion, gallery.revision),
+    "vectors": lambda gallery: gallery.embeddings().vectors.tobytes(),
+}
 
 
 @dataclass(frozen=True)
@@ -50,29 +68,56 @@ class Damaged:
     failures: tuple[str, ...]
 
 
-def damage_all(folder: Path, times: int, seed: int = 0) -> list[Damaged]:
-    """Flip `times` bits altogether, half of them in the database, and tear each file at 16 places."""
+@dataclass(frozen=True)
+class _Case:
+    """A sound gallery, one of its files to damage, and whether the caches are there."""
+
+    label: str
+    folder: Path
+    file: str
+
+
+def damage_all(folder: Path, replacements: int, every: int = 1, seed: int = 0) -> list[Damaged]:
+    """Flip every bit (or each `every`th) of what is used of each file, replace so many bytes, tear off 16 ends each.
+
+    The database is damaged twice, with the caches beside it and without.
+    """
     rng = random.Random(seed)
     with coded_small_galleries():
-        closed, killed = _galleries(folder)
-        results: list[Damaged] = []
-        for sound, names in ((closed, _files(closed)), (killed, [f"{DATABASE}-wal", FILE])):
-            with Gallery.open(sound) as gallery:
-                expected = state(gallery), _answers(gallery)
-            for name in names:
-                size = (sound / name).stat().st_size
-                share = times // 2 if name == DATABASE else times // 2 // (len(_files(closed)) + 1)
-                used = _used(sound / name)
-                # One bit in each of so many regions of equal size: no part of what is used is left out.
-                count = min(len(used), share)
-                bounds = [len(used) * one // count for one in range(count + 1)]
-                places = [used[rng.randrange(*pair)] for pair in itertools.pairwise(bounds)]
-                flips = [_Damage(name, place, 1 << rng.randrange(8)) for place in places]
-                tears = [_Damage(name, size * one // 16, 0) for one in range(16)]
-                label = f"{name[:11]}...{len(results) // 2}" if name.startswith("index-") else name
-                results.append(_try(label, "flipped bit", flips, sound, folder, expected))
-                results.append(_try(label, "torn off", tears, sound, folder, expected))
-    return results
+        cases = list(_cases(folder))
+        used = [_used(case.folder / case.file) for case in cases]
+        results = []
+        for case, places in zip(cases, used, strict=True):
+            content = (case.folder / case.file).read_bytes()
+            share = max(1, replacements * len(places) // sum(map(len, used)))
+            bits = [(place, content[place] ^ 1 << bit) for place in places for bit in range(8)]
+            bytes_ = [(place, rng.randrange(256)) for place in rng.choices(places, k=share)]
+            tears = [(len(content) * one // 16, None) for one in range(16)]
+            results.append(_try(case, "flipped bit", bits[rng.randrange(every) :: every]))
+            results.append(_try(case, "replaced byte", [one for one in bytes_ if content[one[0]] != one[1]]))
+            results.append(_try(case, "torn off", tears))
+        return results
+
+
+def _cases(folder: Path) -> Iterator[_Case]:
+    closed, killed = _galleries(folder)
+    bare = folder / "bare"
+    shutil.copytree(closed, bare)
+    index_cache.remove_all(bare)
+    for file in sorted(one.name for one in closed.iterdir()):
+        if file == LOCK or file.endswith(("-wal", "-shm")):
+            continue
+        kind = next((what for what in ("owners", "vectors") if _holds(closed / file, what)), None)
+        label = file if kind is None else f"segment of {kind}"
+        yield _Case(label, closed, file)
+        if file == DATABASE:
+            yield _Case(f"{label}, without caches", bare, file)
+    yield _Case(f"{DATABASE}-wal, after a kill", killed, f"{DATABASE}-wal")
+    yield _Case(f"{FILE}, after a kill", killed, FILE)
+
+
+def _holds(file: Path, what: str) -> bool:
+    return file.suffix == ".safetensors" and f'"{what}"'.encode() in file.read_bytes()[:1000]
 
 
 def _used(file: Path) -> list[int]:
@@ -82,100 +127,114 @@ def _used(file: Path) -> list[int]:
     return used
 
 
-def _files(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir() if one.name not in (LOCK, f"{DATABASE}-shm", f"{DATABASE}-wal"))
-
-
-@dataclass(frozen=True)
-class _Damage:
-    file: str
-    place: int
-    mask: int  # 0: the file ends here
-
-    def apply(self, folder: Path) -> None:
-        content = bytearray((folder / self.file).read_bytes())
-        if self.mask:
-            content[self.place] ^= self.mask
-        else:
-            del content[self.place :]
-        (folder / self.file).write_bytes(content)
+def _photo(person: int, number: int) -> Any:
+    return photo(f"Person {person}", f"{person}/{number}.jpg")
 
 
 def _galleries(folder: Path) -> tuple[Path, Path]:
-    """Make a gallery with a row in every table, segments and tombstones: closed, and as a kill leaves it."""
-    closed = prepare(folder).gallery
+    """Make a gallery with rows in every table, segments and tombstones: closed, and as a kill leaves it."""
+    closed = folder / "closed"
+    with Gallery.create(closed, MODEL) as gallery:
+        gallery.add([_photo(person, number) for person in range(1, _PEOPLE + 1) for number in range(2)])
     with Gallery.open(closed, writable=True) as gallery:
-        gallery.rename(5, "Another Name")
-        gallery.merge(6, 5)
+        gallery.rename(2, "Another Name")
+        gallery.merge(3, 2)
         gallery.remove(4)
-        gallery.add([photo("Late", f"late/{i}") for i in range(3)])
-        gallery.add_embeddings(OTHER_MODEL, every_id(gallery)[:5], vectors_of(5, OTHER_MODEL.dimension))
+        gallery.remove_templates([1])
+        gallery.erase(6)
+        gallery.add([photo("Late", "late/1")])
+        gallery.add_embeddings(OTHER_MODEL, every_id(gallery)[:2], vectors_of(2, OTHER_MODEL.dimension))
         gallery.save_calibrations([calibration()])
     open_one, killed = folder / "open", folder / "killed"
     shutil.copytree(closed, open_one)
     with Gallery.open(open_one, writable=True) as gallery:
         gallery.add([photo("Last", "last/1")])
-        gallery.rename(7, "Last Rename")
+        gallery.rename(5, "Last Rename")
         shutil.copytree(open_one, killed)  # the last two changes are in the log only
     return closed, killed
 
 
-def _try(
-    label: str, kind: str, damages: list[_Damage], sound: Path, folder: Path, expected: tuple[State, Answers]
-) -> Damaged:
+def _try(case: _Case, kind: str, changes: list[tuple[int, int | None]]) -> Damaged:
+    """Make each change (a place and its new byte, or none: the file ends there) to a copy of the gallery."""
     counts = {"refused": 0, "mended": 0, "harmless": 0}
     failures = []
-    path = folder / "damaged"
-    for damage in damages:
-        shutil.rmtree(path, ignore_errors=True)
-        shutil.copytree(sound, path)
-        damage.apply(path)
+    path = case.folder.with_name("damaged")
+    shutil.copytree(case.folder, path)
+    with Gallery.open(path) as gallery:
+        expected = {name: ask(gallery) for name, ask in _ANSWERS.items()}
+    rows = None if case.file.endswith("-wal") else _rows(path / DATABASE)
+    for place, byte in changes:
+        shutil.rmtree(path)
+        shutil.copytree(case.folder, path, copy_function=shutil.copyfile)
+        _change(path / case.file, place, byte)
         try:
-            counts[_outcome(path, expected)] += 1
+            counts[_outcome(path, case, expected, rows)] += 1
         except _WrongError as error:
-            failures.append(f"{damage.file}, byte {damage.place}, mask {damage.mask}: {error}")
+            failures.append(f"{case.label}, byte {place} to {byte}: {error}")
         except Exception as error:  # a crash: that is what this run looks for
-            failures.append(f"{damage.file}, byte {damage.place}, mask {damage.mask}: {type(error).__name__}: {error}")
-    return Damaged(label, kind, len(damages), **counts, failures=tuple(failures))
+            failures.append(f"{case.label}, byte {place} to {byte}: {type(error).__name__}: {error}")
+    shutil.rmtree(path)
+    return Damaged(case.label, kind, len(changes), **counts, failures=tuple(failures))
 
 
 class _WrongError(Exception):
     """Something a user would suffer from."""
 
 
-def _outcome(path: Path, expected: tuple[State, Answers]) -> str:
+def _change(file: Path, place: int, byte: int | None) -> None:
+    handle = os.open(file, os.O_WRONLY)
     try:
-        with Gallery.open(path) as gallery:
-            answers = _answers(gallery)
-            seen = state(gallery)
-            problems = gallery.check(deep=True)
+        if byte is None:
+            os.truncate(handle, place)
+        else:
+            os.pwrite(handle, bytes([byte]), place)
+    finally:
+        os.close(handle)
+
+
+def _outcome(path: Path, case: _Case, expected: dict[str, Any], rows: list[Any] | None) -> str:
+    refused = False
+    try:
+        gallery = Gallery.open(path)
     except StoreDamaged:
         return "refused"
-    except FaceIdError as error:
-        raise _WrongError(f"{type(error).__name__} instead of StoreDamaged: {error}") from error
-    if any(not one.rebuild_mends for one in problems):
+    with gallery:
+        for name, ask in _ANSWERS.items():
+            try:
+                if ask(gallery) != expected[name]:
+                    raise _WrongError(f"{name}: another answer without a word")
+            except StoreDamaged:
+                refused = True
+        problems = _problems(gallery)
+    if any(not mends for mends in problems):
         return "refused"
-    if answers != expected[1]:
-        raise _WrongError("other answers, and nobody noticed")
-    if seen != expected[0]:
-        raise _WrongError("something else is seen, and nobody noticed")
+    if refused:
+        raise _WrongError("an answer was refused, and check finds nothing")
     if not problems:
+        if rows is not None and case.file == DATABASE and _rows(path / DATABASE) != rows:
+            raise _WrongError("a row of the truth is another one, and check finds nothing")
         return "harmless"
     with Gallery.open(path, writable=True) as gallery:
         gallery.rebuild()
-        if _answers(gallery) != expected[1] or state(gallery) != expected[0]:
-            raise _WrongError("the next writer sees something else")
     with Gallery.open(path) as gallery:
-        if left := gallery.check(deep=True):
-            raise _WrongError(f"not mended: {left[0].text}")
+        if any(ask(gallery) != expected[name] for name, ask in _ANSWERS.items()) or gallery.check(deep=True):
+            raise _WrongError("not mended by a rebuild")
     return "mended"
 
 
-def _answers(gallery: Gallery) -> Answers:
-    return tuple(tuple(_numbers(one)) for one in gallery.search(_QUERIES, 5))
+def _problems(gallery: Gallery) -> list[bool]:
+    """Return, for each problem that `check` finds, whether a rebuild mends it; deep only where the truth is sound."""
+    try:
+        problems = gallery.check() or gallery.check(deep=True)
+    except StoreDamaged:
+        return [False]
+    return [one.rebuild_mends for one in problems]
 
 
-def _numbers(answer: Any) -> Iterator[float]:
-    candidates: Iterable[Candidate] = getattr(answer, "candidates", answer)
-    for one in candidates:
-        yield from (float(one.id), one.similarity, float(hash(one.name)))
+def _rows(database: Path) -> list[Any]:
+    """Return every row of every table, read by SQLite alone."""
+    found: list[Any] = []
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as raw:
+        for table in itertools.chain(sorted(metadata.tables), ("alembic_version", "sqlite_sequence")):
+            found.append(sorted(map(repr, raw.execute(f"SELECT * FROM {table}"))))
+    return found
