@@ -15,7 +15,7 @@ from indexer.search.scores import check_vectors
 from indexer.store.checksum import COVERED, checksum
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, now, owner_rows, record_audit
 from indexer.store.schema import identity, template
-from indexer.store.sealed_rows import change_rows, moving, sound_rows
+from indexer.store.sealed_rows import change_rows, moving, rows_with, sound_rows
 from indexer.store.tally import count_in, pair_sum
 from indexer.store.tombstones import unbury
 
@@ -187,7 +187,7 @@ def _load_photos(
     by_id = {person.id: person for person in people.values()}
     photos: dict[bytes, list[Photo]] = {}
     for piece in chunks(list({one.source_digest for one in new})):
-        rows = sound_rows(connection, "template", template.c.source_digest.in_(piece))
+        rows = rows_with(connection, "template", "source_digest", piece)
         for owner in owner_rows(connection, {row.identity_id for row in rows}).values():
             by_id.setdefault(owner.id, Person(owner.name, owner.external_id, owner.id, owner.removed_at is not None))
         for row in rows:

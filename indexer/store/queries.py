@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from sqlalchemy import Connection, CursorResult, Row, and_, or_, select, update
+from sqlalchemy import Connection, CursorResult, Row, and_, select, update
 
 from indexer.decision.decision import Calibration, Circumstances
 from indexer.decision.match_probability import MatchProbability
@@ -25,8 +25,8 @@ from indexer.records import (
     clean_name,
 )
 from indexer.store.checksum import COVERED, GALLERY, checksum
-from indexer.store.schema import calibration, gallery, identity, template
-from indexer.store.sealed_rows import check_row, delete_rows, every_row, insert_rows, sound_rows
+from indexer.store.schema import calibration, gallery
+from indexer.store.sealed_rows import check_row, delete_rows, every_row, insert_rows, rows_with
 from indexer.store.tally import ACTIVE_PAIRS, is_active_set, pair_sql, tally
 
 _CHUNK = 5_000  # bound parameters in one statement; SQLite's own limit is 32,766 or more
@@ -220,17 +220,7 @@ def embeddings(connection: Connection) -> Embeddings:
 
 def names(connection: Connection, identity_ids: Sequence[int]) -> dict[int, str]:
     """Return the names of identities; raises StoreDamaged for one that is missing or not as it was written."""
-    found: dict[int, str] = {}
-    columns = ", ".join(COVERED["identity"])
-    for piece in chunks(sorted(set(identity_ids))):
-        marks = ",".join("?" * len(piece))
-        query = f"SELECT {columns}, checksum FROM identity WHERE id IN ({marks})"
-        for row in connection.exec_driver_sql(query, tuple(piece)):
-            check_row("identity", row)
-            found[row.id] = row.name
-        if lost := set(piece) - set(found):
-            raise StoreDamaged(f"identity {min(lost)} is gone from the database; restore a backup or an export")
-    return found
+    return {row.id: row.name for row in owner_rows(connection, set(identity_ids)).values()}
 
 
 def identities(connection: Connection, include_removed: bool) -> list[Identity]:
@@ -253,19 +243,16 @@ def identities(connection: Connection, include_removed: bool) -> list[Identity]:
 def find(connection: Connection, ref: str | int) -> list[Identity]:
     """Return whom `ref` means, removed people included: an id, an external id or a name; merged ones resolved."""
     text = str(ref)
-    key, external_id, name = identity.c.id, identity.c.external_id, identity.c.name
-    meanings = []
+    hits: list[Row[Any]] = []
     if text.isascii() and text.isdigit() and int(text) < 2**63:
-        meanings.append(key == int(text))
+        hits += rows_with(connection, "identity", "id", [int(text)])
     if isinstance(ref, str):
         word = clean_name(ref)
-        meanings += [external_id == word, name == word]
-    hits = sound_rows(connection, "identity", or_(*meanings))
-    ids = sorted({row.id if row.merged_into is None else row.merged_into for row in hits})
-    found = sound_rows(connection, "identity", key.in_(ids))
-    if len(found) < len(ids):
-        raise StoreDamaged(f"identity {ids[0]} is gone from the database; restore a backup or an export")
-    theirs = sound_rows(connection, "template", template.c.identity_id.in_(ids))
+        hits += rows_with(connection, "identity", "external_id", [word])
+        hits += rows_with(connection, "identity", "name", [word])
+    ids = {row.id if row.merged_into is None else row.merged_into for row in hits}
+    found = sorted(owner_rows(connection, ids).values(), key=lambda row: row.id)
+    theirs = rows_with(connection, "template", "identity_id", sorted(ids)) if ids else []
     visible = Counter(row.identity_id for row in theirs if row.removed_at is None)
     return [_to_identity(row, visible[row.id]) for row in found]
 
@@ -274,7 +261,7 @@ def enrolled(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, li
     """Return the templates that photos (by SHA-256) already have, in order of id; a digest with none is left out."""
     found: dict[bytes, list[Enrolled]] = {}
     for piece in chunks(list(dict.fromkeys(digests))):
-        rows = sound_rows(connection, "template", template.c.source_digest.in_(piece))
+        rows = rows_with(connection, "template", "source_digest", piece)
         owners = owner_rows(connection, {row.identity_id for row in rows})
         for row in rows:
             owner = owners[row.identity_id]
@@ -441,7 +428,7 @@ def owner_rows(connection: Connection, ids: set[int]) -> dict[int, Row[Any]]:
     """Return the rows of identities that templates belong to; raises StoreDamaged for one that is missing."""
     found: dict[int, Row[Any]] = {}
     for piece in chunks(sorted(ids)):
-        found.update((row.id, row) for row in sound_rows(connection, "identity", identity.c.id.in_(piece)))
+        found.update((row.id, row) for row in rows_with(connection, "identity", "id", piece))
     if lost := ids - set(found):
         raise StoreDamaged(f"identity {min(lost)} is gone from the database; restore a backup or an export")
     return found

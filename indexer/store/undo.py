@@ -12,7 +12,7 @@ from indexer.store import curation
 from indexer.store.adding import hide_templates_of_others
 from indexer.store.queries import bump_revision, chunks, record_audit
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
-from indexer.store.sealed_rows import change_rows, delete_rows, every_row, moving, sound_rows
+from indexer.store.sealed_rows import change_rows, delete_rows, every_row, moving, rows_with, sound_rows
 
 _BLOCKING = ("remove", "restore", "merge", "rename", "remove_photos")
 """A later one of these about the same people must be taken back first; enrolments are no obstacle."""
@@ -31,8 +31,9 @@ class Undoable:
 def undoable(connection: Connection) -> list[Undoable]:
     """Return what can be taken back, newest first."""
     payloads = {row.audit_id: json.loads(row.payload) for row in every_row(connection, "undo")}
+    entries = [row for piece in chunks(sorted(payloads)) for row in rows_with(connection, "audit", "id", piece)]
     found = []
-    for row in reversed(sound_rows(connection, "audit", audit.c.id.in_(select(undo.c.audit_id)))):
+    for row in reversed(entries):
         ids = {row.identity_id, payloads[row.id].get("into")} - {None}
         found.append(Undoable(row.id, row.at, row.action, tuple(sorted(ids))))
     if len(found) < len(payloads):

@@ -22,9 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", choices=["kills", "full-disk", "damage"])
     parser.add_argument("--times", type=int, default=1000, help="kills, or replaced bytes, altogether")
-    parser.add_argument(
-        "--every", type=int, default=1, help="kill at each so many writes, flip each so many bits only"
-    )
+    parser.add_argument("--every", type=int, default=1, help="kill at each so many writes, flip each so many bits only")
     parser.add_argument("--only", action="append", default=[], help="only this command (again for more)")
     parser.add_argument("--work", type=Path, help="folder to work in; it is made and removed")
     options = parser.parse_args()

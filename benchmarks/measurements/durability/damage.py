@@ -12,7 +12,7 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,7 @@ def damage_all(folder: Path, replacements: int, every: int = 1, seed: int = 0) -
             share = max(1, replacements * len(places) // sum(map(len, used)))
             bits = [(place, content[place] ^ 1 << bit) for place in places for bit in range(8)]
             bytes_ = [(place, rng.randrange(256)) for place in rng.choices(places, k=share)]
-            tears = [(len(content) * one // 16, None) for one in range(16)]
+            tears: list[tuple[int, int | None]] = [(len(content) * one // 16, None) for one in range(16)]
             results.append(_try(case, "flipped bit", bits[rng.randrange(every) :: every]))
             results.append(_try(case, "replaced byte", [one for one in bytes_ if content[one[0]] != one[1]]))
             results.append(_try(case, "torn off", tears))
@@ -154,7 +154,7 @@ def _galleries(folder: Path) -> tuple[Path, Path]:
     return closed, killed
 
 
-def _try(case: _Case, kind: str, changes: list[tuple[int, int | None]]) -> Damaged:
+def _try(case: _Case, kind: str, changes: Sequence[tuple[int, int | None]]) -> Damaged:
     """Make each change (a place and its new byte, or none: the file ends there) to a copy of the gallery."""
     counts = {"refused": 0, "mended": 0, "harmless": 0}
     failures = []
