@@ -204,7 +204,8 @@ def vectors_of(connection: Connection, template_ids: Ids) -> FloatMatrix:
             blob, sealed = by_id.get(template_id, (None, 0))
             if blob is None:
                 raise StoreDamaged(f"template {template_id} has no vector; `faceid gallery check` lists them all")
-            if len(blob) != 4 * row.model.dimension or checksum(template_id, row.model_id, blob) != sealed:
+            whole = isinstance(blob, bytes) and len(blob) == 4 * row.model.dimension
+            if not whole or checksum(template_id, row.model_id, blob) != sealed:
                 raise StoreDamaged(f"the vector of template {template_id} was changed on the disk; restore a backup")
             blobs.append(blob)
         found = np.frombuffer(b"".join(blobs), "<f4").reshape(len(piece), -1)
@@ -250,6 +251,8 @@ def find(connection: Connection, ref: str | int) -> list[Identity]:
         word = clean_name(ref)
         hits += rows_with(connection, "identity", "external_id", [word])
         hits += rows_with(connection, "identity", "name", [word])
+    if not hits:
+        every_row(connection, "identity")  # that nobody is called so may be a name that was changed on the disk
     ids = {row.id if row.merged_into is None else row.merged_into for row in hits}
     found = sorted(owner_rows(connection, ids).values(), key=lambda row: row.id)
     theirs = rows_with(connection, "template", "identity_id", sorted(ids)) if ids else []

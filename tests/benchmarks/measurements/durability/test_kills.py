@@ -10,7 +10,6 @@ import sys
 
 import pytest
 
-from benchmarks.measurements.durability.damage import damage_all
 from benchmarks.measurements.durability.full_disk import can_mount, fill_all
 
 
@@ -31,11 +30,3 @@ def test_on_a_full_disk_a_command_fails_in_clear_words_and_loses_nothing(tmp_pat
     assert (create.failures, add.failures) == ((), ())
     assert create.refused
     assert add.refused
-
-
-@pytest.mark.slow
-def test_a_damaged_byte_in_any_file_is_refused_or_mended_or_means_nothing(tmp_path):
-    results = damage_all(tmp_path, 48)
-    assert [failure for one in results for failure in one.failures] == []
-    assert sum(one.mended for one in results) > 20
-    assert sum(one.refused for one in results) > 20
