@@ -13,6 +13,8 @@ from training.augment import Augmentation
 from training.device_augment import refusal
 from training.errors import ConfigError
 
+MAX_CONFIG_BYTES = 2**20
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -185,11 +187,27 @@ def read_config(path: Path) -> Config:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file; ConfigError where it cannot be."""
+    """Read a YAML file of at most MAX_CONFIG_BYTES; ConfigError where it cannot be."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if not path.is_file() or path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(
+                f"cannot read the config {path}: it is missing, no regular file, or too large for a config"
+            )
+        return yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+    # ValueError: numbers and dates that are none, and text that is not UTF-8; RecursionError: brackets without end.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read the config {path}: {error}") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases: a few lines of them unfold to gigabytes, or lead in a circle."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node; refuse one that stands for another."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError(f"line {mark.line + 1}: an alias (*name); write out what it stands for")
+        return super().compose_node(parent, index)
 
 
 def config_of(record: Any, folder: Path) -> Config:

@@ -1,18 +1,18 @@
 """Verification sets in insightface's `.bin` form (LFW, AgeDB-30, CFP-FP, CALFW, CPLFW), read without trusting them.
 
 The file is a pickle of (images, same): 2 n encoded images, of which 2 i and 2 i + 1 are pair i, and n booleans. A
-pickle is a program; this reader runs none of it: it admits lists, tuples, bytes and booleans and looks up no name.
+pickle is a program; none of it is run (`plain_pickle`).
 """
 
-import io
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.formats import plain_pickle
+from benchmarks.formats.plain_pickle import ForbiddenOperator
 from indexer.errors import FaceIdError
 from indexer.text import printable
 
@@ -32,34 +32,21 @@ class ImagePairs:
 def read_bin(path: Path) -> ImagePairs:
     """Read a verification set; pickles of Python 2 and 3. Raises BinError for anything but images and booleans."""
     try:
+        if not path.is_file():
+            raise BinError(f"{printable(path)}: cannot be read (no such file, or not a regular one)")
         data = path.read_bytes()
     except OSError as error:
         raise BinError(f"{printable(path)}: cannot be read ({error.strerror})") from error
     try:
-        # Python 2 wrote the images as its str: with encoding "bytes" they come back untouched.
-        content = _PlainUnpickler(io.BytesIO(data), encoding="bytes").load()
-    except _ForbiddenName as error:
+        content = plain_pickle.load(data)
+    except ForbiddenOperator as error:
         raise BinError(
-            f"{printable(path)}: not a verification set: its pickle asks for {error}; nothing of it was run. "
-            "A .bin file holds lists, bytes and booleans alone"
+            f"{printable(path)}: not a verification set: its pickle asks for {printable(str(error))}; nothing of it "
+            "was run. A .bin file holds lists, bytes and booleans alone"
         ) from error
-    except Exception as error:  # a damaged pickle can end in nearly any error
-        raise BinError(f"{printable(path)}: not a pickle, or a damaged one; fetch the file again") from error
+    except ValueError as error:
+        raise BinError(f"{printable(path)}: not a pickle, or a damaged one ({error}); fetch the file again") from error
     return _checked(content, path)
-
-
-class _ForbiddenName(Exception):
-    """A name that the pickle wanted looked up."""
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds lists, tuples, bytes, booleans, numbers and None; whatever needs a name, a class or a function, fails."""
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise _ForbiddenName(printable(f"{module}.{name}"))
-
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise _ForbiddenName("an object outside the file")
 
 
 def _checked(content: Any, path: Path) -> ImagePairs:

@@ -66,12 +66,14 @@ def lfw(features: FeatureSet, pairs: Pairs, name: str) -> Results:
 def read_pairs(path: Path) -> Pairs:
     """Read LFW's pairs.txt: a line `folds pairs`, then per fold `pairs` mated lines and as many non-mated ones.
 
-    A mated line is `name i j`, a non-mated one `name1 i name2 j`. Raises ProtocolError naming the line that is neither,
-    and for fewer than two folds.
+    A mated line is `name i j`, a non-mated one `name1 i name2 j`, with tabs between them, or blanks where the line has
+    no tab; empty lines, and tabs and blanks at the ends, mean nothing. Raises ProtocolError naming the line that is
+    neither, and for fewer than two folds.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        folds, pairs = (int(number) for number in lines[0].split())
+        text = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = [(number, line.strip()) for number, line in enumerate(text, start=1) if line.strip()]
+        folds, pairs = (int(number) for number in lines[0][1].split())
     except (OSError, ValueError, IndexError) as error:
         raise ProtocolError(f"{printable(path)}: not a list of pairs, which begins with `folds pairs`") from error
     if folds < 2 or pairs < 1:
@@ -81,11 +83,11 @@ def read_pairs(path: Path) -> Pairs:
             f"{printable(path)}: {len(lines) - 1} pairs where {folds} folds of 2 x {pairs} are announced"
         )
     first, second, same = [], [], []
-    for number, line in enumerate(lines[1:], start=2):
-        match line.split("\t"):
-            case [name, i, j] if i.isdecimal() and j.isdecimal():
+    for number, line in lines[1:]:
+        match [cell.strip() for cell in line.split("\t" if "\t" in line else None)]:
+            case [name, i, j] if _is_number(i) and _is_number(j):
                 ends = (name, i), (name, j)
-            case [name, i, other, j] if i.isdecimal() and j.isdecimal():
+            case [name, i, other, j] if _is_number(i) and _is_number(j):
                 ends = (name, i), (other, j)
             case _:
                 raise ProtocolError(f"{printable(path)}, line {number}: not a pair: {line!r}")
@@ -94,6 +96,10 @@ def read_pairs(path: Path) -> Pairs:
         same.append(ends[0][0] == ends[1][0])
     fold = np.repeat(np.arange(folds), pairs * 2)
     return Pairs(tuple(first), tuple(second), np.array(same), fold)
+
+
+def _is_number(cell: str) -> bool:
+    return cell.isascii() and cell.isdecimal()
 
 
 def _photo(name: str, number: str) -> str:

@@ -129,16 +129,21 @@ def decode_bytes(data: bytes) -> Pixels:
 
 def announced_pixels(data: bytes) -> int:
     """Return how many pixels a file will have in memory, by its header; as many as usual where it does not say."""
+    size = announced_size(data)
+    return size[0] * size[1] // _Source("", b"", *size).reduction ** 2 if size else _USUAL_PIXELS
+
+
+def announced_size(data: bytes) -> tuple[int, int] | None:
+    """Return the width and height that the header of a JPEG, PNG or WebP says; None for other files."""
     match format_of(data):
         case "JPEG":
-            width, height = jpeg_file.announced_size(data)
+            return jpeg_file.announced_size(data)
         case "PNG":
-            width, height = png_file.announced_size(data)
+            return png_file.announced_size(data)
         case "WebP":
-            width, height = webp_file.announced_size(data)
+            return webp_file.announced_size(data)
         case _:
-            return _USUAL_PIXELS
-    return width * height // _Source("", b"", width, height).reduction ** 2
+            return None
 
 
 def _decode_jpeg(data: bytes) -> Pixels:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from faceid.vision.decoding import announced_size
 from training.errors import DataError
 
 UInt8Images = npt.NDArray[np.uint8]
@@ -154,10 +155,12 @@ def decode(payloads: Sequence[bytes], names: Sequence[str], side: int) -> UInt8I
     """
     images = np.empty((len(payloads), side, side, 3), np.uint8)
     for index, (payload, name) in enumerate(zip(payloads, names, strict=True)):
-        image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR_RGB) if payload else None
-        if image is None:
-            raise DataError(f"{name} in the training data is not an image; rebuild the data")
-        if image.shape[:2] != (side, side):
-            raise DataError(f"{name} is {image.shape[1]}x{image.shape[0]} pixels, the config says {side}x{side}")
+        size = announced_size(payload)
+        # Looked at before it is decoded: a header of a few bytes can ask for gigabytes.
+        if size is not None and size != (side, side):
+            raise DataError(f"{name} is {size[0]}x{size[1]} pixels, the config says {side}x{side}")
+        image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR_RGB) if size else None
+        if image is None or image.shape != (side, side, 3):
+            raise DataError(f"{name} in the training data is not an image (JPEG, PNG or WebP); rebuild the data")
         images[index] = image
     return images

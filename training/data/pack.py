@@ -1,7 +1,6 @@
 """Packs of aligned faces: tar files with IDENTITY/NAME.webp, decoded once into one array in memory."""
 
 import hashlib
-import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from faceid.vision.broken_crops import shows_a_face
 from training.data.faces import Ints, UInt8Images, decode
+from training.data.tar_members import content, members
 from training.errors import DataError
 
 # 61,000 faces of 120x120 take 2.6 GB; a pack beyond this limit wants reading from disk, which this is not.
@@ -107,16 +107,12 @@ def _digest(faces: Sequence[tuple[str, bytes]]) -> str:
 
 def _members(path: Path) -> list[tuple[str, bytes]]:
     """Name and bytes of every file in the tar."""
-    try:
-        with tarfile.open(path) as tar:
-            found = []
-            for member in tar:
-                if not member.isfile():
-                    continue
-                payload = tar.extractfile(member)
-                if "/" not in member.name.strip("/") or payload is None:
-                    raise DataError(f"{member.name} in {path} has no identity; a pack holds IDENTITY/NAME.webp")
-                found.append((member.name, payload.read()))
-            return found
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(f"cannot read the pack {path}: {error}") from error
+    found, held = [], 0
+    for tar, member in members(path):
+        if "/" not in member.name.strip("/"):
+            raise DataError(f"{member.name} in {path} has no identity; a pack holds IDENTITY/NAME.webp")
+        held += member.size
+        if held > MEMORY_LIMIT_BYTES:
+            raise DataError(f"{path} holds more than {MEMORY_LIMIT_BYTES / 2**30:.1f} GiB of faces; give fewer packs")
+        found.append((member.name, content(tar, member)))
+    return found

@@ -7,6 +7,7 @@ and zeros up to a multiple of 4 bytes. The data is a header of flag (uint32), la
 """
 
 import hashlib
+import math
 import os
 import struct
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ WORD = struct.Struct("<II")
 HEADER = struct.Struct("<IfQQ")
 LENGTH_BITS = 29
 WHOLE, FIRST, MIDDLE, LAST = range(4)
+MAX_INDEX_BYTES = 4 * 2**30  # of a .idx: 100 million records and more
+MAX_RECORD_BYTES = 16 * 2**20  # the largest face that anybody trains on has a few hundred kilobytes
 META_FLAG = 2  # of record 0 where identity records follow the images: its labels are their first and last key
 
 
@@ -55,7 +58,7 @@ class RecordFaces:
         payloads = []
         for index in chosen:
             file = self.files[index]
-            record = _record(self.descriptors[file], int(self.offsets[index]), self.paths[file])
+            record = _record(self.descriptors[file], int(self.offsets[index]), self.paths[file], int(self.keys[index]))
             flag = HEADER.unpack_from(record)[0]
             payloads.append(record[HEADER.size + 4 * flag :])
         return decode(payloads, names, self.side)
@@ -80,15 +83,8 @@ def open_records(paths: Sequence[Path], *, side: int) -> RecordFaces:
     digest = hashlib.sha256()
     descriptors, files, keys, offsets, labels = [], [], [], [], []
     for number, path in enumerate(paths):
-        try:
-            index = path.with_suffix(".idx").read_text(encoding="ascii")
-            descriptor = os.open(path, os.O_RDONLY)
-            status = os.fstat(descriptor)
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read {path} and its .idx: {error}") from error
-        digest.update(f"{index}{status.st_size} {status.st_mtime_ns}".encode())
+        descriptor, places = _open(path, digest)
         descriptors.append(descriptor)
-        places = _places(index, path)
         for key in _image_keys(descriptor, places, path):
             labels.append(_label(descriptor, places[key], path, key))
             files.append(number)
@@ -110,6 +106,28 @@ def open_records(paths: Sequence[Path], *, side: int) -> RecordFaces:
     )
 
 
+def _open(path: Path, digest: "hashlib._Hash") -> tuple[int, dict[int, int]]:
+    """Open a .rec and read its .idx: the descriptor, and from each key the offset of its record."""
+    index = path.with_suffix(".idx")
+    try:
+        for file in (path, index):
+            if not file.is_file():
+                raise DataError(f"cannot read {path} and its .idx: {file} is missing, or not a regular file")
+        if index.stat().st_size > MAX_INDEX_BYTES:
+            raise DataError(f"the .idx of {path} has more than {MAX_INDEX_BYTES:,} bytes")
+        text = index.read_text(encoding="ascii")
+        descriptor = os.open(path, os.O_RDONLY)
+        status = os.fstat(descriptor)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path} and its .idx: {error}") from error
+    digest.update(f"{text}{status.st_size} {status.st_mtime_ns}".encode())
+    places = _places(text, path)
+    for key, place in places.items():
+        if not 0 <= place < status.st_size or not 0 <= key < 2**63:
+            raise DataError(f"the .idx of {path} is damaged: the record {key} at byte {place} is outside the file")
+    return descriptor, places
+
+
 def _places(index: str, path: Path) -> dict[int, int]:
     """Read the .idx: from key to the offset of its record."""
     try:
@@ -121,10 +139,12 @@ def _places(index: str, path: Path) -> dict[int, int]:
 def _image_keys(descriptor: int, places: dict[int, int], path: Path) -> list[int]:
     """Choose the keys of images: all, or those that record 0 says stand before the records of identities."""
     if 0 in places:
-        record = _record(descriptor, places[0], path)
+        record = _record(descriptor, places[0], path, 0)
         flag = HEADER.unpack_from(record)[0]
-        if flag == META_FLAG and len(record) < HEADER.size + 4 * META_FLAG + 1:
-            end = int(struct.unpack_from("<2f", record, HEADER.size)[0])
+        if flag == META_FLAG and HEADER.size + 4 * META_FLAG <= len(record) < HEADER.size + 4 * META_FLAG + 1:
+            end = struct.unpack_from("<2f", record, HEADER.size)[0]
+            if not math.isfinite(end):
+                raise DataError(f"the record 0 of {path} is damaged: the end of the images is no number")
             return [key for key in sorted(places) if 1 <= key < end]
     return sorted(places)
 
@@ -134,27 +154,43 @@ def _label(descriptor: int, place: int, path: Path, key: int) -> float:
     start = os.pread(descriptor, WORD.size + HEADER.size + 4, place)
     if len(start) < WORD.size + HEADER.size or WORD.unpack_from(start)[0] != MAGIC:
         raise DataError(f"the record {key} of {path} is damaged, or the .idx is of another file")
+    part, length = _part_and_length(WORD.unpack_from(start)[1])
     flag, label = HEADER.unpack_from(start, WORD.size)[:2]
-    return float(struct.unpack_from("<f", start, WORD.size + HEADER.size)[0] if flag else label)
+    if part == WHOLE and length < HEADER.size + 4 * flag:
+        raise DataError(f"the record {key} of {path} is damaged: it announces {flag} labels in {length} bytes")
+    if flag and len(start) == WORD.size + HEADER.size + 4:
+        (label,) = struct.unpack_from("<f", start, WORD.size + HEADER.size)
+    if not math.isfinite(label):
+        raise DataError(f"the record {key} of {path} has a label that is no number")
+    return float(label)
 
 
-def _record(descriptor: int, place: int, path: Path) -> bytes:
+def _part_and_length(word: int) -> tuple[int, int]:
+    return word >> LENGTH_BITS, word & ((1 << LENGTH_BITS) - 1)
+
+
+def _record(descriptor: int, place: int, path: Path, key: int) -> bytes:
     """Read the data of the record at this offset, its parts put together."""
+    start, end, held = place, os.fstat(descriptor).st_size, 0
     parts: list[bytes] = []
     while True:
         word = os.pread(descriptor, WORD.size, place)
         if len(word) < WORD.size or WORD.unpack(word)[0] != MAGIC:
-            raise DataError(f"{path} has no record at byte {place}: it is damaged, or the .idx is of another file")
-        length = WORD.unpack(word)[1]
-        part, length = length >> LENGTH_BITS, length & ((1 << LENGTH_BITS) - 1)
-        data = os.pread(descriptor, length, place + WORD.size)
-        if len(data) < length or (part in (WHOLE, FIRST)) != (not parts) or part > LAST:
-            raise DataError(f"the record at byte {place} of {path} is torn")
-        parts.append(data)
+            raise DataError(
+                f"{path} has no record {key} at byte {start}: it is damaged, or the .idx is of another file"
+            )
+        part, length = _part_and_length(WORD.unpack(word)[1])
+        held += length
+        # Looked at before it is read: a wrong length must not take memory.
+        if place + WORD.size + length > end or (part in (WHOLE, FIRST)) != (not parts) or part > LAST:
+            raise DataError(f"the record {key} at byte {start} of {path} is torn")
+        if held > MAX_RECORD_BYTES:
+            raise DataError(f"the record {key} of {path} has more than {MAX_RECORD_BYTES:,} bytes; a face has fewer")
+        parts.append(os.pread(descriptor, length, place + WORD.size))
         if part in (WHOLE, LAST):
             break
         place += WORD.size + (length + 3) // 4 * 4
     record = struct.pack("<I", MAGIC).join(parts)
-    if len(record) < HEADER.size:
-        raise DataError(f"the record at byte {place} of {path} is too short for an image")
+    if len(record) < HEADER.size or len(record) < HEADER.size + 4 * HEADER.unpack_from(record)[0]:
+        raise DataError(f"the record {key} at byte {start} of {path} is too short for its labels and an image")
     return record

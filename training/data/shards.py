@@ -7,18 +7,20 @@ any time, so that a step is a function of its number, as with every other reader
 
 import hashlib
 import os
-import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from training.data.faces import IMAGE_SUFFIXES, Ints, UInt8Images, decode
+from training.data.tar_members import content, members
 from training.errors import DataError
 
 LABEL_SUFFIX = ".cls"
+MAX_LABEL_BYTES = 4096
 SHARDS_AT_A_TIME = 8  # mixed with each other; 1,000 to 10,000 faces a shard are usual
 
 
@@ -106,11 +108,9 @@ def open_shards(paths: Sequence[Path], *, side: int) -> ShardFaces:
 def is_shard(path: Path) -> bool:
     """Whether a tar has the layout of WebDataset: labels among its first files."""
     try:
-        with tarfile.open(path) as tar:
-            first = [member.name for member, _ in zip(tar, range(16), strict=False)]
-    except (OSError, tarfile.TarError):
+        return any(member.name.endswith(LABEL_SUFFIX) for _, member in islice(members(path), 16))
+    except DataError:
         return False  # whoever reads it says why it cannot
-    return any(name.endswith(LABEL_SUFFIX) for name in first)
 
 
 def _faces(path: Path) -> Iterator[tuple[int, int, str]]:
@@ -133,20 +133,16 @@ def _faces(path: Path) -> Iterator[tuple[int, int, str]]:
 
 def _files(path: Path) -> Iterator[tuple[str, int, int, str | None]]:
     """Name, offset, size, and the text of a label, of each file in the tar, which is read once from start to end."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            while (member := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # it would remember every one
-                if not member.isfile():
-                    continue
-                label = None
-                if member.name.endswith(LABEL_SUFFIX):
-                    content = tar.extractfile(member)
-                    assert content is not None
-                    label = content.read().decode().strip()
-                yield member.name, member.offset_data, member.size, label
-    except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the shard {path}: {error}") from error
+    for tar, member in members(path, "r:"):
+        label = None
+        if member.name.endswith(LABEL_SUFFIX):
+            if member.size > MAX_LABEL_BYTES:
+                raise DataError(f"{member.name} in {path} has {member.size:,} bytes; a label is a number or a name")
+            try:
+                label = content(tar, member).decode().strip()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{member.name} in {path} is not in UTF-8") from error
+        yield member.name, member.offset_data, member.size, label
 
 
 def _whole(path: Path, key: str, image: tuple[int, int] | None, person: str | None) -> tuple[int, int, str]:

@@ -97,6 +97,31 @@ def test_other_contents_are_errors(tmp_path: Path, content: object, says: str) -
         read_bin(written(tmp_path, pickle.dumps(content)))
 
 
+@pytest.mark.parametrize("depth", [20, 200_000])
+@pytest.mark.parametrize("kind", ["dictionary", "tuple", "list"])
+def test_things_nested_without_end_are_refused(tmp_path: Path, kind: str, depth: int) -> None:
+    data = {
+        "dictionary": b"\x80\x02})" + b"\x85" * depth + b"Ns.",
+        "tuple": b"\x80\x02)" + b"\x85" * depth + b".",
+        "list": b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b".",
+    }[kind]
+    with pytest.raises(BinError, match="damaged"):
+        read_bin(written(tmp_path, data))
+
+
+def test_a_list_in_itself_is_refused(tmp_path: Path) -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    with pytest.raises(BinError, match="damaged"):
+        read_bin(written(tmp_path, pickle.dumps((loop, [True]), 4)))
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lfw.bin")
+    with pytest.raises(BinError, match="not a regular"):
+        read_bin(tmp_path / "lfw.bin")
+
+
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BinError, match="cannot be read"):
         read_bin(tmp_path / "none.bin")

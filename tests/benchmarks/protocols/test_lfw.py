@@ -22,12 +22,44 @@ def test_the_official_list_has_ten_folds_of_300_and_300(shared: Path) -> None:
 
 
 def test_a_line_that_is_no_pair_is_named(tmp_path: Path) -> None:
-    (tmp_path / "pairs.txt").write_text("2\t1\nAnn\t1\t2\nAnn 1 Bob 1\n" + "Ann\t1\t2\n" * 2)
+    (tmp_path / "pairs.txt").write_text("2\t1\nAnn\t1\t2\nAnn one Bob 1\n" + "Ann\t1\t2\n" * 2)
     with pytest.raises(ProtocolError, match="line 3"):
         read_pairs(tmp_path / "pairs.txt")
     (tmp_path / "pairs.txt").write_text("2\t2\nAnn\t1\t2\n")
     with pytest.raises(ProtocolError, match="1 pairs where 2 folds of 2 x 2"):
         read_pairs(tmp_path / "pairs.txt")
+
+
+USUAL = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nBob\t1\t2\nAnn\t2\tCy\t1\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        USUAL.replace("\t", " "),
+        USUAL.replace("\t", "   "),
+        USUAL.replace("\t", " \t "),
+        USUAL.replace("\n", "\t\n"),
+        USUAL.replace("\n", "\t\t \n"),
+        USUAL.replace("\n", "\r\n"),
+        USUAL + "\n\n  \n\t\n",
+        "\n" + USUAL,
+        USUAL.replace("\n", "\n\n"),
+        "\ufeff" + USUAL,
+        USUAL.rstrip("\n"),
+        USUAL.replace("Ann\t1\t2", "Ann\t0001\t0002"),
+    ],
+)
+def test_blanks_and_empty_lines_mean_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "usual.txt").write_text(USUAL)
+    (tmp_path / "pairs.txt").write_text(text, encoding="utf-8", newline="")
+    usual, pairs = (read_pairs(tmp_path / name) for name in ("usual.txt", "pairs.txt"))
+    assert (pairs.first, pairs.second, pairs.same.tolist()) == (usual.first, usual.second, usual.same.tolist())
+
+
+def test_a_name_with_blanks_is_one_name_between_tabs(tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text(USUAL.replace("Bob", "Bob Lee"))
+    assert read_pairs(tmp_path / "pairs.txt").second[1] == "Bob Lee/Bob Lee_0001"
 
 
 @pytest.mark.parametrize("text", ["0\t0\n", "1\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\n", "-2\t-1\n" + "Ann\t1\t2\n" * 4])

@@ -179,7 +179,7 @@ def test_a_record_that_holds_the_magic_word_is_read_as_it_was_written(
     path = tmp_path_factory.mktemp("rec") / "a.rec"
     path.write_bytes(record(b"first") + record(payload))
     with path.open("rb") as file:
-        assert recordio._record(file.fileno(), len(record(b"first")), path) == payload
+        assert recordio._record(file.fileno(), len(record(b"first")), path, 1) == payload
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_shards_of_compressed_tars_and_torn_ones_are_refused(tmp_path: Path) -> 
     shard = write_shard(tmp_path, 1) / "000.tar"
     payload = shard.read_bytes()
     shard.write_bytes(payload[:700])
-    with pytest.raises(DataError, match=r"cannot read the shard .*000\.tar"):
+    with pytest.raises(DataError, match=r"cannot read .*000\.tar"):
         open_shards([shard], side=SIDE)
 
 

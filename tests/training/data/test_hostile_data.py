@@ -1,0 +1,229 @@
+"""Training data that is damaged or made to do harm: one DataError with the file and the key, before memory is taken."""
+
+import gzip
+import os
+import struct
+import tarfile
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.data.test_readers import SIDE, add, header, photo, png, record, write_records
+from training.config import ConfigError, read_yaml
+from training.data.opening import open_faces
+from training.data.pack import read_packs
+from training.data.recordio import MAGIC, open_records
+from training.data.shards import is_shard, open_shards
+from training.data.tar_members import MAX_MEMBER_BYTES
+from training.errors import DataError
+
+FACE = png(photo("ann", 0))
+
+
+def records(folder: Path, *written: bytes, index: str | None = None) -> Path:
+    """Write a .rec of these records with keys 1.., and its .idx."""
+    path, places, data = folder / "train.rec", [], b""
+    for each in written:
+        places.append(len(data))
+        data += each
+    path.write_bytes(data)
+    lines = "".join(f"{key}\t{place}\n" for key, place in enumerate(places, start=1))
+    path.with_suffix(".idx").write_text(lines if index is None else index)
+    return path
+
+
+def raw(length: int, data: bytes) -> bytes:
+    """A record that announces another length than it has."""
+    return struct.pack("<II", MAGIC, length) + data
+
+
+GOOD = record(header(1) + FACE)
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        (record(header(float("nan")) + FACE), r"record 2 of .*train\.rec has a label that is no number"),
+        (record(header(float("inf")) + FACE), r"record 2 of .*train\.rec has a label that is no number"),
+        (record(header(0, float("nan")) + FACE), r"record 2 of .*train\.rec has a label that is no number"),
+        (record(struct.pack("<IfQQ", 2**31, 0, 0, 0) + FACE), r"record 2 of .* announces 2147483648 labels"),
+        (record(struct.pack("<IfQQ", 1, 0, 0, 0)), r"record 2 of .* announces 1 labels in 24 bytes"),
+        (raw(24, header(0))[:20], r"record 2 of .* is damaged"),
+    ],
+    ids=["nan", "infinite", "nan in a list", "billions of labels", "no room for the label", "torn header"],
+)
+def test_a_record_whose_labels_are_none_is_named(tmp_path: Path, second: bytes, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        open_records([records(tmp_path, GOOD, second)], side=SIDE)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "1\t-8\n",
+        "1\t99999999999\n",
+        "1\t0\n2\t18446744073709551616\n",
+        "-1\t0\n",
+        "x\t0\n",
+        "1\tx\n",
+        "1 0\n",
+        "1\t\u0663\n",
+    ],
+)
+def test_an_index_that_leads_outside_is_refused(tmp_path: Path, index: str) -> None:
+    path = records(tmp_path, GOOD, GOOD)
+    path.with_suffix(".idx").write_text(index, encoding="utf-8")
+    with pytest.raises(DataError, match=r"train\.rec"):
+        open_records([path], side=SIDE)
+
+
+def test_a_length_of_half_a_gigabyte_takes_no_memory(tmp_path: Path) -> None:
+    path = records(tmp_path, GOOD, raw(2**29 - 1, header(1) + FACE))
+    faces = open_records([path], side=SIDE)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"record 2 at byte \d+ of .*train\.rec is torn"):
+        faces.read(np.array([1]))
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_parts_without_end_are_refused(tmp_path: Path) -> None:
+    first = struct.pack("<II", MAGIC, 1 << 29 | 24) + header(1)
+    middle = struct.pack("<II", MAGIC, 2 << 29)
+    faces = open_records([records(tmp_path, GOOD, first + middle * 1000)], side=SIDE)
+    with pytest.raises(DataError, match="record 2"):
+        faces.read(np.array([1]))
+
+
+def test_an_end_of_the_images_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    path = records(tmp_path, record(header(0, float("nan"), 5)), GOOD, index=None)
+    path.with_suffix(".idx").write_text(f"0\t0\n1\t{len(record(header(0, 1, 5)))}\n")
+    with pytest.raises(DataError, match=r"record 0 of .* is no number"):
+        open_records([path], side=SIDE)
+
+
+@pytest.mark.parametrize("name", ["train.rec", "train.idx"])
+def test_a_pipe_in_place_of_records_is_refused(tmp_path: Path, name: str) -> None:
+    write_records(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="not a regular file"):
+        open_records([tmp_path / "train.rec"], side=SIDE)
+
+
+def test_an_image_whose_header_asks_for_gigabytes_is_refused_by_its_size(tmp_path: Path) -> None:
+    huge = FACE[:16] + struct.pack(">II", 30_000, 30_000) + FACE[24:]
+    faces = open_records([records(tmp_path, GOOD, record(header(1) + huge))], side=SIDE)
+    with pytest.raises(DataError, match=r"train\.rec/2 is 30000x30000 pixels"):
+        faces.read(np.array([1]))
+
+
+def sparse(path: Path) -> Path:
+    """A tar of one member that is 2 GB long and stored in no bytes at all (GNU's old sparse format)."""
+    member = tarfile.TarInfo("ann/1.png")
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    block[156:157] = b"S"
+    block[386:410] = b"%011o\0%011o\0" % (2**31, 0)
+    block[483:495] = b"%011o\0" % 2**31
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    path.write_bytes(bytes(block) + bytes(1024))
+    return path
+
+
+def announcing(path: Path, size: int) -> Path:
+    """A tar whose member announces more bytes than there are."""
+    member = tarfile.TarInfo("ann/1.png")
+    member.size = size
+    path.write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    return path
+
+
+def nested_long_names(path: Path) -> Path:
+    """A tar of long names of long names of long names..."""
+    member = tarfile.TarInfo("././@LongLink")
+    member.type, member.size = tarfile.GNUTYPE_LONGNAME, 4
+    path.write_bytes((member.tobuf(tarfile.GNU_FORMAT) + b"a/b\0".ljust(512, b"\0")) * 5000)
+    return path
+
+
+def pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (sparse, "holes|no bytes|damaged"),
+        (lambda path: announcing(path, 10 * 2**30), "has 10,737,418,240 bytes"),
+        (lambda path: announcing(path, MAX_MEMBER_BYTES), "torn|damaged"),
+        (nested_long_names, "damaged"),
+        (pipe, "not a regular"),
+    ],
+    ids=["sparse", "ten gigabytes", "beyond the end", "nested long names", "pipe"],
+)
+@pytest.mark.parametrize("reader", [open_shards, read_packs])
+def test_a_hostile_tar_is_one_error_and_takes_no_memory(
+    tmp_path: Path, reader: Callable[..., object], write: Callable[[Path], Path], says: str
+) -> None:
+    path = write(tmp_path / "0.tar")
+    tracemalloc.start()
+    with pytest.raises(DataError, match=says) as refused:
+        reader([path], side=SIDE)
+    assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    tracemalloc.stop()
+    assert "0.tar" in str(refused.value)
+    assert not is_shard(path)
+
+
+def test_a_packed_tar_that_unpacks_to_gigabytes_is_refused_at_its_first_header(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("ann/1.png")
+    member.size = 2**33
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(10 * 2**20)))
+    with pytest.raises(DataError, match="8,589,934,592 bytes"):
+        open_faces([path], side=SIDE, only_faces=False)
+
+
+def test_a_label_of_a_megabyte_is_no_label(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        add(tar, "1.png", FACE)
+        add(tar, "1.cls", b"a" * 2**20)
+    with pytest.raises(DataError, match=r"1\.cls in .*0\.tar has 1,048,576 bytes"):
+        open_shards([tmp_path / "0.tar"], side=SIDE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x [1, 1]\nb: *x\n",
+        "a: &x [*x]\n",
+        "\n".join(["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60)]),
+        "[" * 100_000,
+        "{a: " * 5000,
+        "a: 2026-99-99\n",
+        "a: !!python/object/apply:os.system [true]\n",
+        "a" * 2**21,
+    ],
+    ids=["alias", "circle", "billion laughs", "brackets", "braces", "no date", "a program", "too large"],
+)
+def test_a_config_that_does_harm_is_one_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        read_yaml(path)
+
+
+def test_a_config_in_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match="no regular file"):
+        read_yaml(tmp_path / "config.yaml")
+
+
+def test_a_plain_config_is_read(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("a: {b: [1, 2.5, x]}\n")
+    assert read_yaml(tmp_path / "config.yaml") == {"a": {"b": [1, 2.5, "x"]}}

@@ -1,0 +1,57 @@
+"""The files of a tar, read without trusting it: sizes are looked at before anything is read; damage is one error."""
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.errors import DataError
+
+# The largest face that anybody trains on has a few hundred kilobytes.
+MAX_MEMBER_BYTES = 16 * 2**20
+
+
+def members(path: Path, mode: str = "r") -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Yield each regular file of the tar, read once from start to end; `mode` as `tarfile.open` has it ("r:": plain).
+
+    Raises:
+        DataError: the tar is missing, damaged, or no regular file; or a member is sparse, larger than MAX_MEMBER_BYTES,
+        or
+            reaches beyond the end.
+
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"cannot read {path}: it is missing, or not a regular file")
+        end = path.stat().st_size
+        with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # it would remember every one
+                if member.isfile():
+                    _check(member, path, end if mode == "r:" else None)
+                    yield tar, member
+    except (DataError, MemoryError, GeneratorExit):
+        raise
+    # A damaged tar can end in nearly any error: of numbers, of texts, of three compressions, of recursion.
+    except Exception as error:
+        raise DataError(f"cannot read {path}: it is damaged, or no such tar ({error})") from error
+
+
+def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Return the bytes of a member that `members` has yielded. Raises DataError where they are not there."""
+    try:
+        file = tar.extractfile(member)
+        assert file is not None
+        return file.read()
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
+        raise DataError(f"{member.name} in {tar.name!s} is torn ({error})") from error
+
+
+def _check(member: tarfile.TarInfo, path: Path, end: int | None) -> None:
+    if member.issparse():
+        raise DataError(f"{member.name} in {path} is stored with holes (sparse); pack it again without")
+    if member.size > MAX_MEMBER_BYTES:
+        raise DataError(f"{member.name} in {path} has {member.size:,} bytes; a face has at most {MAX_MEMBER_BYTES:,}")
+    if member.size < 0 or (end is not None and member.offset_data + member.size > end):
+        raise DataError(f"{member.name} in {path} is torn: the tar ends before it")
