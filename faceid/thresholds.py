@@ -89,7 +89,7 @@ def identification_threshold(
     if found:
         return found[0]
     raise CalibrationError(
-        f"{refusals[-1] if refusals else f'nothing has been measured for FPIR {fpir:g}'}; type `faceid calibrate"
+        f"{refusals[0] if refusals else f'nothing has been measured for FPIR {fpir:g}'}; type `faceid calibrate"
         " --strangers DIR`, with photos of people who are not in the gallery, `faceid models calibrate"
         f" {model.spec.name} --photos DIR`, with one folder of photos per person, or give --threshold"
     )

@@ -305,6 +305,13 @@ class Gallery:
         with self._database.read() as connection:
             return store.embeddings(connection)
 
+    def sample(self, count: int) -> Embeddings:
+        """Return at most `count` active templates, spread evenly over all; the same ones for the same contents."""
+        with self._database.read() as connection:
+            ids, owners = store.active_templates(connection)
+            chosen = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(np.int64))
+            return Embeddings(ids[chosen], owners[chosen], store.vectors_of(connection, ids[chosen]))
+
     # People
 
     def identities(self, include_removed: bool = False) -> list[Identity]:

@@ -14,7 +14,7 @@ FloatMatrix = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Fusion = Literal["max", "mean"]
 FUSIONS: tuple[Fusion, ...] = ("max", "mean")
-DEFAULT_FUSION: Fusion = "max"
+DEFAULT_FUSION: Fusion = "mean"
 """Of new galleries: what measured best (docs/results/decisions.md)."""
 
 MAX_NAME_BYTES = 255  # one path component on every common file system

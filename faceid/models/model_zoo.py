@@ -236,7 +236,7 @@ def load_cohort(model: Model) -> Cohort | None:
     from faceid.models.cohort_file import read_cohort
 
     for directory in (models_directory(), _shipped_directory()):
-        path = directory / _cohort_name(model)
+        path = directory / cohort_name(model)
         if path.exists():
             return read_cohort(path, model)
     return None
@@ -248,7 +248,7 @@ def save_cohort(model: Model, cohort: Cohort) -> Path:
 
     if cohort.model_digest != model.digest:
         raise ModelError(f"a cohort of model {cohort.model_digest[:12]} cannot serve {model.spec.name}")
-    return write_cohort(models_directory() / _cohort_name(model), cohort)
+    return write_cohort(models_directory() / cohort_name(model), cohort)
 
 
 def _read(path: Path | str) -> Model:
@@ -291,5 +291,6 @@ def _calibrations_path(model: Model) -> Path:
     return models_directory() / f"{model.path.stem}.{model.digest[:12]}.calibration.json"
 
 
-def _cohort_name(model: Model) -> str:
+def cohort_name(model: Model) -> str:
+    """Return what the file of a model's cohort is called: the digest in it keeps apart models of one name."""
     return f"{model.spec.name}.{model.digest[:12]}{_COHORT}{SUFFIX}"

@@ -15,8 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 from sqlalchemy import Connection
 
 from indexer.cache.index_manifest import trail_at
@@ -73,6 +71,9 @@ def ask_cohort(
 
 def read_scores(folder: Path, key: str, connection: Connection) -> CohortScores | None:
     """Read the scores of a cohort from the gallery's folder; None unless the file is whole and of this gallery."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     row = store.gallery_row(connection)
     try:
         content = _regular_bytes(_path(folder, key))
@@ -94,6 +95,8 @@ def read_scores(folder: Path, key: str, connection: Connection) -> CohortScores 
 
 def write_scores(folder: Path, scores: CohortScores, connection: Connection) -> None:
     """Keep scores of the transaction's revision in the gallery's folder; for the one writer. Raises FileNotWritten."""
+    from safetensors.numpy import save
+
     facts: dict[str, object] = {
         "format": _FORMAT,
         "cohort": scores.key,

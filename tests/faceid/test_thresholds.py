@@ -155,7 +155,7 @@ def test_fault_3_new_galleries_have_the_fusion_that_measured_best(model: Model, 
 def test_fault_4_the_next_step_is_said_with_its_number(with_cohort: Model, tmp_path: Path) -> None:
     with gallery_of(tmp_path / "g", with_cohort, 24, 1) as gallery:
         line = threshold_line(with_cohort, gallery)
-        assert "measured (this gallery, the model's cohort: 2,000 strangers)" in line
+        assert "measured (this gallery, the model's cohort: 2,000 strangers" in line
         assert "300 photos of strangers" in line
         engine: Any = DrawnEngine(with_cohort, *people(800, 1, 77))
         calibrate_gallery(engine, gallery, [], faces="largest")

@@ -8,5 +8,5 @@ from tests.indexer.made_up_people import MODEL
 
 @pytest.fixture
 def gallery(tmp_path):
-    with Gallery.create(tmp_path / "gallery", MODEL) as gallery:
+    with Gallery.create(tmp_path / "gallery", MODEL, "max") as gallery:
         yield gallery

@@ -52,7 +52,8 @@ def test_a_small_gallery_cannot_calibrate_itself(run: Run, gallery: Path) -> Non
     assert "--strangers" in outcome.stderr
 
 
-def test_a_grown_gallery_is_told_that_its_threshold_is_extrapolated(run: Run, lfw_people: Path, tmp_path: Path) -> None:
+def test_what_was_measured_before_a_gallery_grew_is_not_believed(run: Run, lfw_people: Path, tmp_path: Path) -> None:
+    """The model here has no cohort that could carry the threshold along."""
     names = sorted(path.name for path in lfw_people.iterdir())
     people = first_photos(lfw_people, tmp_path / "people", names[:2])
     for name in names[6:]:
@@ -63,10 +64,23 @@ def test_a_grown_gallery_is_told_that_its_threshold_is_extrapolated(run: Run, lf
     run("calibrate", *at, "--strangers", tmp_path / "strangers", "--faces", "centre")
     photo = lfw_people / names[0] / f"{names[0]}_0002.jpg"
     ask = ("identify", photo, *at, "--fpir", "0.5", "--faces", "centre", "--json")
-    (before,) = run(*ask).records
+    assert run(*ask).records[0]["threshold_source"]["way"] == "strangers"
     first_photos(lfw_people, people, names[2:4])
     run(*enroll)
     grown = run(*ask)
-    assert "extrapolated to the 4 enrolled" in grown.stderr
-    assert grown.records[0]["threshold_source"]["measured"] is False
-    assert grown.records[0]["threshold"] > before["threshold"]
+    assert grown.code == 1
+    assert "faceid models calibrate mobilefacenet --photos DIR" in grown.stderr
+    kept = ("--strangers", tmp_path / "strangers", "--keep-strangers", "--faces", "centre")
+    assert run("calibrate", *at, *kept).code == 0
+    first_photos(lfw_people, people, names[4:6])
+    run(*enroll)
+    assert run(*ask).records[0]["threshold_source"]["n"] == 6
+    assert "destroyed" in run("calibrate", *at, "--forget-strangers").stderr
+    assert run(*ask).code == 1
+
+
+def test_the_fusion_of_a_gallery_can_be_set(run: Run, gallery: Path) -> None:
+    assert run("gallery", "set", "fusion", "max", "--gallery", gallery).code == 0
+    (stats,) = run("gallery", "stats", "--gallery", gallery, "--json").records
+    assert stats["fusion"] == "max"
+    assert run("gallery", "set", "fusion", "median", "--gallery", gallery).code == 2

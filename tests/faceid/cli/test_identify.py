@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from faceid.cli import cli
-from indexer.decision.decision import Calibration
+from indexer.decision.decision import Calibration, Circumstances
 from indexer.decision.match_probability import MatchProbability, context_of, match_probability
 from indexer.gallery import Gallery
 from tests.faceid.cli.conftest import Run
@@ -18,7 +18,7 @@ from tests.faceid.cli.conftest import Run
 RECORD = {
     "schema_version", "source", "face_index", "box", "landmarks", "detection_score", "quality", "decision", "identity",
     "similarity", "threshold", "threshold_source", "candidates", "reason_codes", "model", "gallery_revision",
-    "exact_decision", "exact_candidates", "probability",
+    "exact_decision", "exact_candidates", "probability", "photos",
 }  # fmt: skip
 
 
@@ -51,8 +51,9 @@ def test_a_calibrated_gallery_gives_a_probability_beside_the_similarity(
     with Gallery.open(gallery, writable=True) as opened:
         sample = np.array([0.3], np.float32)
         digest = opened.model.digest
+        then = Circumstances(opened.contents().digest, 12, "detector", "largest")
         opened.save_calibrations(
-            [Calibration("fpir", sample, 100, 12, 1.0, "max", digest, "float32", "x", "2026", law)]
+            [Calibration("fpir", sample, 100, 12, 1.0, "max", digest, "float32", "x", "2026", law, then)]
         )
     (with_law,) = run(*arguments, "--top-k", "2", "--json").records
     (wide,) = run(*arguments, "--top-k", "12", "--json").records
@@ -60,6 +61,18 @@ def test_a_calibrated_gallery_gives_a_probability_beside_the_similarity(
     expected = match_probability(law, similarities[0], context_of(similarities))
     assert with_law["probability"] == pytest.approx(expected, abs=1e-4), "whatever number of candidates is shown"
     assert len(with_law["candidates"]) == 2
+
+
+def test_several_photos_of_one_unknown_are_one_decision(run: Run, gallery: Path, lfw_people: Path) -> None:
+    photos = sorted(second_photo(lfw_people).parent.glob("*.jpg"))
+    at = ("--gallery", gallery, "--faces", "centre", "--threshold", "0.3")
+    outcome = run("identify", *photos, *at, "--together", "--json")
+    (record,) = outcome.records
+    assert (record["decision"], record["photos"]) == ("identified", len(photos))
+    assert record["identity"]["name"] == photos[0].parent.name
+    (alone,) = run("identify", photos[1], *at, "--json").records
+    assert (alone["photos"], record["similarity"] > alone["similarity"]) == (1, True)
+    assert run("identify", *photos, *at, "--together", "--fast").code == 2
 
 
 def test_below_the_threshold_the_best_candidate_is_not_an_identification(

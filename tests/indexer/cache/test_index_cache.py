@@ -25,7 +25,7 @@ def closed(tmp_path, request, monkeypatch):
     if request.param == "coded":
         monkeypatch.setattr(codes, "CODED_FROM", 8)
     path = tmp_path / "g"
-    with Gallery.create(path, MODEL) as gallery:
+    with Gallery.create(path, MODEL, "max") as gallery:
         gallery.add(PEOPLE)
     return path
 
@@ -165,7 +165,7 @@ def test_a_missing_file_is_made_anew_by_the_next_writer(closed):
 
 def test_another_gallerys_files_are_not_believed(closed, tmp_path):
     expected = answer(closed)
-    with Gallery.create(tmp_path / "other", MODEL) as other:
+    with Gallery.create(tmp_path / "other", MODEL, "max") as other:
         other.add([photo(f"q{i}", f"q{i}") for i in range(20)])
     for name, content in caches(tmp_path / "other").items():
         (closed / name).write_bytes(content)

@@ -5,7 +5,7 @@ import pytest
 
 from indexer.calibration.cohort import FEWEST_STRANGERS, MOST_STRANGERS, PHOTOS_A_PERSON, make_cohort
 from indexer.calibration.own_scores import FEWEST_PEOPLE, law_for, own_scores
-from indexer.calibration.self_measured import measure_with_cohort, probability_with_cohort
+from indexer.calibration.self_measured import alikeness, measure_with_cohort, probability_with_cohort
 from indexer.decision.decision import choose_threshold
 from indexer.decision.match_probability import match_probability
 from indexer.errors import CalibrationError
@@ -160,3 +160,34 @@ def test_the_law_of_own_scores_is_that_of_held_out_photos():
 def test_a_law_needs_people():
     vectors, labels = people(FEWEST_PEOPLE - 1, 3, 1)
     assert own_scores(vectors, labels, ("max",)) == {}
+
+
+def test_people_who_are_alike_raise_the_threshold(tmp_path):
+    """They share a direction that the cohort lacks; so do the strangers whom they meet."""
+    common = unit_vectors(1, DIMENSION, 8)[0]
+
+    def alike(count, photos, seed):
+        vectors, labels = people(count, photos, seed)
+        mixed = vectors + 0.35 * common
+        return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32), labels
+
+    vectors, labels = alike(60, 3, 3)
+    with Gallery.create(tmp_path / "g", type(MODEL)("made-up", MODEL.digest, DIMENSION)) as gallery:
+        gallery.add([photo(label, str(i), vector=vectors[i]) for i, label in enumerate(labels)])
+        cohort = cohort_of()
+        assert alikeness(gallery, cohort) > 0.03
+        strangers, _ = alike(4000, 1, 900)
+        measured = measure_with_cohort(gallery, cohort)
+        assert "more alike" in measured.data
+        best = np.array([answer.candidates[0].similarity for answer in gallery.search(strangers, 1)])
+        plain = np.quantile(gallery.ask_cohort(cohort.strangers, cohort.key).scores, 0.9)
+        raised = choose_threshold([measured], "fpir", 0.1, gallery.size, "gallery").value
+        assert (best >= plain).mean() > 0.2
+        assert (best >= raised).mean() < 0.16
+
+
+def test_people_like_the_cohort_leave_it_as_it_is(tmp_path):
+    with gallery_of(tmp_path / "g", 40, 3, 3) as gallery:
+        assert alikeness(gallery, cohort_of()) < 0.01
+    with gallery_of(tmp_path / "few", 3, 3, 3) as gallery:
+        assert alikeness(gallery, cohort_of()) == 0

@@ -18,7 +18,7 @@ PERSONS = np.arange(40) // 2
 
 @pytest.fixture
 def gallery(tmp_path):
-    with Gallery.create(tmp_path / "gallery", MODEL) as gallery:
+    with Gallery.create(tmp_path / "gallery", MODEL, "max") as gallery:
         gallery.add([photo(f"p{i}", str(i)) for i in range(10)])
         yield gallery
 
