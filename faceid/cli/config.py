@@ -30,7 +30,9 @@ class Settings:
             if _plain(key) not in SHARED:
                 self._refuse(key, f"is no setting that commands share ({', '.join(sorted(SHARED))}); {_TABLE}")
             self._check_place(key, value)
-        table = self.values.get(name, {})
+        # `gallery` is a setting and a command: only a table is the command's.
+        own = self.values.get(name)
+        table = own if isinstance(own, dict) else {}
         return self._table(name, command, shared, table)
 
     def check_tables(self, commands: list[str]) -> None:
@@ -92,7 +94,8 @@ def read_settings() -> Settings | None:
             return Settings(path.absolute(), here, tomllib.loads(path.read_text(encoding="utf-8")))
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
+        # ValueError: neither UTF-8 nor TOML; RecursionError: brackets without end.
+        except (OSError, ValueError, RecursionError) as error:
             raise click.UsageError(f"{path}: not a readable TOML file ({error})") from error
     return None
 

@@ -43,6 +43,18 @@ def look_through(data: bytes) -> PngFile:
     return file
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether every chunk is there, and one header alone: some readers take memory for whatever is announced."""
+    place, headers = len(SIGNATURE), 0
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        headers += kind == b"IHDR"
+        place += 12 + length
+        if kind == b"IEND":
+            break
+    return headers == 1 and place <= len(data)
+
+
 def announced_size(data: bytes) -> tuple[int, int]:
     """Return the width and height of the header, which is the first chunk; zeros without one."""
     if len(data) < 24 or data[12:16] != b"IHDR":

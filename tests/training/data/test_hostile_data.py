@@ -121,6 +121,15 @@ def test_an_image_whose_header_asks_for_gigabytes_is_refused_by_its_size(tmp_pat
         faces.read(np.array([1]))
 
 
+@pytest.mark.parametrize("change", ["a chunk of two gigabytes", "a second header"])
+def test_a_png_that_announces_gigabytes_within_is_no_image(tmp_path: Path, change: str) -> None:
+    header_again = FACE[8:16] + struct.pack(">II", 30_000, 30_000) + FACE[24:33]
+    within = {"a chunk of two gigabytes": b"\x7f\xff\xff\xffteXt", "a second header": header_again}[change]
+    faces = open_records([records(tmp_path, GOOD, record(header(1) + FACE[:33] + within + FACE[33:]))], side=SIDE)
+    with pytest.raises(DataError, match=r"train\.rec/2 in the training data is not an image"):
+        faces.read(np.array([1]))
+
+
 def sparse(path: Path) -> Path:
     """A tar of one member that is 2 GB long and stored in no bytes at all (GNU's old sparse format)."""
     member = tarfile.TarInfo("ann/1.png")
