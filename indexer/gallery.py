@@ -6,20 +6,16 @@ acknowledged), `index.json` and `index-*.safetensors` (caches), `writer.lock`.
 
 import hashlib
 import itertools
-import secrets
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar
 
 import numpy as np
-from filelock import FileLock, Timeout
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, update
 
 from indexer import checks
 from indexer.cache import index_cache
@@ -29,8 +25,7 @@ from indexer.cache.loading import OutdatedRead
 from indexer.cache.segment_file import SegmentDamaged
 from indexer.cache.snapshot import Snapshot
 from indexer.decision.decision import Calibration
-from indexer.durable_file import replace_durably
-from indexer.errors import FileNotWritten, GalleryError, GalleryLocked, ModelMismatch
+from indexer.errors import FileNotWritten, GalleryError, ModelMismatch
 from indexer.records import (
     DEFAULT_FUSION,
     FUSIONS,
@@ -57,15 +52,11 @@ from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
 from indexer.store import curation, reembedding, strangers, transfer, undo
 from indexer.store import queries as store
-from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
 from indexer.store.adding import add_templates
-from indexer.store.backup import make_backup
-from indexer.store.database import Database, check_database, create_database, migrate
-from indexer.store.schema import HEAD, gallery
-from indexer.store.sealed_rows import insert_rows
+from indexer.store.schema import gallery
+from indexer.store.sqlite_store import DATABASE, create_store, has_store, open_store
+from indexer.store.store import Store
 from indexer.store.undo import Undoable
-
-DATABASE, LOCK = "gallery.db", "writer.lock"
 
 _TEMPLATES_AT_ONCE = 2_000
 _PATIENCE = 10  # times that a writer may come in between
@@ -80,11 +71,10 @@ class Gallery:
     reads sees one revision. One process may write at a time, any number may read meanwhile.
     """
 
-    def __init__(self, path: Path, database: Database, lock: FileLock | None) -> None:
+    def __init__(self, path: Path, database: Store) -> None:
         """Use `create` or `open`."""
         self.path = path
         self._database = database
-        self._lock = lock
         self._cache = IndexCache(path)
         self._alone = threading.Lock()
         self._kind = AUTO
@@ -99,17 +89,7 @@ class Gallery:
         path = Path(path)
         if fusion not in FUSIONS:
             raise GalleryError(f"fusion is {' or '.join(map(repr, FUSIONS))}, not {fusion!r}")
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise GalleryError(f"{path} cannot be made a gallery: {error.strerror}") from error
-        lock = _lock(path)
-        try:
-            _create_in(path, model, fusion)
-        except OSError as error:
-            raise GalleryError(f"{path} cannot be made a gallery: {error.strerror}") from error
-        finally:
-            lock.release()
+        create_store(path, model, fusion)
         return cls.open(path, writable=True)
 
     @classmethod
@@ -128,34 +108,20 @@ class Gallery:
         """
         path = Path(path)
         if create is not None:
-            if not (path / DATABASE).exists():
+            if not has_store(path):
                 return cls.create(path, create)
             writable, model_digest = True, create.digest
-        version = check_database(path / DATABASE)
-        lock = _lock(path) if writable else None
+        self = cls(path, open_store(path, writable=writable))
         try:
-            if version != HEAD:
-                if not writable:
-                    raise GalleryError(f"{path} has the older schema {version}; open it once for writing to upgrade it")
-                migrate(path / DATABASE)
-            noted = acknowledged(path)
-            self = cls(path, Database(path / DATABASE, writable=writable), lock)
-            try:
-                row = self._row()
-                refuse_older(path, noted, row.uuid, row.revision)
-                self._check_model(model_digest)
-                if writable:
-                    index_cache.remove_leftovers(path)
-                    if row.erase_pending:
-                        self._finish_erase()
-            except BaseException:
-                self._database.close()
-                raise
-            return self
+            self._check_model(model_digest)
+            if writable:
+                index_cache.remove_leftovers(path)
+                if self._row().erase_pending:
+                    self._finish_erase()
         except BaseException:
-            if lock is not None:
-                lock.release()
+            self._database.close()
             raise
+        return self
 
     def close(self) -> None:
         """Bring the cache up to date (after writing), and let go of the files and the lock."""
@@ -165,15 +131,13 @@ class Gallery:
             self._database.close()
             return
         try:
-            if self._lock is not None:
+            if self._database.writable:
                 if self._row().erase_pending:
                     self._finish_erase()
                 with suppress(GalleryError, FileNotWritten):  # what was written is safe, and can be searched without
                     self._save_cache()
         finally:
             self._database.close()
-            if self._lock is not None:
-                self._lock.release()
 
     def __enter__(self) -> "Gallery":
         return self
@@ -222,7 +186,7 @@ class Gallery:
         An identity is the external id, or without one the name. What was removed is rejected unless `restore`. A photo
         that is enrolled under somebody else is rejected. Raises VectorError, and adds nothing, for bad vectors.
         """
-        with self._write() as connection:
+        with self._database.write() as connection:
             last = store.last_id(connection, "template")
             added = add_templates(connection, templates, restore)
         new = {
@@ -275,7 +239,7 @@ class Gallery:
             check_vectors(vectors, snapshot.row.model.dimension)
             known = self._cohorts.get(key) or read_scores(self.path, key, connection)
             scores = ask_cohort(vectors, key, connection, snapshot, known)
-            if self._lock is not None and scores is not known:
+            if self._database.writable and scores is not known:
                 with suppress(FileNotWritten):  # it saves time, no more
                     write_scores(self.path, scores, connection)
             return scores
@@ -337,27 +301,27 @@ class Gallery:
 
     def rename(self, identity_id: int, new_name: str) -> None:
         """Give a person another name. Raises InvalidName, and GalleryError if the name is somebody else's key."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             curation.rename(connection, identity_id, new_name)
 
     def merge(self, source_id: int, into_id: int) -> None:
         """Make `source_id` the same person as `into_id`, which keeps its name; the old key leads there from now on."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             curation.merge(connection, source_id, into_id)
 
     def remove(self, identity_id: int) -> None:
         """Hide a person from searches; stays hidden when the photos are enrolled again, until restored."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             curation.remove(connection, identity_id)
 
     def restore(self, identity_id: int) -> None:
         """Bring a removed person back, without photos that were removed singly or are somebody else's by now."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             curation.restore(connection, identity_id)
 
     def remove_templates(self, template_ids: Sequence[int]) -> int:
         """Hide single templates; how many were active until now. Raises GalleryError for an unknown id."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             return curation.remove_templates(connection, template_ids)
 
     def erase(self, identity_id: int) -> Literal["done", "pending"]:
@@ -367,7 +331,7 @@ class Gallery:
         bytes go when the gallery is next opened or closed for writing without such a reader. Of the audit trail a
         salted digest of the name remains, of the undo records nothing; exports and backups are not reached.
         """
-        with self._write() as connection:
+        with self._database.write() as connection:
             curation.erase(connection, identity_id)
         return "done" if self._finish_erase() else "pending"
 
@@ -382,12 +346,12 @@ class Gallery:
         Raises GalleryError if there is nothing to undo, or if something later about the same people must be undone
         first. Photos enrolled since a merge stay with the person they went to.
         """
-        with self._write() as connection:
+        with self._database.write() as connection:
             return undo.take_back(connection, entry)
 
     def purge(self, older_than: timedelta = timedelta(0)) -> int:
         """Give up undoing what is at least that old, and destroy the former names kept for it; how many entries."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             count = undo.purge(connection, older_than)
         if count:
             self._finish_erase()
@@ -402,7 +366,7 @@ class Gallery:
 
     def save_calibrations(self, calibrations: Sequence[Calibration]) -> None:
         """Keep measurements; one of the same target, data and gallery size is replaced."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             store.save_calibrations(connection, calibrations)
             store.record_audit(connection, "calibrate", [(None, {"calibrations": len(calibrations)})])
             store.bump_revision(connection)
@@ -414,12 +378,12 @@ class Gallery:
 
     def keep_strangers(self, vectors: FloatMatrix, persons: Ids) -> None:
         """Keep vectors [n, D] of strangers `persons` [n], in the place of those that are kept. Raises VectorError."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             strangers.keep(connection, vectors, persons)
 
     def forget_strangers(self) -> int:
         """Destroy the strangers that are kept, as `erase` destroys a person; how many faces."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             count = strangers.forget(connection)
             if count:
                 connection.execute(update(gallery).values(erase_pending=1))
@@ -434,7 +398,7 @@ class Gallery:
             raise GalleryError(f"fusion is {' or '.join(map(repr, FUSIONS))}, not {fusion!r}")
         if fusion == self.fusion:
             return
-        with self._write() as connection:
+        with self._database.write() as connection:
             connection.execute(update(gallery).values(fusion=fusion))
             store.record_audit(connection, "fusion", [(None, {"fusion": fusion})])
             store.bump_revision(connection)
@@ -454,7 +418,7 @@ class Gallery:
 
     def add_embeddings(self, new_model: ModelBinding, template_ids: Sequence[int], vectors: FloatMatrix) -> None:
         """Store vectors [n, D] of a model the gallery will switch to; searches do not see them yet. Repeatable."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             reembedding.add(connection, new_model, template_ids, vectors)
 
     def switch_model(self, new_model: ModelBinding, drop: Sequence[int] = ()) -> None:
@@ -464,7 +428,7 @@ class Gallery:
         """
         self._cohorts = {}
         self._cache.drop()  # also the old model's vectors that no search has asked for yet
-        with self._write() as connection:
+        with self._database.write() as connection:
             reembedding.switch(connection, new_model, drop)
 
     # Care
@@ -484,7 +448,7 @@ class Gallery:
         file that is damaged or no export, ModelMismatch for another model's.
         """
         content = transfer.read_export(Path(file))
-        with self._write() as connection:
+        with self._database.write() as connection:
             return transfer.add_content(connection, content, str(file), revive_erased)
 
     def merge_from(self, other: str | Path, *, revive_erased: bool = False) -> list[MergedPerson]:
@@ -496,7 +460,7 @@ class Gallery:
         """
         with Gallery.open(other) as source, source._database.read() as connection:
             content = transfer.read_content(connection)
-        with self._write() as connection:
+        with self._database.write() as connection:
             added = transfer.add_content(connection, content, str(other), revive_erased)
         return transfer.outcomes(content, added)
 
@@ -506,7 +470,7 @@ class Gallery:
         The copy is a gallery; its caches are made when it is next opened for writing. Raises GalleryError where
         something is there already, or the disk is full.
         """
-        make_backup(self._database, Path(folder))
+        self._database.backup(Path(folder))
 
     def check(self, *, deep: bool = False) -> list[Problem]:
         """Everything that is wrong with the gallery's files: an empty list if it is sound.
@@ -540,7 +504,7 @@ class Gallery:
     # Within
 
     def _require_writable(self) -> None:
-        if self._lock is None:
+        if not self._database.writable:
             raise GalleryError(f"{self.path} was opened for reading; open it with writable=True")
 
     def _row(self) -> store.GalleryRow:
@@ -554,14 +518,6 @@ class Gallery:
                 f"the gallery {self.path} was embedded by {bound.name} (SHA-256 {bound.digest}), the model at hand has"
                 f" {digest}; use that model, or `faceid gallery reembed` to move the gallery to this one"
             )
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        """Open a transaction that is on the disk, and noted as acknowledged, when the block ends."""
-        with self._database.write() as connection:
-            yield connection
-            row = store.gallery_row(connection)
-        acknowledge(self.path, row.uuid, row.revision)
 
     def _found(self, snapshot: Snapshot, vectors: FloatMatrix, k: int, threshold: float | None, fast: bool) -> Found:
         check_vectors(vectors, snapshot.row.model.dimension)
@@ -645,46 +601,3 @@ def _results(snapshot: Snapshot, found: Found, names: dict[int, str]) -> list[Se
 
 def _is_new(one: Added, last: int) -> bool:
     return one.status == "enrolled" and one.template_id is not None and one.template_id > last
-
-
-def _lock(path: Path) -> FileLock:
-    lock = FileLock(path / LOCK, timeout=0, mode=0o600, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise GalleryLocked(f"another process is writing to the gallery {path}; try again when it is done") from error
-    except OSError as error:
-        raise GalleryError(f"the gallery {path} cannot be written: {error.strerror}") from error
-    return lock
-
-
-def _create_in(path: Path, bound: ModelBinding, fusion: Fusion) -> None:
-    """Build the database beside its place and rename it in: a crash leaves no half gallery."""
-    temporary = path / (DATABASE + ".new")
-    others = sorted(file.name for file in path.iterdir() if not file.name.startswith((temporary.name, LOCK)))
-    if others:
-        raise GalleryError(f"{path} is not empty ({others[0]}); open the gallery that is there, or give another path")
-    for leftover in path.glob(temporary.name + "*"):
-        leftover.unlink()
-    create_database(temporary)
-    database = Database(temporary, writable=True)
-    try:
-        with database.write() as connection:
-            insert_rows(connection, "model", [{"id": 1, **asdict(bound)}])
-            connection.execute(
-                insert(gallery).values(
-                    id=1,
-                    uuid=str(uuid.uuid4()),
-                    created_at=store.now(),
-                    fusion=fusion,
-                    revision=1,
-                    model_id=1,
-                    model_since=1,
-                    erasure_key=secrets.token_bytes(32),
-                    erase_pending=0,
-                )
-            )
-            store.seal(connection)
-    finally:
-        database.close()
-    replace_durably(temporary, path / DATABASE)

@@ -7,8 +7,9 @@ from typing import Any
 
 from faceid.engine import FaceEngine
 from indexer.errors import GalleryError
-from indexer.gallery import DATABASE, Gallery
+from indexer.gallery import Gallery
 from indexer.records import DEFAULT_FUSION, Fusion
+from indexer.store.sqlite_store import has_store
 from indexer.store.transfer import read_export
 
 
@@ -70,4 +71,4 @@ def gallery_of(engine: FaceEngine, gallery_path: Path) -> Iterator[Gallery | Non
 
 def has_gallery(path: Path) -> bool:
     """Say whether there is a gallery in this folder."""
-    return (path / DATABASE).is_file()
+    return has_store(path)

@@ -143,6 +143,8 @@ def _nonsense(one: NewTemplate) -> str | None:
 
 
 def _is_finite(number: object) -> bool:
+    if type(number) is float:
+        return math.isfinite(number)
     try:
         return isinstance(number, int | float | np.number) and math.isfinite(number)
     except (TypeError, OverflowError):  # complex, or an integer that no double holds

@@ -31,9 +31,10 @@ from benchmarks.measurements.durability.scenario import (
 )
 from indexer.cache import index_cache
 from indexer.errors import StoreDamaged
-from indexer.gallery import DATABASE, LOCK, Gallery
+from indexer.gallery import Gallery
 from indexer.store.acknowledged import FILE
 from indexer.store.schema import metadata
+from indexer.store.sqlite_store import DATABASE, LOCK
 
 _QUERIES = vectors_of(3, seed=99)
 _PEOPLE = 6

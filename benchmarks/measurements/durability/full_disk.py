@@ -23,7 +23,8 @@ from benchmarks.measurements.durability.scenario import (
     state,
 )
 from indexer.errors import FaceIdError
-from indexer.gallery import DATABASE, Gallery
+from indexer.gallery import Gallery
+from indexer.store.sqlite_store import DATABASE
 
 _SIZE = 64 << 20  # of the disk
 _STEP = 16 << 10  # more free bytes at each trial

@@ -37,8 +37,9 @@ from benchmarks.measurements.durability.scenario import (
 )
 from indexer.cache.segment_file import SegmentWriter
 from indexer.errors import FaceIdError
-from indexer.gallery import DATABASE, Gallery
+from indexer.gallery import Gallery
 from indexer.store.database import Database
+from indexer.store.sqlite_store import DATABASE
 
 
 @dataclass(frozen=True)

@@ -125,8 +125,6 @@ def copy_for(command: Command, start: Place, folder: Path) -> Place:
 def abandon(gallery: Gallery) -> None:
     """Let go of a gallery as a killed writer does: the database is closed, the caches stay as they are."""
     gallery._database.close()
-    if gallery._lock is not None:
-        gallery._lock.release()
 
 
 def state(gallery: Gallery) -> State:

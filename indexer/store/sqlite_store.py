@@ -1,0 +1,175 @@
+"""A gallery's truth in SQLite, under the `Store` protocol: a file in the gallery's folder, a lock, a note beside it."""
+
+import secrets
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, insert
+
+from indexer.durable_file import replace_durably
+from indexer.errors import GalleryError, GalleryLocked
+from indexer.records import Fusion, ModelBinding
+from indexer.store import queries
+from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
+from indexer.store.backup import make_backup
+from indexer.store.database import Database, check_database, create_database, migrate
+from indexer.store.schema import HEAD, gallery
+from indexer.store.sealed_rows import insert_rows
+
+DATABASE, LOCK = "gallery.db", "writer.lock"
+
+
+class SqliteStore:
+    """The database of a folder; made by `open_store`."""
+
+    def __init__(self, folder: Path, *, writable: bool) -> None:
+        self._folder = folder
+        version = check_database(folder / DATABASE)
+        self._lock = _locked(folder) if writable else None
+        try:
+            self._database = _opened(folder, version, writable=writable)
+        except BaseException:
+            self._unlock()
+            raise
+
+    @property
+    def writable(self) -> bool:
+        """See `Store`."""
+        return self._lock is not None
+
+    @property
+    def closed(self) -> bool:
+        """See `Store`."""
+        return self._database.closed
+
+    @property
+    def inherited(self) -> bool:
+        """See `Store`."""
+        return self._database.inherited
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """See `Store`."""
+        return self._database.read()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """See `Store`; the revision is noted as acknowledged, too."""
+        with self._database.write() as connection:
+            yield connection
+            row = queries.gallery_row(connection)
+        acknowledge(self._folder, row.uuid, row.revision)
+
+    def scrub(self) -> bool:
+        """See `Store`."""
+        return self._database.scrub()
+
+    def backup(self, folder: Path) -> None:
+        """See `Store`; the copy is a gallery's folder."""
+        make_backup(self._database, folder)
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._database.close()
+        if not self.inherited:  # the lock is the parent's
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+def has_store(folder: Path) -> bool:
+    """Whether a folder holds a gallery."""
+    return (folder / DATABASE).is_file()
+
+
+def open_store(folder: Path, *, writable: bool) -> SqliteStore:
+    """Open a folder's gallery, for writing after bringing it to the newest schema.
+
+    Raises GalleryError where there is none, StoreDamaged, and for writing GalleryLocked.
+    """
+    return SqliteStore(folder, writable=writable)
+
+
+def create_store(folder: Path, bound: ModelBinding, fusion: Fusion) -> None:
+    """Make an empty gallery in a folder that is empty or does not exist.
+
+    Raises GalleryError where something is already there, GalleryLocked while another process creates it.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
+    lock = _locked(folder)
+    try:
+        _create_in(folder, bound, fusion)
+    except OSError as error:
+        raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
+    finally:
+        lock.release()
+
+
+def _opened(folder: Path, version: str, *, writable: bool) -> Database:
+    """Open the database with the newest schema, and no older than what was acknowledged."""
+    path = folder / DATABASE
+    if version != HEAD:
+        if not writable:
+            raise GalleryError(f"{folder} has the older schema {version}; open it once for writing to upgrade it")
+        migrate(path)
+    noted = acknowledged(folder)
+    database = Database(path, writable=writable)
+    try:
+        with database.read() as connection:
+            row = queries.gallery_row(connection)
+        refuse_older(folder, noted, row.uuid, row.revision)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _locked(folder: Path) -> FileLock:
+    lock = FileLock(folder / LOCK, timeout=0, mode=0o600, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise GalleryLocked(f"another process is writing to the gallery {folder}; try again when it is done") from error
+    except OSError as error:
+        raise GalleryError(f"the gallery {folder} cannot be written: {error.strerror}") from error
+    return lock
+
+
+def _create_in(path: Path, bound: ModelBinding, fusion: Fusion) -> None:
+    """Build the database beside its place and rename it in: a crash leaves no half gallery."""
+    temporary = path / (DATABASE + ".new")
+    others = sorted(file.name for file in path.iterdir() if not file.name.startswith((temporary.name, LOCK)))
+    if others:
+        raise GalleryError(f"{path} is not empty ({others[0]}); open the gallery that is there, or give another path")
+    for leftover in path.glob(temporary.name + "*"):
+        leftover.unlink()
+    create_database(temporary)
+    database = Database(temporary, writable=True)
+    try:
+        with database.write() as connection:
+            insert_rows(connection, "model", [{"id": 1, **asdict(bound)}])
+            connection.execute(
+                insert(gallery).values(
+                    id=1,
+                    uuid=str(uuid.uuid4()),
+                    created_at=queries.now(),
+                    fusion=fusion,
+                    revision=1,
+                    model_id=1,
+                    model_since=1,
+                    erasure_key=secrets.token_bytes(32),
+                    erase_pending=0,
+                )
+            )
+            queries.seal(connection)
+    finally:
+        database.close()
+    replace_durably(temporary, path / DATABASE)

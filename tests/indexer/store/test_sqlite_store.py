@@ -1,0 +1,52 @@
+"""SQLite under the gallery's seam, and what it does beside: a backup, scrubbing, no trace where there is no gallery."""
+
+import pytest
+
+from indexer.errors import GalleryError
+from indexer.store.sqlite_store import create_store, has_store, open_store
+from tests.indexer.made_up_people import digest_of
+from tests.indexer.store.store_contract import MODEL, enrol, keeps_the_contract, people
+
+
+def test_sqlite_keeps_the_contract(tmp_path):
+    folder = tmp_path / "g"
+    keeps_the_contract(
+        lambda: create_store(folder, MODEL, "max"), lambda *, writable: open_store(folder, writable=writable)
+    )
+
+
+def test_a_backup_is_a_store_of_the_same_content(tmp_path):
+    create_store(tmp_path / "g", MODEL, "max")
+    store = open_store(tmp_path / "g", writable=True)
+    enrol(store, "Ann")
+    store.backup(tmp_path / "copy")
+    enrol(store, "Bob")
+    copy = open_store(tmp_path / "copy", writable=True)
+    assert (people(copy), people(store)) == ({"Ann"}, {"Ann", "Bob"})
+    store.close()
+    copy.close()
+
+
+def test_scrubbing_waits_for_readers_and_then_leaves_no_byte(tmp_path):
+    create_store(tmp_path / "g", MODEL, "max")
+    store, reader = open_store(tmp_path / "g", writable=True), open_store(tmp_path / "g", writable=False)
+    enrol(store, "Ann")
+    with reader.read() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM template").scalar()
+        with store.write() as writing:
+            for table in ("embedding", "template", "identity"):
+                writing.exec_driver_sql(f"DELETE FROM {table}")
+        assert not store.scrub()
+    assert store.scrub()
+    left = b"".join(file.read_bytes() for file in (tmp_path / "g").iterdir())
+    assert digest_of("Ann") not in left
+    store.close()
+    reader.close()
+
+
+def test_opening_where_there_is_none_leaves_nothing_behind(tmp_path):
+    for writable in (False, True):
+        with pytest.raises(GalleryError, match="no gallery in"):
+            open_store(tmp_path, writable=writable)
+    assert not has_store(tmp_path)
+    assert list(tmp_path.iterdir()) == []
