@@ -17,10 +17,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import cv2
 import numpy as np
@@ -39,20 +39,28 @@ from training.checkpoint import (
     restore_momentum,
     write_checkpoint,
 )
-from training.class_shards import ShardedHead, class_range
+from training.class_shards import ShardedHead
 from training.config import Config, to_record
 from training.data.batches import Batches, MakeCrops, stream, stream_on_device
-from training.data.faces import UNKNOWN, Faces, mislabel
+from training.data.faces import Faces, mislabel
 from training.data.opening import TrainingData, open_data
-from training.distillation import Distillation, class_centres, even_axes
 from training.distributed import Group, joined_group
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
 from training.growth import Start, read_start, start_centres, start_from
-from training.heads import build_head
 from training.heads.head import Head, SphereHead
 from training.linear_start import fit_linear
 from training.logs import CsvLog, EventLog, progress_line
 from training.network_input import normalised
+from training.objectives import (
+    Objectives,
+    build_objectives,
+    distillation_of,
+    load_objectives,
+    objective_losses,
+    own_momentum,
+    whole_momentum,
+    whole_state,
+)
 from training.schedules import learning_rate
 from training.teacher import teacher_embeddings
 from training.validation import Validation, validate
@@ -89,16 +97,129 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr, data: Train
         return _train(config, opened, folder, group, progress if group.leads else io.StringIO())
 
 
+@dataclass(eq=False)
+class _Run:
+    """A run between two steps: what is trained, by what, and how far it is.
+
+    `parameters` are all that learn, by name; `average` the moving average of the weights, where one is kept; `record`
+    the config as checkpoints keep it; `step` the last step that is done; `losses` those since the last line of the log.
+    """
+
+    config: Config
+    folder: Path
+    group: Group
+    faces: Faces
+    validation_faces: Faces
+    batches: Batches
+    steps: int
+    targets: Tensor | None
+    network: nn.Module
+    objectives: Objectives
+    parameters: dict[str, nn.Parameter]
+    optimiser: torch.optim.SGD
+    record: dict[str, Any]
+    average: nn.Module | None = None
+    step: int = 0
+    losses: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and exported."""
+        return self.network if self.average is None else self.average
+
+    @property
+    def learning_weights(self) -> list[nn.Parameter]:
+        """The network's own parameters."""
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+
+@dataclass(frozen=True, eq=False)
+class _Threads:
+    """The threads of this process, and for each a replica of the network."""
+
+    pool: ThreadPoolExecutor
+    replicas: Sequence[nn.Module]
+
+
 def _train(config: Config, data: TrainingData, folder: Path, group: Group, progress: TextIO) -> Validation:
+    run = _prepare(config, data, folder, group, progress)
+    threads = _threads(run)
+    crops = _crops(config, run.batches, range(run.step + 1, run.steps + 1), group)
+    group.wait()  # every process has read the checkpoint before one writes the next
+    log = _Log(folder, config, run.step) if group.leads else None
+    _announce(run, progress)
+    result = None
+    logged, seconds = run.step, time.monotonic()
+    for step in range(run.step + 1, run.steps + 1):
+        settings = _set_schedules(run, step)
+        _optimise(run, step, settings, threads, next(crops))
+        if _due(run, config.log_steps):
+            now = time.monotonic()
+            _write_line(run, settings, (step - logged) * config.batch_size / (now - seconds), log, progress)
+            logged, seconds = step, now
+        if _due(run, config.validation_steps):
+            result = _validate_run(run, log, progress)
+        if _due(run, config.checkpoint_steps):
+            _write_checkpoint(run)
+    if log is not None:
+        log.close()
+    return result if result is not None else _validate(run)
+
+
+def _prepare(config: Config, data: TrainingData, folder: Path, group: Group, progress: TextIO) -> _Run:
+    """Build all of a run from its seed; then take its checkpoint, where there is one, or start from another run."""
     folder.mkdir(parents=True, exist_ok=True)
     if config.compiled and config.device == "cpu" and shutil.which(COMPILER) is None:
         raise ConfigError(f"compiled: true needs the compiler {COMPILER}, which is not on the PATH")
-    strangers = data.validation
     faces = mislabel(data.training, config.mislabelled, config.seed) if config.mislabelled else data.training
+    batches = _batches(config, faces, group)
+    steps = config.epochs * batches.per_epoch
+    if steps == 0:
+        raise DataError(f"{len(faces.labels)} faces do not fill one batch of {config.batch_size}")
+
+    torch.manual_seed(config.seed)
+    checkpoint = folder / CHECKPOINT
+    try:
+        network = build_network(config.network.name, **config.network.arguments)
+        dimension = _dimension(network, config.input_size)
+        network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        targets = _targets(config, faces, folder, group, progress)
+        initial = read_start(config.initial) if config.initial is not None and not checkpoint.exists() else None
+        objectives = build_objectives(config, dimension, faces, targets, initial, steps=steps, group=group)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    parameters = _trainable(network, objectives)
+    run = _Run(
+        config,
+        folder,
+        group,
+        faces,
+        data.validation,
+        batches,
+        steps,
+        targets,
+        network,
+        objectives,
+        parameters,
+        _optimiser(parameters, config),
+        # The shares of all processes: what a share is, shows in BatchNorm.
+        record=to_record(config) | {"threads": group.size * config.threads},
+    )
+    if checkpoint.exists():
+        _resume(run, checkpoint)
+    elif initial is not None:
+        _start_from(run, initial, progress)
+    if config.ema > 0 and run.average is None:
+        run.average = averaged_copy(network)
+    return run
+
+
+def _batches(config: Config, faces: Faces, group: Group) -> Batches:
+    """Cut the faces into batches, a share of each for every thread of every process."""
     shares = group.size * config.threads
     if group.size > 1 and config.batch_size % shares:
         raise ConfigError(f"a batch of {config.batch_size} cannot be shared evenly by {shares} threads of processes")
-    batches = Batches(
+    return Batches(
         faces,
         size=config.batch_size,
         shares=shares,
@@ -107,68 +228,53 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
         augmentation=config.augmentation,
         seed=config.seed,
     )
-    steps = config.epochs * batches.per_epoch
-    if steps == 0:
-        raise DataError(f"{len(faces.labels)} faces do not fill one batch of {config.batch_size}")
 
-    torch.manual_seed(config.seed)
-    try:
-        network = build_network(config.network.name, **config.network.arguments)
-        dimension = _dimension(network, config.input_size)
-        network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        targets = _targets(config, faces, folder, group, progress)
-        checkpoint_file = folder / CHECKPOINT
-        initial = read_start(config.initial) if config.initial is not None and not checkpoint_file.exists() else None
-        lessons = _lessons(config, dimension, faces, targets, initial, steps=steps, group=group)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    parameters = _trainable(network, lessons)
-    optimiser = _optimiser(parameters, config)
 
-    record = to_record(config) | {"threads": shares}  # of all processes: what a share is, shows in BatchNorm
-    done = 0
-    average = None
-    if checkpoint_file.exists():
-        checkpoint = read_checkpoint(checkpoint_file)
-        if not _same_run(checkpoint, record, faces):
-            raise CheckpointError(
-                f"{checkpoint_file} belongs to a run with another config or other faces; "
-                "give this run a folder of its own, or delete the checkpoint"
-            )
-        network.load_state_dict(checkpoint.network)
-        _load_lessons(lessons, checkpoint)
-        restore_momentum(optimiser, parameters, _own_momentum(lessons, checkpoint.momentum))
-        done = checkpoint.step
-        if config.ema > 0:
-            average = averaged_copy(network)
-            average.load_state_dict(checkpoint.average)
-    elif initial is not None:
-        linear_fits = start_from(network, initial, config.input_size)
-        if not linear_fits and targets is not None:
-            print("the linear layer begins at the least-squares fit to the teacher", file=progress, flush=True)
-            aims = _distillation(lessons).aims(targets)
-            fit_linear(network, faces, aims, input_size=config.input_size, seed=config.seed)
-        if isinstance(head := lessons.get("head"), SphereHead):
-            start_centres(head, faces.identities, initial)
-    if config.ema > 0 and average is None:
-        average = averaged_copy(network)
-    judged = network if average is None else average
-    replicas = _replicas(network, config.threads)
-    if config.compiled:
+def _resume(run: _Run, file: Path) -> None:
+    """Go on where the checkpoint ends. Raises CheckpointError for that of another run."""
+    checkpoint = read_checkpoint(file)
+    if not _same_run(checkpoint, run.record, run.faces):
+        raise CheckpointError(
+            f"{file} belongs to a run with another config or other faces; "
+            "give this run a folder of its own, or delete the checkpoint"
+        )
+    run.network.load_state_dict(checkpoint.network)
+    load_objectives(run.objectives, checkpoint)
+    restore_momentum(run.optimiser, run.parameters, own_momentum(run.objectives, checkpoint.momentum))
+    run.step = checkpoint.step
+    if run.config.ema > 0:
+        run.average = averaged_copy(run.network)
+        run.average.load_state_dict(checkpoint.average)
+
+
+def _start_from(run: _Run, initial: Start, progress: TextIO) -> None:
+    """Begin with another run's network and, where the people are the same, its class centres."""
+    size = run.config.input_size
+    linear_fits = start_from(run.network, initial, size)
+    if not linear_fits and run.targets is not None:
+        print("the linear layer begins at the least-squares fit to the teacher", file=progress, flush=True)
+        aims = distillation_of(run.objectives).aims(run.targets)
+        fit_linear(run.network, run.faces, aims, input_size=size, seed=run.config.seed)
+    if isinstance(head := run.objectives.get("head"), SphereHead):
+        start_centres(head, run.faces.identities, initial)
+
+
+def _threads(run: _Run) -> _Threads:
+    replicas = _replicas(run.network, run.config.threads)
+    if run.config.compiled:
         replicas = [cast(nn.Module, torch.compile(replica)) for replica in replicas]
-    network_parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    crops = _crops(config, batches, range(done + 1, steps + 1), group)
-    pool = ThreadPoolExecutor(config.threads, initializer=torch.set_num_threads, initargs=(1,))
-    group.wait()  # every process has read the checkpoint before one writes the next
-    log = _Log(folder, config, done) if group.leads else None
+    return _Threads(ThreadPoolExecutor(run.config.threads, initializer=torch.set_num_threads, initargs=(1,)), replicas)
+
+
+def _announce(run: _Run, progress: TextIO) -> None:
     print(
-        f"{config.name}: {len(faces.labels)} faces of {len(faces.identities)} people, step {done} of {steps}; left "
-        f"out (no face to see, or listed): {faces.left_out}, and {strangers.left_out} for validation",
+        f"{run.config.name}: {len(run.faces.labels)} faces of {len(run.faces.identities)} people, "
+        f"step {run.step} of {run.steps}; left out (no face to see, or listed): {run.faces.left_out}, "
+        f"and {run.validation_faces.left_out} for validation",
         file=progress,
         flush=True,
     )
-
-    if config.device == "cuda":
+    if run.config.device == "cuda":
         print(
             "on a GPU sums have no fixed order: a second run of this config will have nearly these figures, not these "
             "weights; on a processor it would have both",
@@ -176,88 +282,116 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
             flush=True,
         )
 
-    result = None
-    losses: list[dict[str, float]] = []
-    since, seconds = done, time.monotonic()
-    for step in range(done + 1, steps + 1):
-        rate = learning_rate(
-            step,
-            steps=steps,
-            peak=config.optimiser.peak_rate,
-            warmup=round(config.optimiser.warmup_epochs * batches.per_epoch),
-        )
-        for parameter_group in optimiser.param_groups:
-            parameter_group["lr"] = rate
-        head = lessons.get("head")
-        schedules = head.at_step(step) if isinstance(head, Head) else {}
 
-        # Forward: each thread's share as far as its embeddings, then one loss of the embeddings of all processes.
-        chosen = torch.from_numpy(batches.chosen(step))
-        labels = torch.from_numpy(faces.labels[chosen.numpy()]).to(group.device)
-        embedded = list(pool.map(partial(_embed, config, group.device), replicas, next(crops)))
-        own = torch.cat([share.detach() for share in embedded])
-        embeddings = group.gather(own).requires_grad_()
-        optimiser.zero_grad()
-        taught = _losses(lessons, config, embeddings, labels, None if targets is None else targets[chosen])
-        loss = torch.stack(list(taught.values())).sum()
-        losses.append({"loss": loss.item(), **{name: part.item() for name, part in taught.items()}})
-        if not np.isfinite(losses[-1]["loss"]):
-            before = [each["loss"] for each in losses]
-            raise DivergenceError(_diverged(step, before, rate, schedules, checkpoint_file))
+def _due(run: _Run, every: int) -> bool:
+    """Whether something happens after this step that happens every so many steps, and after the last."""
+    return run.step % every == 0 or run.step == run.steps
 
-        # Backward: the loss's gradient at the embeddings, then each share's back through the network; these add up.
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert embeddings.grad is not None
-        pulls = torch.tensor_split(embeddings.grad[group.rank * len(own) :][: len(own)], config.threads)
-        gradients = list(pool.map(partial(_gradients, network_parameters), embedded, pulls))
-        for parameter, *parts in zip(network_parameters, *gradients, strict=True):
-            parameter.grad = parts[0]
-            for part in parts[1:]:
-                parameter.grad.add_(part)
-        group.add([parameter.grad for parameter in network_parameters if parameter.grad is not None])
-        if config.optimiser.clip_norm > 0:
-            _clip(parameters, lessons, group, config.optimiser.clip_norm)
-        optimiser.step()
-        if average is not None:
-            move_average(average, network, decay=config.ema, step=step)
 
-        if step % config.log_steps == 0 or step == steps:
-            now = time.monotonic()
-            speed = (step - since) * config.batch_size / (now - seconds)
-            since, seconds = step, now
-            # Where there is but one lesson its loss is the whole loss.
-            names = ["loss", *lessons] if len(lessons) > 1 else ["loss"]
-            means = {name: float(np.mean([each[name] for each in losses])) for name in names}
-            row = {**means, "rate": rate, **schedules}
-            losses.clear()
-            line = progress_line(
-                step, steps=steps, per_epoch=batches.per_epoch, row=row, speed=speed, batch_size=config.batch_size
-            )
-            print(line, file=progress, flush=True)
-            if log is not None:
-                log.train(step, {**row, "images_per_second": speed})
-        if step % config.validation_steps == 0 or step == steps:
-            result = _validate(judged, strangers, config, group.device)
-            print(f"step {step}  validation: {result.text()}", file=progress, flush=True)
-            if log is not None and log.validate(step, result):
-                weights = Checkpoint(step, record, faces.identities, len(faces.labels), judged.state_dict(), {})
-                write_checkpoint(folder / BEST, weights)
-        if step % config.checkpoint_steps == 0 or step == steps:
-            checkpoint = Checkpoint(
-                step,
-                record,
-                faces.identities,
-                len(faces.labels),
-                network.state_dict(),
-                momentum=_whole_momentum(lessons, momentum_of(optimiser, parameters)),
-                average={} if average is None else average.state_dict(),
-                **{name: _whole_state(lesson) for name, lesson in lessons.items()},
-            )
-            if group.leads:
-                write_checkpoint(checkpoint_file, checkpoint)
+def _set_schedules(run: _Run, step: int) -> dict[str, float]:
+    """Set the learning rate and the head's schedules for a step; returns them."""
+    optimiser = run.config.optimiser
+    warmup = round(optimiser.warmup_epochs * run.batches.per_epoch)
+    rate = learning_rate(step, steps=run.steps, peak=optimiser.peak_rate, warmup=warmup)
+    for parameter_group in run.optimiser.param_groups:
+        parameter_group["lr"] = rate
+    head = run.objectives.get("head")
+    return {"rate": rate, **(head.at_step(step) if isinstance(head, Head) else {})}
+
+
+def _optimise(
+    run: _Run, step: int, settings: Mapping[str, float], threads: _Threads, crops: Sequence[MakeCrops]
+) -> None:
+    """Take one step of SGD. Raises DivergenceError where the loss is no longer a number."""
+    # Forward: each thread's share as far as its embeddings, then one loss of the embeddings of all processes.
+    shares = list(threads.pool.map(partial(_embed, run.config, run.group.device), threads.replicas, crops))
+    own = torch.cat([share.detach() for share in shares])
+    embeddings = run.group.gather(own).requires_grad_()
+    run.optimiser.zero_grad()
+    loss = _loss(run, step, embeddings)
+    if not np.isfinite(run.losses[-1]["loss"]):
+        raise DivergenceError(_diverged(run, step, settings))
+
+    # Backward: the loss's gradient at the embeddings, then each share's back through the network; these add up.
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert embeddings.grad is not None
+    own_gradient = embeddings.grad[run.group.rank * len(own) :][: len(own)]
+    _backward(run, shares, torch.tensor_split(own_gradient, run.config.threads), threads.pool)
+    if run.config.optimiser.clip_norm > 0:
+        _clip(run.parameters, run.objectives, run.group, run.config.optimiser.clip_norm)
+    run.optimiser.step()
+    if run.average is not None:
+        move_average(run.average, run.network, decay=run.config.ema, step=step)
+    run.step = step
+
+
+def _loss(run: _Run, step: int, embeddings: Tensor) -> Tensor:
+    """Return the whole loss of a batch's embeddings [B, D], and note it with its parts."""
+    chosen = torch.from_numpy(run.batches.chosen(step))
+    labels = torch.from_numpy(run.faces.labels[chosen.numpy()]).to(run.group.device)
+    targets = None if run.targets is None else run.targets[chosen]
+    parts = objective_losses(run.objectives, run.config, embeddings, labels, targets)
+    loss = torch.stack(list(parts.values())).sum()
+    run.losses.append({"loss": loss.item(), **{name: part.item() for name, part in parts.items()}})
+    return loss
+
+
+def _backward(run: _Run, shares: Sequence[Tensor], gradients: Sequence[Tensor], pool: ThreadPoolExecutor) -> None:
+    """Carry the gradients at the shares' embeddings back to the network's parameters, over all processes."""
+    weights = run.learning_weights
+    for parameter, *parts in zip(weights, *pool.map(partial(_gradients, weights), shares, gradients), strict=True):
+        parameter.grad = parts[0]
+        for part in parts[1:]:
+            parameter.grad.add_(part)
+    run.group.add([parameter.grad for parameter in weights if parameter.grad is not None])
+
+
+def _write_line(
+    run: _Run, settings: Mapping[str, float], images_per_second: float, log: "_Log | None", progress: TextIO
+) -> None:
+    """Write the mean losses since the last line, to the terminal and the log."""
+    # Where there is but one objective its loss is the whole loss.
+    names = ["loss", *run.objectives] if len(run.objectives) > 1 else ["loss"]
+    row = {**{name: float(np.mean([each[name] for each in run.losses])) for name in names}, **settings}
+    run.losses.clear()
+    line = progress_line(
+        run.step,
+        steps=run.steps,
+        per_epoch=run.batches.per_epoch,
+        row=row,
+        speed=images_per_second,
+        batch_size=run.config.batch_size,
+    )
+    print(line, file=progress, flush=True)
     if log is not None:
-        log.close()
-    return result if result is not None else _validate(judged, strangers, config, group.device)
+        log.train(run.step, {**row, "images_per_second": images_per_second})
+
+
+def _validate_run(run: _Run, log: "_Log | None", progress: TextIO) -> Validation:
+    """Validate, and keep the weights where they are the best so far."""
+    result = _validate(run)
+    print(f"step {run.step}  validation: {result.text()}", file=progress, flush=True)
+    if log is not None and log.validate(run.step, result):
+        faces, weights = run.faces, run.evaluated.state_dict()
+        best = Checkpoint(run.step, run.record, faces.identities, len(faces.labels), weights, {})
+        write_checkpoint(run.folder / BEST, best)
+    return result
+
+
+def _write_checkpoint(run: _Run) -> None:
+    """Write all that the run needs to go on; every process gives its part, one writes."""
+    checkpoint = Checkpoint(
+        run.step,
+        run.record,
+        run.faces.identities,
+        len(run.faces.labels),
+        run.network.state_dict(),
+        momentum=whole_momentum(run.objectives, momentum_of(run.optimiser, run.parameters)),
+        average={} if run.average is None else run.average.state_dict(),
+        **{name: whole_state(objective) for name, objective in run.objectives.items()},
+    )
+    if run.group.leads:
+        write_checkpoint(run.folder / CHECKPOINT, checkpoint)
 
 
 def _crops(config: Config, batches: Batches, steps: range, group: Group) -> Iterator[list[MakeCrops]]:
@@ -281,56 +415,6 @@ def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress:
     return torch.from_numpy(rows).half()
 
 
-def _lessons(
-    config: Config,
-    dimension: int,
-    faces: Faces,
-    targets: Tensor | None,
-    initial: Start | None,
-    *,
-    steps: int,
-    group: Group,
-) -> dict[str, nn.Module]:
-    """Build what the network learns from: a head, a teacher, or both."""
-    lessons: dict[str, nn.Module] = {}
-    if config.distill is not None and targets is not None:
-        axes = _axes(targets, config.distill.components, initial)
-        lessons["distillation"] = Distillation(dimension, targets.shape[1], axes)
-    classes = len(faces.identities)
-    if config.head is not None:
-        build = partial(build_head, config.head.name, steps=steps, **config.head.arguments)
-        if config.class_shards is None:
-            head = build(dimension=dimension, classes=classes)
-            if targets is not None and isinstance(head, SphereHead):
-                aims = _distillation(lessons).aims(targets)
-                known = torch.from_numpy(faces.labels != UNKNOWN)
-                if aims.shape[1] == dimension:
-                    head.start_at(class_centres(aims[known], torch.from_numpy(faces.labels)[known], classes))
-            lessons["head"] = head
-        else:
-            first, last = class_range(classes, group)
-            torch.manual_seed(config.seed + 1 + group.rank)  # each process draws centres of its own
-            rate = config.class_shards.sampling_rate
-            idle = 1
-            own = build(dimension=dimension, classes=last - first + idle)
-            lessons["head"] = ShardedHead(own, classes=classes, sampling_rate=rate, seed=config.seed, group=group)
-            torch.manual_seed(config.seed)
-    return {name: lesson.to(group.device) for name, lesson in lessons.items()}
-
-
-def _axes(targets: Tensor, count: int, initial: Start | None) -> Tensor | None:
-    """Take the axes of the run that this one starts from, whose embeddings they made; find new ones otherwise."""
-    if count == 0:
-        return None
-    if initial is not None and initial.axes is not None and initial.axes.shape == (targets.shape[1], count):
-        return initial.axes
-    return even_axes(targets, count)
-
-
-def _distillation(lessons: Mapping[str, nn.Module]) -> Distillation:
-    return cast(Distillation, lessons["distillation"])
-
-
 def _same_run(checkpoint: Checkpoint, record: Mapping[str, object], faces: Faces) -> bool:
     """Whether both lead to the same weights: the same but for where the faces lie and what is written when."""
     one = checkpoint.config
@@ -345,24 +429,11 @@ def _dimension(network: nn.Module, input_size: tuple[int, int]) -> int:
         return int(network(torch.zeros(1, 3, *input_size)).shape[1])
 
 
-def _losses(
-    lessons: Mapping[str, nn.Module], config: Config, embeddings: Tensor, labels: Tensor, targets: Tensor | None
-) -> dict[str, Tensor]:
-    """Compute each lesson's part of the loss, of the whole batch."""
-    losses: dict[str, Tensor] = {}
-    if "head" in lessons:
-        known = labels != UNKNOWN
-        head = lessons["head"].train()
-        # A batch without anybody known is possible, and teaches the head nothing.
-        losses["head"] = head(embeddings[known], labels[known]) if known.any() else 0 * embeddings.sum()
-    if config.distill is not None and targets is not None:
-        apart = lessons["distillation"](embeddings, targets.to(embeddings.device))
-        losses["distillation"] = config.distill.weight * apart
-    return losses
-
-
-def _trainable(network: nn.Module, lessons: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-    heads = {name: lesson.head if isinstance(lesson, ShardedHead) else lesson for name, lesson in lessons.items()}
+def _trainable(network: nn.Module, objectives: Objectives) -> dict[str, nn.Parameter]:
+    heads = {
+        name: objective.head if isinstance(objective, ShardedHead) else objective
+        for name, objective in objectives.items()
+    }
     return {
         f"{part}.{name}": parameter
         for part, module in {"network": network, **heads}.items()
@@ -411,15 +482,15 @@ def _in_bfloat16(config: Config) -> bool:
     return config.precision == "bfloat16"
 
 
-def _gradients(parameters: Sequence[nn.Parameter], embeddings: Tensor, pull: Tensor) -> tuple[Tensor, ...]:
+def _gradients(parameters: Sequence[nn.Parameter], embeddings: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
     """Carry the loss's gradient at one share's embeddings [b, D] back to every parameter."""
-    return torch.autograd.grad(embeddings, parameters, pull)
+    return torch.autograd.grad(embeddings, parameters, gradient)
 
 
-def _clip(parameters: Mapping[str, nn.Parameter], lessons: Mapping[str, nn.Module], group: Group, limit: float) -> None:
+def _clip(parameters: Mapping[str, nn.Parameter], objectives: Objectives, group: Group, limit: float) -> None:
     """Shorten the gradient, all parameters of all processes together, to this Euclidean norm."""
     gradients = {name: each.grad for name, each in parameters.items() if each.grad is not None}
-    cut = {"head.weight"} if isinstance(lessons.get("head"), ShardedHead) else set()
+    cut = {"head.weight"} if isinstance(objectives.get("head"), ShardedHead) else set()
     whole = torch.nn.utils.get_total_norm([grad for name, grad in gradients.items() if name not in cut])
     if cut:
         elsewhere = torch.stack([gradients[name].square().sum() for name in sorted(cut)])
@@ -428,54 +499,28 @@ def _clip(parameters: Mapping[str, nn.Parameter], lessons: Mapping[str, nn.Modul
     torch.nn.utils.clip_grads_with_norm_(parameters.values(), limit, whole)
 
 
-def _validate(network: nn.Module, strangers: Faces, config: Config, device: torch.device) -> Validation:
+def _validate(run: _Run) -> Validation:
     """Embed people who are not in the training set, without augmentation, and measure."""
-    network.eval()
+    network, people, device = run.evaluated.eval(), run.validation_faces, run.group.device
     embedded = []
     with (
         torch.inference_mode(),
-        torch.autocast(device.type, torch.bfloat16, enabled=_in_bfloat16(config)),
+        torch.autocast(device.type, torch.bfloat16, enabled=_in_bfloat16(run.config)),
     ):
-        for start in range(0, len(strangers.labels), VALIDATION_BATCH):
-            faces = strangers.read(np.arange(start, min(start + VALIDATION_BATCH, len(strangers.labels))))
-            crops = torch.from_numpy(centre_crops(faces, config.input_size)).to(device)
+        for start in range(0, len(people.labels), VALIDATION_BATCH):
+            faces = people.read(np.arange(start, min(start + VALIDATION_BATCH, len(people.labels))))
+            crops = torch.from_numpy(centre_crops(faces, run.config.input_size)).to(device)
             embedded.append(functional.normalize(network(normalised(crops)).float()))
-    return validate(torch.cat(embedded).numpy(force=True), strangers.labels)
+    return validate(torch.cat(embedded).numpy(force=True), people.labels)
 
 
-def _whole_state(lesson: nn.Module) -> dict[str, Tensor]:
-    """State as one process has it, so that a run may go on with any number of them."""
-    return lesson.whole_state() if isinstance(lesson, ShardedHead) else lesson.state_dict()
-
-
-def _load_lessons(lessons: Mapping[str, nn.Module], checkpoint: Checkpoint) -> None:
-    for name, lesson in lessons.items():
-        state = getattr(checkpoint, name)
-        if isinstance(lesson, ShardedHead):
-            lesson.load_whole_state(state)
-        else:
-            lesson.load_state_dict(state)
-
-
-def _whole_momentum(lessons: Mapping[str, nn.Module], momentum: dict[str, Tensor]) -> dict[str, Tensor]:
-    head = lessons.get("head")
-    if not isinstance(head, ShardedHead):
-        return momentum
-    return {name: head.whole(buffer) if name == "head.weight" else buffer for name, buffer in momentum.items()}
-
-
-def _own_momentum(lessons: Mapping[str, nn.Module], momentum: dict[str, Tensor]) -> dict[str, Tensor]:
-    head = lessons.get("head")
-    if not isinstance(head, ShardedHead):
-        return momentum
-    return {name: head.part(buffer) if name == "head.weight" else buffer for name, buffer in momentum.items()}
-
-
-def _diverged(step: int, losses: list[float], rate: float, schedules: Mapping[str, float], checkpoint: Path) -> str:
+def _diverged(run: _Run, step: int, settings: Mapping[str, float]) -> str:
+    losses, checkpoint = [each["loss"] for each in run.losses], run.folder / CHECKPOINT
     before = ", ".join(f"{loss:.3g}" for loss in losses[-6:-1]) or "none since the last line of the log"
-    state = "".join(f", {name} {value:.3g}" for name, value in schedules.items())
+    state = "".join(f", {name} {value:.3g}" for name, value in settings.items() if name != "rate")
     return (
-        f"the loss is {losses[-1]} at step {step} (learning rate {rate:.3g}{state}; losses before: {before}).\n"
+        f"the loss is {losses[-1]} at step {step} (learning rate {settings['rate']:.3g}{state}; "
+        f"losses before: {before}).\n"
         "Lower optimiser.peak_rate, lengthen optimiser.warmup_epochs, set optimiser.clip_norm, or bring "
         "the margin in more slowly (a higher minimum or later reach of the head's annealing)"
         + (f"; {checkpoint} still holds the run before that." if checkpoint.exists() else ".")
