@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from indexer.errors import (
         CalibrationError,
         FaceIdError,
+        FileNotWritten,
         ForkedProcess,
         GalleryError,
         GalleryLocked,
@@ -74,6 +75,7 @@ _HOMES = {
     "indexer.errors": (
         "CalibrationError",
         "FaceIdError",
+        "FileNotWritten",
         "ForkedProcess",
         "GalleryError",
         "GalleryLocked",
@@ -114,6 +116,7 @@ __all__ = [
     "FaceIdError",
     "Faces",
     "Features",
+    "FileNotWritten",
     "ForkedProcess",
     "FoundFace",
     "Gallery",

@@ -11,6 +11,7 @@ with Gallery.open("staff", create=engine.binding) as gallery:
 
 import math
 import operator
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -546,7 +547,7 @@ def _already_known(photo: PersonPhoto, known: Sequence[Enrolled], restore: bool)
 def _same_person(photo: PersonPhoto, entry: Enrolled) -> bool:
     if photo.external_id or entry.external_id:
         return photo.external_id == entry.external_id
-    return clean_name(photo.name) == entry.name
+    return clean_name(photo.name) == clean_name(entry.name)
 
 
 def _rejected(photo: PersonPhoto, found: PictureFaces, limits: Limits | None) -> Enrollment | None:
@@ -566,6 +567,17 @@ def _enrollment(
     template_id: int | None = None,
     message: str | None = None,
 ) -> Enrollment:
+    name = _cleaned(photo.name)
+    if status in ("enrolled", "already_enrolled") and name != unicodedata.normalize("NFC", photo.name):
+        reason_codes = (*reason_codes, "name_normalised")
     if reason_codes and message is None:
         message = f"{photo.picture.source}: {', '.join(map(explanation, reason_codes))}"
-    return Enrollment(photo.picture.source, printable(photo.name), status, reason_codes, template_id, message)
+    return Enrollment(photo.picture.source, name, status, reason_codes, template_id, message, photo.external_id)
+
+
+def _cleaned(name: str) -> str:
+    """Return the name as the gallery keeps it; one that it does not keep as it can be shown."""
+    try:
+        return clean_name(name)
+    except InvalidName:
+        return printable(name)

@@ -27,12 +27,19 @@ class Enrollment:
     reason_codes: tuple[str, ...] = ()
     template_id: int | None = None
     message: str | None = None
+    external_id: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What people read: the name, with the external id where the person has one."""
+        return f"{self.name} ({self.external_id})" if self.external_id else self.name
 
     def record(self) -> Record:
         """Return the record of `faceid enroll --json`."""
         return {
             "source": self.source,
             "name": self.name,
+            "external_id": self.external_id,
             "status": self.status,
             "reason_codes": list(self.reason_codes),
             "template_id": self.template_id,

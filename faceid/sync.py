@@ -30,4 +30,12 @@ def gone_photos(
     if prune:
         gallery.remove_templates([template.id for template in gone])
     for template in gone:
-        yield Enrollment(template.source, template.name, "pruned" if prune else "photo_gone", (), template.id)
+        yield Enrollment(
+            template.source,
+            template.name,
+            "pruned" if prune else "photo_gone",
+            (),
+            template.id,
+            None,
+            template.external_id,
+        )

@@ -584,13 +584,14 @@ class Gallery:
         return True
 
 
-def _results(snapshot: Snapshot, found: Found, names: dict[int, str]) -> list[SearchResult]:
+def _results(snapshot: Snapshot, found: Found, named: dict[int, store.Named]) -> list[SearchResult]:
     certified = zip(found.exact_decision.tolist(), found.exact_candidates.tolist(), strict=True)
     return [
         SearchResult(
             tuple(
-                Candidate(person, names[person], similarity, rank)
+                Candidate(person, who.name, similarity, rank, who.external_id, who.namesakes)
                 for rank, (person, similarity) in enumerate(zip(people, scores, strict=True), start=1)
+                for who in [named[person]]
             ),
             *proofs,
             snapshot.row.revision,

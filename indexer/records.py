@@ -18,6 +18,7 @@ DEFAULT_FUSION: Fusion = "mean"
 """Of new galleries: what measured best (docs/results/decisions.md)."""
 
 MAX_NAME_BYTES = 255  # one path component on every common file system
+_JOINERS = "\u200c\u200d"  # invisible, and yet part of how some words are written
 
 
 @dataclass(frozen=True)
@@ -220,16 +221,28 @@ class Stats:
 
 
 def clean_name(name: str) -> str:
-    """Return the name as the gallery keeps it: Unicode NFC, 1..255 bytes of UTF-8, no control characters.
+    """Return the name as the gallery keeps it, so that two names that look alike are one.
 
-    Raises InvalidName. Also used for external ids.
+    Unicode NFC; no blanks at the ends, one between words; no invisible characters and none that turn the direction of
+    writing; 1..255 bytes of UTF-8. Raises InvalidName for control characters. Also used for external ids.
     """
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
         raise InvalidName(f"the name {name!r} holds a control character or a broken one; rename it")
-    normalised = unicodedata.normalize("NFC", name)
+    composed = unicodedata.normalize("NFC", name)
+    visible = "".join(
+        character
+        for before, character in zip(" " + composed, composed, strict=False)
+        if unicodedata.category(character) != "Cf" or (character in _JOINERS and _joins(before))
+    )
+    normalised = unicodedata.normalize("NFC", " ".join(visible.split()))
     size = len(normalised.encode())
-    if not normalised.strip() or size > MAX_NAME_BYTES:
+    if not normalised or size > MAX_NAME_BYTES:
         raise InvalidName(
             f"the name {name[:80]!r} has {size} bytes of UTF-8; it must be 1 to {MAX_NAME_BYTES} and not blank"
         )
     return normalised
+
+
+def _joins(before: str) -> bool:
+    """Whether a joiner after this character is part of how the word is written: in Arabic, Indic scripts and emoji."""
+    return unicodedata.bidirectional(before) == "AL" or unicodedata.category(before) in ("Mn", "Mc", "So", "Sk")

@@ -129,7 +129,7 @@ def _counted(results: Iterable["Enrollment"], counts: Counter[str]) -> Iterator[
 def _row(result: "Enrollment") -> dict[str, object]:
     return {
         "status": result.status,
-        "name": result.name,
+        "name": result.label,
         "photo": result.source,
         "why": ", ".join(result.reason_codes),
     }

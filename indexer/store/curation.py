@@ -12,19 +12,35 @@ from sqlalchemy import Connection, Row, delete, select, update
 from indexer.errors import GalleryError
 from indexer.records import clean_name
 from indexer.store.adding import hide_templates_of_others
-from indexer.store.queries import bump_revision, chunks, keep_undo, now, record_audit
+from indexer.store.queries import bump_revision, chunks, keep_undo, next_ids, now, record_audit
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
-from indexer.store.sealed_rows import change_rows, delete_rows, moving, sound_rows
+from indexer.store.sealed_rows import change_rows, delete_rows, insert_rows, moving, sound_rows
 from indexer.store.tombstones import bury
 
 
 def rename(connection: Connection, identity_id: int, new_name: str) -> None:
-    """Give a person another name; refused where it is the key of somebody else."""
+    """Give a person another name; refused where it is the key of somebody else.
+
+    The old name stays as an alias, as after a merge, so that enrolling its folder again reaches the person.
+    """
     row = person(connection, identity_id)
     set_name(connection, row, new_name)
+    alias = _leave_alias(connection, row)
     record_audit(connection, "rename", [(identity_id, {})])
-    keep_undo(connection, {"name": row.name})
+    keep_undo(connection, {"name": row.name, "alias": alias})
     bump_revision(connection)
+
+
+def _leave_alias(connection: Connection, row: Row[Any]) -> int | None:
+    """Let the former name lead to its person; None where it is no key, or leads there by now."""
+    named_so = (identity.c.name == row.name) & identity.c.external_id.is_(None)
+    if row.external_id is not None or connection.execute(select(identity.c.id).where(named_so)).first():
+        return None
+    (alias,) = next_ids(connection, "identity", 1)
+    at = now()
+    new = {"id": alias, "name": row.name, "external_id": None, "created_at": at, "removed_at": at}
+    insert_rows(connection, "identity", [{**new, "merged_into": row.id}])
+    return alias
 
 
 def set_name(connection: Connection, row: Row[Any], new_name: str) -> None:
@@ -36,6 +52,11 @@ def set_name(connection: Connection, row: Row[Any], new_name: str) -> None:
                 identity.c.name == name, identity.c.external_id.is_(None), identity.c.id != row.id
             )
         ).first()
+        if other is not None and other.merged_into == row.id:  # an alias of this very person: the two change names
+            change_rows(connection, "identity", identity.c.id == other.id, name=secrets.token_hex(16))
+            change_rows(connection, "identity", identity.c.id == row.id, name=name)
+            change_rows(connection, "identity", identity.c.id == other.id, name=row.name)
+            return
         if other is not None:
             state = "merged" if other.merged_into else "removed" if other.removed_at else "enrolled"
             raise GalleryError(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from sqlalchemy import Connection, CursorResult, Row, and_, select, update
+from sqlalchemy import Connection, CursorResult, Row, and_, func, select, update
 
 from indexer.decision.decision import Calibration, Circumstances
 from indexer.decision.match_probability import MatchProbability
@@ -219,9 +219,30 @@ def embeddings(connection: Connection) -> Embeddings:
     return Embeddings(ids, owners, vectors_of(connection, ids))
 
 
-def names(connection: Connection, identity_ids: Sequence[int]) -> dict[int, str]:
+@dataclass(frozen=True)
+class Named:
+    """What people call an identity; `namesakes`: another one that is not removed bears the same name."""
+
+    name: str
+    external_id: str | None
+    namesakes: bool
+
+
+def names(connection: Connection, identity_ids: Sequence[int]) -> dict[int, Named]:
     """Return the names of identities; raises StoreDamaged for one that is missing or not as it was written."""
-    return {row.id: row.name for row in owner_rows(connection, set(identity_ids)).values()}
+    rows = {row.id: row for row in owner_rows(connection, set(identity_ids)).values()}
+    shared = _shared_names(connection, sorted({row.name for row in rows.values()}))
+    return {key: Named(row.name, row.external_id, row.name in shared) for key, row in rows.items()}
+
+
+def _shared_names(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Return those of the names that more than one identity bears, removed ones and aliases aside."""
+    shared: set[str] = set()
+    for piece in chunks(names):
+        visible = identity.c.name.in_(piece) & identity.c.removed_at.is_(None)
+        query = select(identity.c.name).where(visible).group_by(identity.c.name).having(func.count() > 1)
+        shared.update(connection.execute(query).scalars())
+    return shared
 
 
 def identities(connection: Connection, include_removed: bool) -> list[Identity]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from indexer.errors import GalleryError, StoreDamaged
 from indexer.store import curation
@@ -70,13 +70,16 @@ def take_back(connection: Connection, audit_id: int | None) -> Undoable:
 def purge(connection: Connection, older_than: timedelta) -> int:
     """Delete undo records of at least that age, and copies of photos that only an undo would need; how many records.
 
-    The caller then scrubs: a record may hold a former name.
+    The aliases that renames left go too. The caller then scrubs: a record, or an alias, holds a former name.
     """
     before = (datetime.now(UTC) - older_than).strftime("%Y-%m-%dT%H:%M:%SZ")
     old = [one.id for one in undoable(connection) if one.at <= before]
     if not old:
         return 0
     for piece in chunks(old):
+        for row in sound_rows(connection, "undo", undo.c.audit_id.in_(piece)):
+            if (alias := json.loads(row.payload).get("alias")) is not None:
+                delete_rows(connection, "identity", _is_mere_alias(alias))
         delete_rows(connection, "undo", undo.c.audit_id.in_(piece))
     mergers = select(audit.c.identity_id).join(undo, undo.c.audit_id == audit.c.id).where(audit.c.action == "merge")
     aliases = select(identity.c.id).where(identity.c.merged_into.is_not(None), identity.c.id.not_in(mergers))
@@ -107,7 +110,15 @@ def _refuse_if_later(connection: Connection, entry: Undoable, payload: dict[str,
 
 
 def _rename(connection: Connection, entry: Undoable, payload: dict[str, Any]) -> None:
+    if payload.get("alias") is not None:
+        delete_rows(connection, "identity", _is_mere_alias(payload["alias"]))
     curation.set_name(connection, curation.person(connection, entry.identity_ids[0]), payload["name"])
+
+
+def _is_mere_alias(identity_id: int) -> ColumnElement[bool]:
+    """Whether an identity is a former name and nothing else: it leads to a person and owns no template."""
+    owns = select(template.c.id).where(template.c.identity_id == identity.c.id).exists()
+    return (identity.c.id == identity_id) & identity.c.merged_into.is_not(None) & ~owns
 
 
 def _remove(connection: Connection, entry: Undoable, payload: dict[str, Any]) -> None:

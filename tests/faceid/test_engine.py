@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import faceid
+from benchmarks.demo.people import write_people
 from faceid import FaceEngine, Gallery, ModelMismatch, PersonPhoto, Picture, photos_of_people, user_threshold
 from indexer import errors
 from indexer.records import ModelBinding
@@ -189,3 +190,29 @@ def test_everything_public_is_exported_once_and_loads() -> None:
     assert set(public) <= set(faceid.__all__), "every error that a user meets"
     with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
         _ = faceid.nonesuch
+
+
+def test_namesakes_are_told_apart_in_every_answer(
+    shipped_engine: FaceEngine, gallery: Gallery, drawn_people: Path, third_photo: Path
+) -> None:
+    folder = drawn_people.parent / "more"
+    write_people(folder, 2, 2, seed=77, prefix="more")
+    first = PersonPhoto(folder / "more-0001" / "1.jpg", "Ann")
+    second = PersonPhoto(folder / "more-0002" / "1.jpg", "Ann", "E7")
+    assert {one.status for one in shipped_engine.enroll(gallery, [first, second])} == {"enrolled"}
+    probes = [folder / f"more-000{n}" / "2.jpg" for n in (1, 2)]
+    one, other = shipped_engine.identify(gallery, probes, user_threshold(-1))
+    identity = gallery.find("Ann")[0].id
+    assert (one.identity.label, other.identity.label) == (f"Ann (#{identity})", "Ann (E7)")
+    assert other.record()["identity"]["external_id"] == "E7"
+    (alone,) = shipped_engine.identify(gallery, third_photo, HALF)
+    assert alone.identity.label == "person-0004"
+
+
+def test_a_name_is_kept_without_what_cannot_be_seen_and_that_is_said(
+    shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path, drawn_people: Path
+) -> None:
+    (one,) = shipped_engine.enroll(gallery, PersonPhoto(third_photo, "  Ann\u200b  Lee\u202e"))
+    assert (one.status, one.name, one.reason_codes) == ("enrolled", "Ann Lee", ("name_normalised",))
+    (again,) = shipped_engine.enroll(gallery, PersonPhoto(third_photo, "Ann Lee"))
+    assert (again.status, again.reason_codes) == ("already_enrolled", ())

@@ -125,14 +125,13 @@ class GalleryAgainstDict(RuleBasedStateMachine):
 
     @rule(key=IDS, name=NAMES)
     def rename(self, key, name):
-        taken = (
-            self.usable(key)
-            and self.people[key].external_id is None
-            and any(
-                other != key and person.external_id is None and person.name == name
-                for other, person in self.people.items()
-            )
-        )
+        by_name = self.usable(key) and self.people[key].external_id is None
+        bearers = [
+            person
+            for other, person in self.people.items()
+            if other != key and person.external_id is None and person.name == name
+        ]
+        taken = by_name and any(person.into != key for person in bearers)
         try:
             self.gallery.rename(key, name)
         except GalleryError:
@@ -140,7 +139,13 @@ class GalleryAgainstDict(RuleBasedStateMachine):
         else:
             assert self.usable(key)
             assert not taken
-            self.people[key].name = name
+            former, self.people[key].name = self.people[key].name, name
+            if by_name and bearers:  # an alias of this very person: the two change names
+                bearers[0].name = former
+            elif by_name and former != name:
+                self.last_id += 1
+                alias = self.people[self.last_id] = Person(former, None)
+                alias.removed, alias.into = True, key
 
     @rule(data=st.data())
     def remove_photo(self, data):

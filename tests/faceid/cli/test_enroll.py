@@ -27,7 +27,15 @@ def test_each_photo_is_enrolled_under_its_folders_name(run: Run, people: Path, t
     assert outcome.code == 0
     assert [record["name"] for record in outcome.records] == sorted(path.name for path in people.iterdir())
     assert {record["status"] for record in outcome.records} == {"enrolled"}
-    assert set(outcome.records[0]) == {"schema_version", "source", "name", "status", "reason_codes", "template_id"}
+    assert set(outcome.records[0]) == {
+        "schema_version",
+        "source",
+        "name",
+        "external_id",
+        "status",
+        "reason_codes",
+        "template_id",
+    }
 
 
 def test_enrolling_again_changes_nothing_and_new_photos_are_added(
@@ -121,7 +129,7 @@ def test_no_name_becomes_a_path_and_an_overlong_one_fails(run: Run, people: Path
 def test_csv_has_the_same_columns_as_json(run: Run, people: Path, tmp_path: Path) -> None:
     outcome = run("enroll", people, "--gallery", tmp_path / "g", *MODEL, "--csv")
     rows = list(csv.DictReader(io.StringIO(outcome.stdout)))
-    assert list(rows[0]) == ["schema_version", "source", "name", "status", "reason_codes", "template_id"]
+    assert list(rows[0]) == ["schema_version", "source", "name", "external_id", "status", "reason_codes", "template_id"]
     assert len(rows) == 3
 
 

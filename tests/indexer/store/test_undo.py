@@ -101,12 +101,13 @@ def test_a_merge_of_merged_people_keeps_their_aliases_apart(people):
     assert people.find("Cleo")[0].name == "Cleo"
 
 
-def test_a_name_that_was_given_away_meanwhile_cannot_come_back(people):
+def test_a_former_name_is_given_to_nobody_else_meanwhile(people):
     people.rename(1, "Anna")
-    people.add([photo("Ann", "another")])
+    assert people.add([photo("Ann", "another")])[0].identity_id == 1
     with pytest.raises(GalleryError, match="already the name of identity"):
-        people.undo()
-    assert people.find("Anna")
+        people.rename(2, "Ann")
+    people.undo()
+    assert people.find("Ann")[0].id == 1
 
 
 def test_after_a_purge_nothing_can_be_undone_and_the_former_name_is_gone(people):
@@ -131,3 +132,29 @@ def test_an_erase_takes_the_undo_records_along(people):
     assert traces(people.path, {"name": b"Anna", "former name": b"Interim Name"}) == []
     people.undo()
     assert people.find("Bob")[0].removed is False
+
+
+def test_a_former_name_leads_to_the_person_until_the_rename_is_taken_back_or_purged(people):
+    people.rename(1, "Anna")
+    assert [one.name for one in people.find("Ann")] == ["Anna"], "enrolling the old folder reaches her"
+    assert [one.name for one in people.identities()].count("Anna") == 1
+    people.undo()
+    assert [one.name for one in people.find("Ann")] == ["Ann"]
+    assert people.find("Anna") == []
+    people.rename(1, "Anna")
+    people.purge()
+    assert people.find("Ann") == [], "no former name is left"
+    assert people.check(deep=True) == []
+
+
+def test_a_person_may_take_a_former_name_again_and_nobody_else(people):
+    people.rename(1, "Anna")
+    people.rename(1, "Ann")
+    assert [one.name for one in people.find("Anna")] == ["Ann"], "the two names changed places"
+    with pytest.raises(GalleryError, match="already the name of identity"):
+        people.rename(2, "Anna")
+    people.undo()
+    assert [one.name for one in people.find("Ann")] == ["Anna"]
+    people.erase(1)
+    assert people.find("Ann") == people.find("Anna") == []
+    assert people.check(deep=True) == []
