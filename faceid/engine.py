@@ -390,7 +390,7 @@ class FaceEngine:
             if picture.reason_code:
                 yield self._no_face(picture, revision, asking.threshold)
             for index, face in enumerate(picture.faces):
-                yield self._answer(picture, index, face, next(results), revision, asking)
+                yield self._answer(picture, index, face, next(results), asking)
 
     def _no_face(self, found: PictureFaces, revision: int, threshold: Threshold) -> Answer:
         return Answer(
@@ -409,7 +409,6 @@ class FaceEngine:
         index: int,
         face: FoundFace,
         result: SearchResult,
-        revision: int,
         asking: "_Asking",
     ) -> Answer:
         best = result.candidates[: asking.top_k]
@@ -419,7 +418,7 @@ class FaceEngine:
             found.picture,
             "rejected_quality" if poor else decide(similarity, asking.threshold),
             self.model.spec.name,
-            revision,
+            result.revision,  # the one that was searched, whatever a writer has done since
             asking.threshold,
             face_index=index,
             box=face.box,
