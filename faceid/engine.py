@@ -246,7 +246,7 @@ class FaceEngine:
             usable[0][0].picture,
             decide(best[0].similarity if best else None, threshold),
             self.model.spec.name,
-            gallery.revision,
+            result.revision,
             threshold,
             candidates=best,
             reason_codes=unique_reasons,

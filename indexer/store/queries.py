@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from sqlalchemy import Connection, CursorResult, Row, and_, func, select, update
+from sqlalchemy import Connection, CursorResult, Row, and_, select, update
 
 from indexer.decision.decision import Calibration, Circumstances
 from indexer.decision.match_probability import MatchProbability
@@ -237,12 +237,10 @@ def names(connection: Connection, identity_ids: Sequence[int]) -> dict[int, Name
 
 def _shared_names(connection: Connection, names: Sequence[str]) -> set[str]:
     """Return those of the names that more than one identity bears, removed ones and aliases aside."""
-    shared: set[str] = set()
+    bearers: Counter[str] = Counter()
     for piece in chunks(names):
-        visible = identity.c.name.in_(piece) & identity.c.removed_at.is_(None)
-        query = select(identity.c.name).where(visible).group_by(identity.c.name).having(func.count() > 1)
-        shared.update(connection.execute(query).scalars())
-    return shared
+        bearers.update(row.name for row in rows_with(connection, "identity", "name", piece) if row.removed_at is None)
+    return {name for name, count in bearers.items() if count > 1}
 
 
 def identities(connection: Connection, include_removed: bool) -> list[Identity]:
