@@ -2,13 +2,15 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.speed.bounds import product_bound
@@ -16,11 +18,18 @@ from benchmarks.speed.peers import BATCH, package_detector
 from benchmarks.speed.rows import SpeedRow
 from benchmarks.speed.timing import Contestant, race
 from faceid.engine import FaceEngine
+from faceid.models.embedding import Embedder
+from faceid.models.model_file import ONNX
 from faceid.vision.alignment import align
 from faceid.vision.images import UInt8Image, read_photo
+from faceid.vision.mtcnn import MtcnnDetector
+from faceid.vision.mtcnn_torch import TorchNetworks
+from faceid.vision.mtcnn_weights import load_weights
 from faceid.vision.photo_list import PersonPhoto
 from indexer.errors import FaceIdError
 from indexer.gallery import Gallery
+
+IN_PYTORCH = "the same networks in PyTorch"
 
 
 class NothingToTime(FaceIdError):
@@ -40,12 +49,22 @@ def photo_rows(engine: FaceEngine, photos: Sequence[Path]) -> list[SpeedRow]:
 
 
 def detection_rows(engine: FaceEngine, images: Sequence[UInt8Image]) -> list[SpeedRow]:
-    """Time finding the faces of all images in one call, beside the package `mtcnn` where TensorFlow is installed."""
+    """Time finding the faces of all images in one call, beside PyTorch and the package `mtcnn` (with TensorFlow)."""
+    detector = engine.pipeline.detector
 
     def ours() -> object:
-        return engine.pipeline.detector.detect(images)
+        return detector.detect(images)
 
-    contestants = [Contestant("faceid", "ours", ours), product_bound(ours), *_mtcnn_package(images)]
+    contestants = [Contestant("faceid", "ours", ours)]
+    if isinstance(detector, MtcnnDetector):
+        reference = MtcnnDetector(detector.min_face_size, networks=TorchNetworks(load_weights(), "cpu"))
+
+        def in_pytorch() -> object:
+            with one_thread_an_operation():
+                return reference.detect(images)
+
+        contestants += [product_bound(in_pytorch), Contestant(IN_PYTORCH, "peer", in_pytorch)]
+    contestants += _mtcnn_package(images)
     return race("detection", _sizes(images), len(images), "photos", contestants)
 
 
@@ -57,7 +76,16 @@ def embedding_rows(engine: FaceEngine, crops: NDArray[np.uint8]) -> list[SpeedRo
         return embedder.embed(crops)
 
     size = f"{len(crops)} crops, {embedder.backend}, {embedder.precision}"
-    contestants = [Contestant("faceid", "ours", ours), product_bound(ours, embedder.precision)]
+    contestants = [Contestant("faceid", "ours", ours)]
+    if engine.model.spec.architecture == ONNX:
+        contestants.append(product_bound(ours, embedder.precision))
+    else:
+        reference = Embedder(engine.model, backend="torch", precision=embedder.precision)
+
+        def in_pytorch() -> object:
+            return reference.embed(crops)
+
+        contestants += [product_bound(in_pytorch, embedder.precision), Contestant(IN_PYTORCH, "peer", in_pytorch)]
     return race("embedding", size, len(crops), "crops", contestants)
 
 
@@ -93,6 +121,17 @@ def find_and_cut(engine: FaceEngine, images: Sequence[UInt8Image]) -> NDArray[np
         if len(faces)
     ]
     return np.concatenate([np.empty((0, *spec.input_size, 3), np.uint8), *crops])
+
+
+@contextmanager
+def one_thread_an_operation() -> Iterator[None]:
+    """Keep each of PyTorch's operations in one thread: the detector shares its small batches out among threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _mtcnn_package(images: Sequence[UInt8Image]) -> list[Contestant]:

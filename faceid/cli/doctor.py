@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -58,16 +59,22 @@ def _installed() -> Iterator[Finding]:
 
 def _machine() -> Iterator[Finding]:
     import faiss
-    import torch
 
-    from faceid.inference.cpu_features import cpu_features, has_bfloat16
+    from faceid.inference.cpu_features import available_cores, cpu_features, has_bfloat16
 
-    cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    yield "CUDA device", cuda, True
+    yield "CUDA device", _cuda(), True
     yield "CPU features", ", ".join(sorted(cpu_features())) or "none of note", True
     yield "precision of --precision auto", "bfloat16" if has_bfloat16() else "float32", True
-    yield "threads", f"torch {torch.get_num_threads()}, faiss {faiss.omp_get_max_threads()}", True
+    yield "threads", f"networks {available_cores()}, faiss {faiss.omp_get_max_threads()}", True
     yield "faiss compiled for", faiss.get_compile_options().strip(), True
+
+
+def _cuda() -> str:
+    if find_spec("torch") is None:
+        return "not looked for: it needs PyTorch, which is not installed"
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
 
 
 def _model(name: str | None) -> Iterator[Finding]:

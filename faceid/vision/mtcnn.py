@@ -1,8 +1,9 @@
-"""MTCNN in PyTorch: three small networks find faces and five landmarks, each looking closer than the one before.
+"""MTCNN: three small networks find faces and five landmarks, each looking closer than the one before.
 
 Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks, 2016.
 P-Net slides a 12 px window over a pyramid of the photo and proposes boxes, R-Net (24 px) refines and rejects,
-O-Net (48 px) does so again and places the landmarks.  The weights are those of the `mtcnn` package.
+O-Net (48 px) does so again and places the landmarks.  The weights are those of the `mtcnn` package;
+`mtcnn_networks` runs the networks, and this file is what lies before, between and after them.
 
 Inside this file a box is (x1, y1, x2, y2) in edge coordinates: pixel i covers [i, i + 1], so widths are x2 - x1
 and a resize is one multiplication.  `Faces` has pixel centres at integers, half a pixel less.
@@ -10,23 +11,19 @@ and a resize is one multiplication.  `Faces` has pixel centres at integers, half
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
+from faceid.inference.onnx_session import in_parts
 from faceid.vision.detection import DetectorError, Faces
 from faceid.vision.images import UInt8Image
-from faceid.vision.mtcnn_weights import WEIGHTS_SHA256, Float32Array, load_weights
+from faceid.vision.mtcnn_networks import Float32Array, Held, Networks, OnnxNetworks
+from faceid.vision.mtcnn_weights import SHA256, load_weights
 
 MIN_FACE_SIZE = 20  # px; the smallest face that is looked for
 SCALE_FACTOR = 0.709  # from one pyramid level to the next: half the area
@@ -39,127 +36,16 @@ THRESHOLDS = (
 # Photos with a longer side are searched on a smaller copy: it bounds memory and time, and a face of
 # 20 px in the copy of a 12 Mpx photo is still only 1/80 of its width.
 MAX_SIDE = 1600
-# Memory is bounded in three places.  On the CPU the last two are small enough for the second-level cache.
-CHUNK_PIXELS = 4_000_000  # photos that are in work together; a photo of MAX_SIDE x MAX_SIDE is less
-LEVEL_PIXELS = {"cpu": 2**16, "cuda": 2**22}  # a batch for P-Net, or one level of one photo where that is more
-CROPS = {"cpu": 32, "cuda": 1024}  # a batch for R-Net or O-Net
+# Photos that are in work together, which bounds memory; a photo of MAX_SIDE x MAX_SIDE is less.
+CHUNK_PIXELS = 4_000_000
 
 # Overlap above which the weaker of two boxes goes: among proposals of one pyramid level, among those of all
 # levels, after R-Net, and after O-Net (where overlap is measured on the smaller box, so nested boxes go too).
 NMS_LEVEL, NMS_PROPOSALS, NMS_REFINED, NMS_OUTPUT = 0.5, 0.7, 0.7, 0.7
 
+Size = tuple[int, int]  # height, width
+
 WINDOW, STRIDE = 12, 2  # P-Net's window, and the step from one window to the next, in pixels of a level
-
-
-class PNet(nn.Module):
-    """Proposal network: for every 12 x 12 window (stride 2) a face logit and four box offsets.
-
-    The paper's first layer has 10 channels; 6 idle ones make it fill a vector register, which is twice as fast.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, kernel_size=3)
-        self.prelu1 = nn.PReLU(16)
-        self.pool1 = nn.MaxPool2d(2, 2, ceil_mode=True)
-        self.conv2 = nn.Conv2d(16, 16, kernel_size=3)
-        self.prelu2 = nn.PReLU(16)
-        self.conv3 = nn.Conv2d(16, 32, kernel_size=3)
-        self.prelu3 = nn.PReLU(32)
-        self.offsets = nn.Conv2d(32, 4, kernel_size=1)
-        self.face = nn.Conv2d(32, 2, kernel_size=1)
-
-    def forward(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Map [B, 3, H, W] to box offsets [B, 4, h, w] and face logits [B, h, w], where h = ceil(H / 2) - 5."""
-        x = self.pool1(self.prelu1(self.conv1(level)))
-        x = self.prelu2(self.conv2(x))
-        x = self.prelu3(self.conv3(x))
-        return self.offsets(x), face_logit(self.face(x))
-
-
-class RNet(nn.Module):
-    """Refinement network: for a 24 x 24 crop a face logit and four box offsets.
-
-    The first layer has 28 channels, and 4 idle ones for the same reason as in P-Net.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, kernel_size=3)
-        self.prelu1 = nn.PReLU(32)
-        self.pool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
-        self.conv2 = nn.Conv2d(32, 48, kernel_size=3)
-        self.prelu2 = nn.PReLU(48)
-        self.pool2 = nn.MaxPool2d(3, 2)
-        self.conv3 = nn.Conv2d(48, 64, kernel_size=2)
-        self.prelu3 = nn.PReLU(64)
-        self.dense4 = nn.Linear(3 * 3 * 64, 128)
-        self.prelu4 = nn.PReLU(128)
-        self.offsets = nn.Linear(128, 4)
-        self.face = nn.Linear(128, 2)
-
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Map crops [n, 3, 24, 24] to box offsets [n, 4] and face logits [n]."""
-        x = self.pool1(self.prelu1(self.conv1(crops)))
-        x = self.pool2(self.prelu2(self.conv2(x)))
-        x = self.prelu3(self.conv3(x))
-        x = self.prelu4(self.dense4(flatten_columns_first(x)))
-        return self.offsets(x), face_logit(self.face(x))
-
-
-class ONet(nn.Module):
-    """Output network: for a 48 x 48 crop a face logit, four box offsets and five landmarks (x1..x5, y1..y5)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, kernel_size=3)
-        self.prelu1 = nn.PReLU(32)
-        self.pool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
-        self.conv2 = nn.Conv2d(32, 64, kernel_size=3)
-        self.prelu2 = nn.PReLU(64)
-        self.pool2 = nn.MaxPool2d(3, 2)
-        self.conv3 = nn.Conv2d(64, 64, kernel_size=3)
-        self.prelu3 = nn.PReLU(64)
-        self.pool3 = nn.MaxPool2d(2, 2)
-        self.conv4 = nn.Conv2d(64, 128, kernel_size=2)
-        self.prelu4 = nn.PReLU(128)
-        self.dense5 = nn.Linear(3 * 3 * 128, 256)
-        self.prelu5 = nn.PReLU(256)
-        self.offsets = nn.Linear(256, 4)
-        self.landmarks = nn.Linear(256, 10)
-        self.face = nn.Linear(256, 2)
-
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map crops [n, 3, 48, 48] to box offsets [n, 4], landmarks [n, 10] (in units of the box), logits [n]."""
-        x = self.pool1(self.prelu1(self.conv1(crops)))
-        x = self.pool2(self.prelu2(self.conv2(x)))
-        x = self.pool3(self.prelu3(self.conv3(x)))
-        x = self.prelu4(self.conv4(x))
-        x = self.prelu5(self.dense5(flatten_columns_first(x)))
-        return self.offsets(x), self.landmarks(x), face_logit(self.face(x))
-
-
-def face_logit(classes: Tensor) -> Tensor:
-    """Return the logit of "face" from the two classes (no face, face) on axis 1: sigmoid of it is their softmax."""
-    return classes[:, 1] - classes[:, 0]
-
-
-def flatten_columns_first(x: Tensor) -> Tensor:
-    """Flatten [n, C, H, W] in the order (W, H, C) in which the dense layers were trained."""
-    return x.permute(0, 3, 2, 1).flatten(1)
-
-
-def fill(network: nn.Module, arrays: Sequence[Float32Array]) -> None:
-    """Put the weights, as `mtcnn_weights.load_weights` gives them, into a network; idle channels get zeros."""
-    for parameter, array in zip(network.parameters(), arrays, strict=True):
-        if array.ndim == 4:  # convolution: [kh, kw, in, out] -> [out, in, kh, kw]
-            array = array.transpose(3, 2, 0, 1)
-        elif array.ndim == 2:  # dense: [in, out] -> [out, in]
-            array = array.T
-        else:  # bias [out], PReLU slope [1, 1, out] or [out]
-            array = array.reshape(-1)
-        parameter.data = torch.zeros(parameter.shape)
-        parameter.data[tuple(slice(length) for length in array.shape)] = torch.from_numpy(array.copy())
 
 
 class MtcnnDetector:
@@ -175,8 +61,9 @@ class MtcnnDetector:
         scale_factor: float = SCALE_FACTOR,
         thresholds: tuple[float, float, float] = THRESHOLDS,
         device: str = "cpu",
+        networks: Networks | None = None,
     ) -> None:
-        """Load the weights onto `device` ('cpu', 'cuda', 'cuda:1' ...).
+        """Load the weights onto `device` ('cpu', 'cuda', 'cuda:1' ...), or take `networks` that hold them already.
 
         `min_face_size` (px, at least 12) is the smallest face looked for, `scale_factor` (0..1) the ratio of
         neighbouring pyramid levels, `thresholds` the least face probability for P-, R- and O-Net.
@@ -195,21 +82,13 @@ class MtcnnDetector:
         self.min_face_size = min_face_size
         self.scale_factor = scale_factor
         self.thresholds = thresholds
-        self.device = available_device(device)
-        self._threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self._networks = networks or _networks(device)
         self._min_logits = [math.log(t / (1 - t)) for t in thresholds]
-        self._pnet, self._rnet, self._onet = PNet(), RNet(), ONet()
-        fill(self._pnet, load_weights("pnet"))
-        fill(self._rnet, load_weights("rnet"))
-        fill(self._onet, load_weights("onet"))
-        for network in (self._pnet, self._rnet, self._onet):
-            network.eval().requires_grad_(False)
-            network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def digest(self) -> str:
         """Hex SHA-256 of what the published weights are."""
-        return hashlib.sha256(" ".join(["mtcnn", *WEIGHTS_SHA256.values()]).encode()).hexdigest()
+        return hashlib.sha256(f"mtcnn {SHA256}".encode()).hexdigest()
 
     def detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
         """Find the faces of each image ([H, W, 3] uint8 RGB, any sizes); one `Faces` an image, in order.
@@ -224,26 +103,27 @@ class MtcnnDetector:
                     f"image {index} is {image.dtype} {list(image.shape)}; the detector takes uint8 [H, W, 3] RGB"
                 )
         found = [Faces.none()] * len(images)
-        with exact_arithmetic(), workers(self._threads) as run:
-            for chunk in chunks_by_pixels(images):
-                for index, faces in zip(chunk, self._detect_chunk([images[i] for i in chunk], run), strict=True):
-                    found[index] = faces
+        for chunk in chunks_by_pixels(images):
+            for index, faces in zip(chunk, self._detect_chunk([images[i] for i in chunk]), strict=True):
+                found[index] = faces
         return found
 
-    def _detect_chunk(self, images: Sequence[UInt8Image], run: "Run") -> list[Faces]:
-        photos = list(run(normalised, images))
-        pixels = [torch.from_numpy(photo).to(self.device).permute(2, 0, 1)[None] for photo in photos]
-        candidates = self._refine(pixels, self._propose(photos, run), run)
-        return self._locate(pixels, candidates, [image.shape[:2] for image in images], run)
+    def _detect_chunk(self, images: Sequence[UInt8Image]) -> list[Faces]:
+        photos = in_parts(normalised, images)
+        proposals = self._propose(photos)
+        held = [self._networks.hold(photo) for photo in photos]
+        sizes = [(photo.shape[0], photo.shape[1]) for photo in photos]
+        return self._locate(held, sizes, self._refine(held, sizes, proposals), [image.shape[:2] for image in images])
 
-    def _propose(self, photos: Sequence[Float32Array], run: "Run") -> "Candidates":
+    def _propose(self, photos: Sequence[Float32Array]) -> "Candidates":
         """P-Net over the pyramids of all photos; photos of one size share the batches of their levels."""
         batches = list(self._level_batches(photos))
         found = Candidates.concatenate(
-            list(run(lambda batch: self._propose_level([photos[i] for i in batch.members], batch), batches))
+            in_parts(lambda batch: self._propose_level([photos[i] for i in batch.members], batch), batches)
         )
-        merged = run(lambda index: merge_proposals(found.of_photo(index)), range(len(photos)))
-        return Candidates.concatenate(list(merged))
+        return Candidates.concatenate(
+            in_parts(lambda index: merge_proposals(found.of_photo(index)), range(len(photos)))
+        )
 
     def _level_batches(self, photos: Sequence[Float32Array]) -> Iterator["LevelBatch"]:
         by_size: dict[tuple[int, int], list[int]] = {}
@@ -251,65 +131,65 @@ class MtcnnDetector:
             by_size.setdefault((photo.shape[0], photo.shape[1]), []).append(index)
         for photo_size, members in by_size.items():
             for level, size in enumerate(pyramid(photo_size, self.min_face_size, self.scale_factor)):
-                step = max(1, LEVEL_PIXELS[self.device.type] // math.prod(size))
+                step = max(1, self._networks.level_pixels // math.prod(size))
                 for start in range(0, len(members), step):
                     yield LevelBatch(members[start : start + step], size, level)
 
-    @torch.inference_mode()
     def _propose_level(self, photos: Sequence[Float32Array], batch: "LevelBatch") -> "Candidates":
         """P-Net over one pyramid level of some photos that are equal in size."""
         size = batch.size
-        pixels = np.stack([cv2.resize(photo, size[::-1], interpolation=cv2.INTER_AREA) for photo in photos])
-        offset_maps, logit_maps = self._pnet(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
-        position, row, column = torch.nonzero(logit_maps > self._min_logits[0], as_tuple=True)
-        logits = logit_maps[position, row, column].cpu().numpy()
-        offsets = offset_maps[position, :, row, column].cpu().numpy()
+        resized = [cv2.resize(photo, size[::-1], interpolation=cv2.INTER_AREA) for photo in photos]
+        pixels = np.stack(resized).astype(np.float32, copy=False)
+        position, row, column, offsets, logits = self._networks.propose(pixels, self._min_logits[0])
         to_photo = np.tile(np.divide(photos[0].shape[1::-1], size[::-1], dtype=np.float32), 2)
         # The authors' code counts pixels from 1 and measures a window from its first pixel to its last; kept, as
         # the package keeps it, because the two detectors agree better so.
-        first = torch.stack([column, row], dim=1).cpu().numpy().astype(np.float32) * STRIDE + 1
+        first = np.stack([column, row], axis=1).astype(np.float32) * STRIDE + 1
         boxes = moved(np.concatenate([first, first + WINDOW - 1], axis=1), offsets) * to_photo
         boxes[:, 2:] += 1  # from the last pixel to its far edge
-        photo = np.asarray(batch.members)[position.cpu().numpy()]
+        photo = np.asarray(batch.members)[position]
         return Candidates(photo, boxes, logits, np.full(len(photo), batch.level))
 
-    def _refine(self, photos: Sequence[Tensor], candidates: "Candidates", run: "Run") -> "Candidates":
+    def _refine(self, photos: Sequence[Held], sizes: Sequence[Size], candidates: "Candidates") -> "Candidates":
         """R-Net on the proposals: those that stay get better boxes, made square for O-Net."""
-        offsets, logits = self._look(self._rnet, 24, photos, candidates, run)
-        refined = Candidates(candidates.photo, moved(candidates.boxes, offsets), logits[:, 0])
+        parts = in_parts(
+            lambda part: self._networks.refine(self._cut(photos, sizes, part, 24)), self._parts(candidates)
+        )
+        offsets, logits = (np.concatenate(outputs) for outputs in zip(*parts, strict=True))
+        refined = Candidates(candidates.photo, moved(candidates.boxes, offsets), logits)
         refined = refined.take(refined.logits > self._min_logits[1])
         kept = [suppress(refined.of_photo(i), NMS_REFINED) for i in range(len(photos))]
         return Candidates.concatenate(kept).made_square()
 
     def _locate(
-        self, photos: Sequence[Tensor], candidates: "Candidates", sizes: Sequence[tuple[int, ...]], run: "Run"
+        self, photos: Sequence[Held], sizes: Sequence[Size], candidates: "Candidates", originals: Sequence[Size]
     ) -> list[Faces]:
-        """O-Net on what is left: final boxes and landmarks, in pixels of the photos as they came (`sizes`)."""
-        offsets, places, logits = self._look(self._onet, 48, photos, candidates, run)
+        """O-Net on what is left: final boxes and landmarks, in pixels of the photos as they came (`originals`)."""
+        parts = in_parts(
+            lambda part: self._networks.locate(self._cut(photos, sizes, part, 48)), self._parts(candidates)
+        )
+        offsets, places, logits = (np.concatenate(outputs) for outputs in zip(*parts, strict=True))
         corners, sides = candidates.boxes[:, None, :2], candidates.boxes[:, None, 2:] - candidates.boxes[:, None, :2]
         landmarks = corners + sides * places.reshape(-1, 2, 5).transpose(0, 2, 1)
-        located = Candidates(candidates.photo, moved(candidates.boxes, offsets), logits[:, 0])
+        located = Candidates(candidates.photo, moved(candidates.boxes, offsets), logits)
         faces = []
-        for index, (photo, size) in enumerate(zip(photos, sizes, strict=True)):
+        for index, (searched, size) in enumerate(zip(sizes, originals, strict=True)):
             chosen = np.flatnonzero((located.photo == index) & (located.logits > self._min_logits[2]))
             chosen = chosen[suppress_nested(located.take(chosen), NMS_OUTPUT)]
-            faces.append(in_photo(located.take(chosen), landmarks[chosen], photo.shape[-2:], size))
+            faces.append(in_photo(located.take(chosen), landmarks[chosen], searched, size))
         return faces
 
-    def _look(
-        self, network: nn.Module, side: int, photos: Sequence[Tensor], candidates: "Candidates", run: "Run"
-    ) -> list[Float32Array]:
-        """Show the candidates' crops to R-Net or O-Net, in batches; the network's outputs, [n, ...] each."""
+    def _parts(self, candidates: "Candidates") -> "list[Candidates]":
+        """Cut the candidates into batches for R-Net or O-Net; one batch where there are none."""
+        starts = range(0, max(1, len(candidates.logits)), self._networks.crops)
+        return [candidates.take(slice(start, start + self._networks.crops)) for start in starts]
 
-        @torch.inference_mode()
-        def look(start: int) -> list[Float32Array]:
-            part = candidates.take(slice(start, start + CROPS[self.device.type]))
-            crops = [crop(photos[i], part.of_photo(i).boxes, side) for i in np.unique(part.photo)]
-            outputs = network(torch.cat(crops or [torch.empty(0, 3, side, side, device=self.device)]))
-            return [output.reshape(len(output), math.prod(output.shape[1:])).cpu().numpy() for output in outputs]
-
-        starts = range(0, max(1, len(candidates.logits)), CROPS[self.device.type])
-        return [np.concatenate(outputs) for outputs in zip(*run(look, starts), strict=True)]
+    def _cut(self, photos: Sequence[Held], sizes: Sequence[Size], part: "Candidates", side: int) -> list[Held]:
+        """Cut the candidates out of their photos, side x side pixels each."""
+        return [
+            self._networks.cut(photos[i], sampling_points(part.of_photo(i).boxes, side, sizes[i]))
+            for i in np.unique(part.photo)
+        ]
 
 
 @dataclass(frozen=True)
@@ -357,42 +237,16 @@ class Candidates:
         return Candidates(self.photo, np.concatenate([middle - half, middle + half], axis=1), self.logits)
 
 
-Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # a `map` that may use several threads
-
-
-@contextmanager
-def workers(threads: int) -> Iterator[Run]:
-    """Give a `map` over this many threads, and keep each network's operation within one of them meanwhile.
-
-    The networks are so small that splitting one operation between threads costs more than it gains, most of all on a
-    busy machine; many batches side by side gain in full, and their results do not depend on the number of threads.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _networks(device: str) -> Networks:
+    """Load the networks: ONNX Runtime's on the processor, PyTorch's elsewhere."""
+    weights = load_weights()
+    if device == "cpu":
+        return OnnxNetworks(weights)
     try:
-        with ThreadPoolExecutor(threads) as pool:
-            yield pool.map
-    finally:
-        torch.set_num_threads(before)
-
-
-def available_device(name: str) -> torch.device:
-    """Return the device of that name, or say clearly that it is not there."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DetectorError(f"device {name!r} is unknown; use 'cpu' or 'cuda'") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DetectorError(
-            f"device {name!r} was asked for, but PyTorch {torch.__version__} finds {torch.cuda.device_count()} "
-            "CUDA devices; use 'cpu', or install PyTorch with CUDA and check the driver with `nvidia-smi`"
-        )
-    return device
-
-
-def exact_arithmetic() -> AbstractContextManager[None]:
-    """On CUDA: no TF32 and the same algorithm every time, so that results agree with the CPU's and repeat."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        from faceid.vision.mtcnn_torch import TorchNetworks
+    except ImportError as error:
+        raise DetectorError(f"device {device!r} needs PyTorch, which cannot be imported ({error})") from error
+    return TorchNetworks(weights, device)
 
 
 def chunks_by_pixels(images: Sequence[UInt8Image]) -> Iterator[list[int]]:
@@ -410,7 +264,7 @@ def chunks_by_pixels(images: Sequence[UInt8Image]) -> Iterator[list[int]]:
         yield chunk
 
 
-def searched_size(shape: tuple[int, ...]) -> tuple[int, int]:
+def searched_size(shape: tuple[int, ...]) -> Size:
     """Return [height, width] of the copy that is searched: the photo's own, or reduced to MAX_SIDE."""
     reduction = min(1.0, MAX_SIDE / max(shape[0], shape[1], 1))
     return math.ceil(shape[0] * reduction), math.ceil(shape[1] * reduction)
@@ -476,16 +330,17 @@ def suppress_nested(candidates: Candidates, limit: float) -> npt.NDArray[np.intp
     return best_first[alive]
 
 
-def crop(photo: Tensor, boxes: Float32Array, side: int) -> Tensor:  # [1, 3, H, W], [n, 4] -> [n, 3, side, side]
-    """Sample side x side points of each box, from the middle of its first pixel to the middle of its last."""
+def sampling_points(boxes: Float32Array, side: int, size: Size) -> Float32Array:  # [n, 4] -> [n, side, side, 2]
+    """Return side x side points (x, y) of each box, from the middle of its first pixel to the middle of its last.
+
+    The photo of `size` (height, width) is -1..1 both ways, from edge to edge.
+    """
     steps = np.linspace(0, 1, side, dtype=np.float32)
     x, y = (boxes[:, [i]] + 0.5 + (boxes[:, [i + 2]] - boxes[:, [i]] - 1) * steps for i in (0, 1))  # [n, side] each
-    points = np.empty((len(boxes), side, side, 2), np.float32)  # grid_sample's own scale: the photo is -1..1
-    points[..., 0] = (x * (2 / photo.shape[-1]) - 1)[:, None, :]
-    points[..., 1] = (y * (2 / photo.shape[-2]) - 1)[:, :, None]
-    grid = torch.from_numpy(points.reshape(1, -1, side, 2)).to(photo.device)
-    sampled = functional.grid_sample(photo, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return sampled.view(3, len(boxes), side, side).transpose(0, 1)
+    points = np.empty((len(boxes), side, side, 2), np.float32)
+    points[..., 0] = (x * (2 / size[1]) - 1)[:, None, :]
+    points[..., 1] = (y * (2 / size[0]) - 1)[:, :, None]
+    return points
 
 
 def in_photo(located: Candidates, landmarks: Float32Array, searched: Sequence[int], size: Sequence[int]) -> Faces:

@@ -1,8 +1,11 @@
-"""MTCNN: the three networks against a NumPy oracle, and the cascade on real and on awkward photos."""
+"""MTCNN: the networks in ONNX Runtime and in PyTorch against a NumPy oracle, the cascade on real and awkward photos."""
 
 import io
 import math
+import subprocess
+import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,16 +16,17 @@ from PIL import Image
 
 from faceid.vision import mtcnn
 from faceid.vision.detection import DetectorError
-from faceid.vision.mtcnn import Candidates, MtcnnDetector, ONet, PNet, RNet, fill, pyramid, suppress, suppress_nested
+from faceid.vision.mtcnn import Candidates, MtcnnDetector, pyramid, suppress, suppress_nested
+from faceid.vision.mtcnn_networks import OnnxNetworks
+from faceid.vision.mtcnn_torch import TorchNetworks
 from faceid.vision.mtcnn_weights import load_weights
 
-# --- The oracle: the layers in plain NumPy, float64, on Keras's own layout [H, W, C].
+# --- The oracle: the layers in plain NumPy, float64, on one window or crop [H, W, C].
 
 
 def convolution(x, kernel, bias):
-    height, width = kernel.shape[:2]
-    windows = np.lib.stride_tricks.sliding_window_view(x, (height, width), axis=(0, 1))  # [h, w, C, kh, kw]
-    return np.einsum("hwcij,ijco->hwo", windows, kernel.astype(np.float64)) + bias
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], axis=(0, 1))  # [h, w, C, kh, kw]
+    return np.einsum("hwcij,ocij->hwo", windows, kernel.astype(np.float64)) + bias
 
 
 def prelu(x, slope):
@@ -43,54 +47,93 @@ def columns_first(x):
     return x.transpose(1, 0, 2).reshape(-1)
 
 
-def logit(classes):
-    e = np.exp(classes - classes.max(axis=-1, keepdims=True))
-    face = (e / e.sum(axis=-1, keepdims=True))[..., 1]
-    return np.log(face / (1 - face))
-
-
 def oracle_pnet(x, w):
-    x = max_pool(prelu(convolution(x, *w[0:2]), w[2]), 2, 2, "same")
-    x = prelu(convolution(x, *w[3:5]), w[5])
-    x = prelu(convolution(x, *w[6:8]), w[8])
-    return convolution(x, *w[9:11]).transpose(2, 0, 1), logit(convolution(x, *w[11:13]))
+    x = max_pool(prelu(convolution(x, *w["conv1"]), *w["prelu1"]), 2, 2, "same")
+    x = prelu(convolution(x, *w["conv2"]), *w["prelu2"])
+    x = prelu(convolution(x, *w["conv3"]), *w["prelu3"])
+    return convolution(x, *w["offsets"]), convolution(x, *w["face"])[..., 0]
 
 
 def oracle_rnet(x, w):
-    x = max_pool(prelu(convolution(x, *w[0:2]), w[2]), 3, 2, "same")
-    x = max_pool(prelu(convolution(x, *w[3:5]), w[5]), 3, 2, "valid")
-    x = prelu(convolution(x, *w[6:8]), w[8])
-    x = prelu(columns_first(x) @ w[9] + w[10], w[11])
-    return x @ w[12] + w[13], logit(x @ w[14] + w[15])
+    x = max_pool(prelu(convolution(x, *w["conv1"]), *w["prelu1"]), 3, 2, "same")
+    x = max_pool(prelu(convolution(x, *w["conv2"]), *w["prelu2"]), 3, 2, "valid")
+    x = prelu(convolution(x, *w["conv3"]), *w["prelu3"])
+    x = prelu(dense(columns_first(x), *w["dense4"]), *w["prelu4"])
+    return dense(x, *w["offsets"]), dense(x, *w["face"])[0]
 
 
 def oracle_onet(x, w):
-    x = max_pool(prelu(convolution(x, *w[0:2]), w[2]), 3, 2, "same")
-    x = max_pool(prelu(convolution(x, *w[3:5]), w[5]), 3, 2, "valid")
-    x = max_pool(prelu(convolution(x, *w[6:8]), w[8]), 2, 2, "same")
-    x = prelu(convolution(x, *w[9:11]), w[11])
-    x = prelu(columns_first(x) @ w[12] + w[13], w[14])
-    return x @ w[15] + w[16], x @ w[17] + w[18], logit(x @ w[19] + w[20])
+    x = max_pool(prelu(convolution(x, *w["conv1"]), *w["prelu1"]), 3, 2, "same")
+    x = max_pool(prelu(convolution(x, *w["conv2"]), *w["prelu2"]), 3, 2, "valid")
+    x = max_pool(prelu(convolution(x, *w["conv3"]), *w["prelu3"]), 2, 2, "same")
+    x = prelu(convolution(x, *w["conv4"]), *w["prelu4"])
+    x = prelu(dense(columns_first(x), *w["dense5"]), *w["prelu5"])
+    return dense(x, *w["offsets"]), dense(x, *w["landmarks"]), dense(x, *w["face"])[0]
+
+
+def dense(x, matrix, bias):
+    return matrix.astype(np.float64) @ x + bias
+
+
+def layers(network):
+    """The arrays of one network's layers, by name: kernel and bias, or slope."""
+    weights = load_weights()
+    names = sorted({name.split(".")[1] for name in weights if name.startswith(f"{network}.")})
+    return {
+        name: [weights[key] for part in ("weight", "bias") if (key := f"{network}.{name}.{part}") in weights]
+        for name in names
+    }
+
+
+@pytest.fixture(params=["ONNX Runtime", "PyTorch"])
+def networks(request):
+    return OnnxNetworks(load_weights()) if request.param == "ONNX Runtime" else TorchNetworks(load_weights(), "cpu")
+
+
+@pytest.mark.parametrize("size", [(12, 12), (19, 26)], ids=["one window", "odd: a pooling window hangs over the edge"])
+def test_pnet_equals_the_oracle_where_it_sees_a_face(networks, size):
+    x = np.random.default_rng(5).uniform(-1, 1, (2, *size, 3)).astype(np.float32)
+
+    position, row, column, offsets, logits = networks.propose(x, -math.inf)
+
+    for index, level in enumerate(x.astype(np.float64)):
+        expected_offsets, expected = oracle_pnet(level, layers("pnet"))
+        here = position == index
+        assert here.sum() == expected.size
+        np.testing.assert_allclose(logits[here], expected[row[here], column[here]], atol=2e-5)
+        np.testing.assert_allclose(offsets[here], expected_offsets[row[here], column[here]], atol=2e-5)
+    middle = float(np.median(logits))
+    assert len(networks.propose(x, middle)[4]) == (logits > middle).sum()
 
 
 @pytest.mark.parametrize(
-    ("network", "name", "oracle", "size"),
-    [
-        (PNet, "pnet", oracle_pnet, (12, 12)),
-        (PNet, "pnet", oracle_pnet, (19, 26)),  # odd: the pooling window hangs over the edge
-        (RNet, "rnet", oracle_rnet, (24, 24)),
-        (ONet, "onet", oracle_onet, (48, 48)),
-    ],
-    ids=["pnet one window", "pnet odd size", "rnet", "onet"],
+    ("step", "oracle", "name", "side"), [("refine", oracle_rnet, "rnet", 24), ("locate", oracle_onet, "onet", 48)]
 )
-def test_a_network_with_the_real_weights_equals_the_oracle(network, name, oracle, size):
-    x = np.random.default_rng(5).uniform(-1, 1, (*size, 3)).astype(np.float32)
-    module = network()
-    fill(module, load_weights(name))
-    with torch.inference_mode():
-        ours = module(torch.from_numpy(x).permute(2, 0, 1)[None])
-    for mine, expected in zip(ours, oracle(x.astype(np.float64), load_weights(name)), strict=True):
-        np.testing.assert_allclose(mine[0].numpy(), expected, atol=2e-5)
+def test_the_closer_looks_equal_the_oracle(networks, step, oracle, name, side):
+    photo = np.random.default_rng(6).uniform(-1, 1, (side, 2 * side, 3)).astype(np.float32)
+    boxes = np.array([[0, 0, side, side], [side, 0, 2 * side, side]], np.float32)
+    held = networks.hold(photo)
+    crops = [networks.cut(held, mtcnn.sampling_points(boxes[[i]], side, photo.shape[:2])) for i in range(2)]
+
+    outputs = getattr(networks, step)(crops)
+
+    for index in range(2):
+        crop = photo[:, index * side : (index + 1) * side].astype(np.float64)
+        for mine, expected in zip(outputs, oracle(crop, layers(name)), strict=True):
+            np.testing.assert_allclose(mine[index], expected, atol=5e-5)
+    assert [len(output) for output in getattr(networks, step)([])] == [0] * len(outputs)
+
+
+def test_a_crop_of_the_networks_own_size_is_the_photo_itself(networks):
+    photo = np.random.default_rng(1).uniform(-1, 1, (60, 50, 3)).astype(np.float32)
+    points = mtcnn.sampling_points(np.array([[11, 7, 35, 31]], np.float32), 24, (60, 50))
+    (crop,) = np.asarray(networks.cut(networks.hold(photo), points))
+    np.testing.assert_allclose(crop, photo[7:31, 11:35].transpose(2, 0, 1), atol=2e-5)
+
+
+def test_a_crop_is_mid_grey_beyond_the_photo(networks):
+    points = mtcnn.sampling_points(np.array([[-24, 0, 0, 24]], np.float32), 24, (30, 30))
+    assert np.abs(np.asarray(networks.cut(networks.hold(np.ones((30, 30, 3), np.float32)), points))).max() < 1e-5
 
 
 # --- The cascade.
@@ -99,6 +142,12 @@ def test_a_network_with_the_real_weights_equals_the_oracle(network, name, oracle
 @pytest.fixture(scope="module")
 def detector():
     return MtcnnDetector()
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The detector with the networks in PyTorch."""
+    return MtcnnDetector(networks=TorchNetworks(load_weights(), "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +190,19 @@ def test_the_same_call_gives_the_same_bits(detector, photos):
 def test_small_chunks_find_the_same_faces(detector, photos, monkeypatch):
     whole = detector.detect(photos)
     monkeypatch.setattr(mtcnn, "CHUNK_PIXELS", 1)
-    monkeypatch.setattr(mtcnn, "LEVEL_PIXELS", {"cpu": 1})
-    monkeypatch.setattr(mtcnn, "CROPS", {"cpu": 3})
+    monkeypatch.setattr(OnnxNetworks, "level_pixels", 1)
+    monkeypatch.setattr(OnnxNetworks, "crops", 3)
     for faces, expected in zip(detector.detect(photos), whole, strict=True):
         np.testing.assert_allclose(faces.landmarks, expected.landmarks, atol=1e-3)
+
+
+def test_onnx_runtime_finds_what_pytorch_finds(detector, reference, photos):
+    several = [*photos, np.concatenate(photos, axis=1)]
+    for ours, theirs in zip(detector.detect(several), reference.detect(several), strict=True):
+        assert len(ours) == len(theirs)
+        np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=2e-3)  # pixels
+        np.testing.assert_allclose(ours.landmarks, theirs.landmarks, atol=2e-3)
+        np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
 
 
 def test_a_photo_over_the_largest_side_is_searched_smaller_and_answered_in_its_own_pixels(detector, photos):
@@ -185,10 +243,33 @@ def test_an_array_that_is_no_rgb_photo_is_refused_by_its_place(detector, image):
         detector.detect([np.zeros((9, 9, 3), np.uint8), image])
 
 
-def test_the_number_of_threads_is_left_as_it_was(detector, photos):
+def test_forty_threads_find_what_one_finds_and_leave_pytorchs_threads_alone(detector, photos):
+    alone = detector.detect(photos)
     before = torch.get_num_threads()
-    detector.detect(photos[:1])
-    assert torch.get_num_threads() == before
+    with ThreadPoolExecutor(40) as pool:
+        found = list(pool.map(lambda number: (number % 3, detector.detect([photos[number % 3]])[0]), range(80)))
+        inside = set(pool.map(lambda _: torch.get_num_threads(), range(80)))
+    for number, faces in found:
+        np.testing.assert_allclose(faces.landmarks, alone[number].landmarks, atol=1e-3)
+    assert {torch.get_num_threads(), *inside} == {before}
+
+
+def test_faces_are_found_without_pytorch():
+    program = (
+        "import sys; sys.modules['torch'] = None; import numpy as np; from faceid.vision.mtcnn import MtcnnDetector; "
+        "print(len(MtcnnDetector().detect([np.zeros((64, 64, 3), np.uint8)])[0]))"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "0"
+
+
+def test_a_device_that_needs_pytorch_says_so():
+    program = (
+        "import sys; sys.modules['torch'] = None; from faceid.vision.mtcnn import MtcnnDetector; "
+        "MtcnnDetector(device='cuda')"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False).stderr
+    assert "DetectorError: device 'cuda' needs PyTorch" in said
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
@@ -257,14 +338,3 @@ def test_suppression_is_greedy(rows):
 def test_a_suppressed_box_suppresses_nobody():
     found = candidates([(0, 0, 10, 10), (4, 0, 10, 10), (8, 0, 10, 10)])  # neighbours overlap by 0.43
     assert suppress(found, 0.4).boxes[:, 0].tolist() == [0, 8]
-
-
-def test_a_crop_of_the_networks_own_size_is_the_photo_itself():
-    photo = torch.rand(1, 3, 60, 50)
-    crop = mtcnn.crop(photo, np.array([[11, 7, 35, 31]], np.float32), 24)
-    torch.testing.assert_close(crop[0], photo[0, :, 7:31, 11:35], atol=1e-5, rtol=0)
-
-
-def test_a_crop_is_mid_grey_beyond_the_photo():
-    crop = mtcnn.crop(torch.ones(1, 3, 30, 30), np.array([[-24, 0, 0, 24]], np.float32), 24)
-    assert crop.abs().max() < 1e-5
