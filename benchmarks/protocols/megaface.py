@@ -39,6 +39,7 @@ from benchmarks.results.results import (
 )
 from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix, Ids
+from indexer.text import printable
 
 FARS = (1e-3, 1e-4, 1e-5, 1e-6)
 FPIRS = (0.003, 0.01, 0.1)
@@ -95,38 +96,21 @@ def megaface(
         raise ProtocolError(
             f"{probes.source}: no identity has two photos; the protocol searches for one with the other"
         )
-    trials = len(probes) * sizes[-1]
-    kept = min(trials, max(KEPT_AT_LEAST, tail_length(EXACT_FAR, trials)))
-    first = _first_photos(identity)
-    traditional = distractor_pass(probes.features, pairs, probes.features[first], [len(first)], 1)[0]
-
     identification: list[IdentificationRow] = []
     verification: list[VerificationRow] = []
     open_set: list[OpenSetRow] = []
     refusals: list[Refusal] = []
     curves: list[_SizeCurves] = []
     largest: Prefix | None = None
-    for number in range(1, sets + 1):
-        of_set = sizes if number == 1 else [size for size in sizes if size < len(distractors)]
-        if not of_set:
-            continue
-        order = distractor_order(len(distractors), number)
-        prefixes = strategy(probes.features, pairs, distractors.features, of_set, kept, order=order, masked=masked)
-        for prefix in prefixes:
-            searches = _Searches(
-                pairs,
-                prefix,
-                identity,
-                1 + prefix.above + prefix.ties,
-                _traditional_ranks(pairs, traditional, prefix, identity, first),
-            )
-            identification.append(_identification(searches, number))
-            verification.extend(_verification(searches, number, fars, refusals))
-            open_set.extend(_open_set(searches, number, fpirs, refusals))
-            if number == 1:
-                curves.append(_curves(searches))
+    # One size at a time: the highest scores of all of them together may be more than memory holds.
+    searched = _search_all(probes.features, identity, pairs, distractors.features, masked, sizes, sets, strategy)
+    for number, found in searched:
+        identification.append(_identification(found, number))
+        verification.extend(_verification(found, number, fars, refusals))
+        open_set.extend(_open_set(found, number, fpirs, refusals))
         if number == 1:
-            largest = prefixes[-1]
+            curves.append(_curves(found))
+            largest = found.prefix
     assert largest is not None
     return Results(
         "megaface",
@@ -144,7 +128,44 @@ def megaface(
             )
         ),
         histograms=_histograms(pairs, largest),
-        notes=left_out,
+        notes=(*left_out, *_listed_twice(probes)),
+    )
+
+
+def _search_all(
+    probes: FloatMatrix,
+    identity: Ids,
+    pairs: MatedPairs,
+    distractors: FloatMatrix,
+    masked: NDArray[np.bool_] | None,
+    sizes: Sequence[int],
+    sets: int,
+    strategy: Strategy,
+) -> "Iterator[tuple[int, _Searches]]":
+    """Yield the searches of each set at each size, the sizes of a set in rising order, with the set's number."""
+    trials = len(probes) * sizes[-1]
+    kept = min(trials, max(KEPT_AT_LEAST, tail_length(EXACT_FAR, trials)))
+    first = _first_photos(identity)
+    traditional = distractor_pass(probes, pairs, probes[first], [len(first)], 1)[0]
+    for number in range(1, sets + 1):
+        of_set = sizes if number == 1 else [size for size in sizes if size < len(distractors)]
+        if not of_set:
+            continue
+        order = distractor_order(len(distractors), number)
+        for prefix in strategy(probes, pairs, distractors, of_set, kept, order=order, masked=masked):
+            ranks = _traditional_ranks(pairs, traditional, prefix, identity, first)
+            yield number, _Searches(pairs, prefix, identity, 1 + prefix.above + prefix.ties, ranks)
+
+
+def _listed_twice(probes: FeatureSet) -> tuple[str, ...]:
+    """Return a note where a photo is there more than once: it counts as often, and is searched among its like."""
+    paths, times = np.unique(probes.paths, return_counts=True)
+    if not (times > 1).any():
+        return ()
+    shown = printable(str(paths[times > 1][0]))
+    return (
+        f"{probes.source}: {int((times > 1).sum())} photos are listed more than once, such as {shown}; each counts as"
+        " often as it is listed, and is the mate of itself",
     )
 
 

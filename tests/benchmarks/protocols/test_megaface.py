@@ -1,6 +1,7 @@
 """MegaFace's protocol against its definition, written out over all scores, and against figures worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -234,3 +235,12 @@ def test_what_does_not_fit_is_refused_in_words():
 def test_sizes_default_to_powers_of_ten_and_all():
     results = megaface(people(1, [2, 2]), strangers(2, 120), fars=[], fpirs=[])
     assert [row.distractors for row in results.identification] == [10, 100, 120]
+
+
+def test_a_photo_that_is_listed_twice_is_said():
+    probes, others = people(3, [3, 3]), strangers(4, 40)
+    paths = probes.paths.copy()
+    paths[1] = paths[0]
+    assert not any("more than once" in note for note in megaface(probes, others, [10]).notes)
+    (note,) = [one for one in megaface(replace(probes, paths=paths), others, [10]).notes if "more than once" in one]
+    assert "1 photos are listed more than once, such as probes/0" in note
