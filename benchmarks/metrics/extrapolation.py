@@ -111,8 +111,8 @@ def extrapolate(
     All ordered pairs of photos of one person are mated searches; each probe is one non-mated search. Intervals (95 %)
     are of the jackknife over groups of persons, of the probes and of the distractors, with Student's t; a photo
     without a label counts as a person of its own. They know nothing of a model that does not fit: what that amounts to
-    on real faces is in docs/results.md. Raises ExtrapolationError for fewer than MIN_DISTRACTORS distractors, for
-    fewer people than groups, for no mated pair, and for a number of distractors below what is there.
+    on real faces is in docs/results/open-set.md. Raises ExtrapolationError for fewer than MIN_DISTRACTORS distractors,
+    for fewer people than groups, for no mated pair, and for a number of distractors below what is there.
     """
     mated = mated_pairs(probes.features, probes.labels)
     sample = impostor_scores(probes.features, distractors.features, person_groups(distractors.labels, "distractors"))
