@@ -64,10 +64,10 @@ def read_start(path: Path) -> Start:
     )
 
 
-def start_from(network: nn.Module, start: Start, input_size: tuple[int, int]) -> bool:
-    """Copy the weights into this network; say whether the linear layer came along.
+def start_from(network: nn.Module, start: Start, input_size: tuple[int, int]) -> Tensor | None:
+    """Copy the weights into this network; return those of the linear layer, [E, F], if it does not fit.
 
-    It does not where the embeddings have another dimension: then it keeps what was drawn for it.
+    It does not where the embeddings have another dimension: then the network keeps what was drawn for it.
 
     Raises:
         ConfigError: the networks differ in more than the input size and the dimension.
@@ -77,14 +77,15 @@ def start_from(network: nn.Module, start: Start, input_size: tuple[int, int]) ->
         old, new = ((size[0] // REDUCTION, size[1] // REDUCTION) for size in (start.input_size, input_size))
         weights[LINEAR] = stretch_linear(weights[LINEAR], old, new)
     own = network.state_dict()
-    fits = LINEAR not in weights or LINEAR not in own or len(weights[LINEAR]) == len(own[LINEAR])
-    if not fits:
+    former = None
+    if LINEAR in weights and LINEAR in own and len(weights[LINEAR]) != len(own[LINEAR]):
+        former = weights[LINEAR]
         weights |= {name: tensor for name, tensor in own.items() if name.startswith(EMBEDDING)}
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ConfigError(f"the initial weights are of another network: {error}") from error
-    return fits
+    return former
 
 
 def start_centres(head: SphereHead, identities: Sequence[str], start: Start) -> None:

@@ -250,11 +250,11 @@ def _resume(run: _Run, file: Path) -> None:
 def _start_from(run: _Run, initial: Start, progress: TextIO) -> None:
     """Begin with another run's network and, where the people are the same, its class centres."""
     size = run.config.input_size
-    linear_fits = start_from(run.network, initial, size)
-    if not linear_fits and run.targets is not None:
+    former = start_from(run.network, initial, size)
+    if former is not None and run.targets is not None:
         print("the linear layer begins at the least-squares fit to the teacher", file=progress, flush=True)
         aims = distillation_of(run.objectives).aims(run.targets)
-        fit_linear(run.network, run.faces, aims, input_size=size, seed=run.config.seed)
+        fit_linear(run.network, run.faces, aims, former, input_size=size, seed=run.config.seed)
     if isinstance(head := run.objectives.get("head"), SphereHead):
         start_centres(head, run.faces.identities, initial)
 

@@ -99,9 +99,11 @@ def test_another_dimension_leaves_the_linear_layer_as_it_was_drawn_and_takes_the
     assert (start.input_size, start.identities, start.centres) == ((32, 32), (), None)
     wider = build_network("sphereface4", input_size=(32, 32), dimension=20, width=0.125)
     drawn = wider.state_dict()["embedding.weight"].clone()
-    assert not start_from(wider, start, (32, 32))
+    former = start_from(wider, start, (32, 32))
+    assert former is not None
+    assert torch.equal(former, start.weights["embedding.weight"])
     assert torch.equal(wider.state_dict()["embedding.weight"], drawn)
     filters = "stages.1.convolution.weight"
     assert torch.equal(wider.state_dict()[filters], start.weights[filters])
     same = build_network("sphereface4", input_size=(32, 32), dimension=12, width=0.125)
-    assert start_from(same, start, (32, 32))
+    assert start_from(same, start, (32, 32)) is None
