@@ -147,8 +147,8 @@ def cohort_scores(drawn: Drawn, fusion: str, cohort: FloatMatrix) -> FloatVector
     best = among.max(axis=1)
     medians = np.array([np.median(best[owners == one]) for one in np.unique(owners)])
     error = 1.2533 * medians.std(ddof=1) / np.sqrt(len(medians))
-    shift = float(np.median(medians) - np.quantile(scores, 0.5 ** (people / (people - 1))) - error)
-    raised: FloatVector = (scores + np.float32(max(0.0, shift))).astype(np.float32)
+    shift = float(np.median(medians) - np.quantile(scores, 0.5 ** (people / (people - 1))))
+    raised: FloatVector = (scores + np.float32(shift if shift > 2 * error else 0.0)).astype(np.float32)
     return raised
 
 

@@ -47,8 +47,8 @@ def alikeness(gallery: Gallery, cohort: Cohort) -> float:
     """Return by how much the enrolled score more against each other than the cohort does against them, if surely.
 
     Strangers to a gallery mostly are of its people's kind: of one town, one profession, one source of photos. The
-    median over people of what each reaches among all the others, less the cohort's median (of as many others), less
-    the standard error of the former; 0 where that is negative, and for fewer than FEWEST_ALIKE people.
+    median over people of what each reaches among all the others, less the cohort's median (of as many others); 0 where
+    that is not above twice the standard error of the former, and for fewer than FEWEST_ALIKE people.
     """
     people = gallery.size
     own = gallery.sample(_ALIKE_TEMPLATES)
@@ -65,7 +65,8 @@ def alikeness(gallery: Gallery, cohort: Cohort) -> float:
     scores = gallery.ask_cohort(cohort.strangers, cohort.key).scores
     among_others = float(np.quantile(scores, 0.5 ** (people / (people - 1))))
     error = _MEDIAN_ERROR * float(medians.std(ddof=1)) / float(np.sqrt(len(medians)))
-    return max(0.0, float(np.median(medians)) - among_others - error)
+    more = float(np.median(medians)) - among_others
+    return more if more > 2 * error else 0.0
 
 
 def measure_with_kept(gallery: Gallery, kept: KeptStrangers) -> Calibration:

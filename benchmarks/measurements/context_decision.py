@@ -1,0 +1,72 @@
+"""Whether deciding on z = s - w c (c: the mean of the next ten people's similarities) misses fewer than s alone.
+
+    python -m benchmarks.measurements.context_decision LFW.npz FACES-003.npz
+
+w is chosen on half A of LFW and half A of the validation faces; half B of both reports. Thresholds are those that the
+very strangers give, so that each row shows FNIR at the same FPIR. Galleries of `mean`, means over DRAWS of them.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tabulate import tabulate
+
+from benchmarks.measurements.asked_and_got import Row
+from benchmarks.measurements.drawn_galleries import Drawn, Pool, draw, make_pool, score
+from benchmarks.measurements.extrapolation_errors import named
+from benchmarks.measurements.lfw_engine import half_of
+from indexer.decision.match_probability import CONTEXT
+
+WEIGHTS = (0.25, 0.5, 0.75, 1.0)
+DRAWS = 10
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lfw", type=Path)
+    parser.add_argument("validation", type=Path)
+    options = parser.parse_args()
+    sources = {"LFW": named(options.lfw), "validation": named(options.validation)}
+    for half, what in (("A", "to choose w"), ("B", "held out")):
+        pools = [make_pool(name, each, lambda who: half_of(who) == half) for name, each in sources.items()]  # noqa: B023
+        rows = [row for pool in pools for size in (24, 100, 500) for row in _rows(pool, size)]
+        print(f"\nhalf {half}, {what}\n")
+        print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
+
+
+def _rows(pool: Pool, size: int) -> list[Row]:
+    rows = []
+    for templates in (1, 5, None):
+        drawn = [draw(pool, size, templates, np.random.default_rng([9, one, size])) for one in range(DRAWS)]
+        galleries = [one for one in drawn if one is not None and len(one.probes)]
+        for asked in (0.1, 0.01):
+            if galleries:
+                row: Row = {"people": pool.name, "N": size, "photos": "mixed" if templates is None else templates}
+                row |= {"FPIR": f"{asked:g}"}
+                for weight in (0.0, *WEIGHTS):
+                    missed = np.concatenate([_missed(one, weight, asked) for one in galleries])
+                    row["s" if weight == 0 else f"s - {weight:g} c"] = f"{100 * missed.mean():.2f} %"
+                rows.append(row)
+    return rows
+
+
+def _missed(drawn: Drawn, weight: float, asked: float) -> NDArray[np.bool_]:
+    """Return which mated searches miss at the threshold that the strangers give."""
+    alarms, _ = _decided(score(drawn, drawn.pool.vectors[drawn.strangers], "mean"), weight)
+    mated, best = _decided(score(drawn, drawn.pool.vectors[drawn.probes], "mean"), weight)
+    threshold = np.quantile(alarms, 1 - asked)
+    return (mated < threshold) | (best != drawn.probe_of)
+
+
+def _decided(scores: NDArray[np.float32], weight: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return z of the best person of each search, and who that is."""
+    best = scores.argmax(axis=1)
+    ranked = -np.sort(-scores, axis=1)
+    return ranked[:, 0] - weight * ranked[:, 1 : 1 + CONTEXT].mean(axis=1), best
+
+
+if __name__ == "__main__":
+    main()

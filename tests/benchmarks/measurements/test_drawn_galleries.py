@@ -1,0 +1,84 @@
+"""What the tables are made of is what a gallery's own searches give."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from benchmarks.measurements.asked_and_got import cohort_scores
+from benchmarks.measurements.drawn_galleries import Pool, best_scores, clustered, draw, score
+from indexer.calibration.cohort import make_cohort
+from indexer.calibration.self_measured import measure_with_cohort
+from indexer.decision.intervals import wilson
+from indexer.gallery import Gallery
+from indexer.records import ModelBinding, NewTemplate
+from tests.indexer.calibration.test_cohort import DIMENSION, people
+
+VECTORS, _ = people(60, 6, 1)
+POOL = Pool("drawn", VECTORS, tuple(np.arange(6 * one, 6 * one + 6) for one in range(60)))
+MODEL = ModelBinding("drawn", "a" * 64, DIMENSION)
+
+
+@pytest.fixture(params=["max", "mean"])
+def both(tmp_path, request):
+    """A drawn gallery and a real one of the same templates."""
+    drawn = draw(POOL, 20, None, np.random.default_rng(2))
+    owners = np.searchsorted(drawn.starts, np.arange(len(drawn.enrolled)), side="right") - 1
+    with Gallery.create(tmp_path / "g", MODEL, request.param) as gallery:
+        gallery.add(
+            [
+                NewTemplate(
+                    f"{owner:02d}", None, VECTORS[row], "", hashlib.sha256(bytes([row // 256, row % 256])).digest(),
+                    None, None, None, "float32",
+                )
+                for row, owner in zip(drawn.enrolled, owners, strict=True)
+            ]
+        )  # fmt: skip
+        yield drawn, gallery
+
+
+def test_scores_are_those_of_a_gallery(both):
+    drawn, gallery = both
+    queries = VECTORS[drawn.strangers]
+    scores = score(drawn, queries, gallery.fusion)
+    for answer, row in zip(gallery.search(queries, 20), scores, strict=True):
+        found = {int(one.name): one.similarity for one in answer.candidates}
+        assert np.allclose([found[person] for person in range(20)], row, atol=1e-6)
+
+
+def test_the_cohorts_scores_are_raised_as_a_gallery_raises_them(both):
+    drawn, gallery = both
+    vectors, labels = people(300, 1, 50)
+    cohort = make_cohort(vectors, labels, model_digest=MODEL.digest, data="", date="", detector="")
+    expected = measure_with_cohort(gallery, cohort).scores
+    assert np.allclose(np.sort(cohort_scores(drawn, gallery.fusion, cohort.strangers))[::-1], expected, atol=1e-5)
+
+
+def test_the_best_two_are_averaged_where_there_are_two():
+    drawn = draw(POOL, 10, 3, np.random.default_rng(0))
+    queries = VECTORS[drawn.strangers[:40]]
+    products = (queries @ VECTORS[drawn.enrolled].T).reshape(40, 10, 3)
+    expected = np.sort(products, axis=2)[:, :, -2:].mean(axis=2)
+    assert np.allclose(score(drawn, queries, "best two"), expected, atol=1e-6)
+    assert np.allclose(best_scores(drawn, queries, "best two"), expected.max(axis=1), atol=1e-6)
+    single = draw(POOL, 10, 1, np.random.default_rng(0))
+    assert np.array_equal(score(single, queries, "best two"), score(single, queries, "max"))
+
+
+def test_nobody_is_enrolled_and_a_stranger():
+    drawn = draw(POOL, 20, 2, np.random.default_rng(5))
+    assert not set(drawn.enrolled // 6) & set(drawn.strangers // 6)
+    assert not set(drawn.enrolled) & set(drawn.probes)
+    assert np.array_equal(drawn.probes // 6, (drawn.enrolled[drawn.starts] // 6)[drawn.probe_of])
+    assert draw(POOL, 61, 2, np.random.default_rng(5)) is None
+
+
+def test_an_interval_knows_that_photos_of_one_person_alarm_together():
+    events = np.zeros(400, bool)
+    events[:40] = True
+    share, apart, _ = clustered(events, np.arange(400))
+    assert share == 0.1
+    assert np.allclose(apart, wilson(40, 400), atol=0.002)
+    _, together, effective = clustered(events, np.arange(400) // 10)
+    assert together[1] - together[0] > 2 * (apart[1] - apart[0])
+    assert effective < 60
