@@ -9,6 +9,10 @@ from indexer.gallery import Gallery
 
 def probability_law(model: Model, gallery: Gallery) -> MatchProbability | None:
     """Return the law that holds for the gallery as it is; None for an empty one, and for a model without a cohort."""
+    return gallery.remember(f"probability {model.digest}", lambda: _law(model, gallery))
+
+
+def _law(model: Model, gallery: Gallery) -> MatchProbability | None:
     fitted = [one for one in gallery.calibrations() if one.probability is not None]
     if fitted:
         contents = gallery.contents().digest

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from sqlalchemy import Connection, update
@@ -79,6 +79,7 @@ class Gallery:
         self._alone = threading.Lock()
         self._kind = AUTO
         self._cohorts: dict[str, CohortScores] = {}
+        self._remembered: dict[str, tuple[int, Any]] = {}
 
     @classmethod
     def create(cls, path: str | Path, model: ModelBinding, fusion: Fusion = DEFAULT_FUSION) -> "Gallery":
@@ -247,6 +248,16 @@ class Gallery:
         scores = self._at_once(ask)
         self._cohorts[key] = scores
         return scores
+
+    def remember(self, name: str, make: Callable[[], _Answer]) -> _Answer:
+        """Return what `make` gives at this revision, made once: what is costly and depends on the contents alone."""
+        revision = self.revision
+        known = self._remembered.get(name)
+        if known is None or known[0] != revision:
+            known = (revision, make())
+            self._remembered[name] = known
+        value: _Answer = known[1]
+        return value
 
     def contents(self) -> Contents:
         """Say what searches see at this revision: a digest of the templates and whose they are, and their numbers."""

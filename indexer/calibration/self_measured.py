@@ -50,10 +50,14 @@ def alikeness(gallery: Gallery, cohort: Cohort) -> float:
     median over people of what each reaches among all the others, less the cohort's median (of as many others); 0 where
     that is not above twice the standard error of the former, and for fewer than FEWEST_ALIKE people.
     """
+    return gallery.remember(f"alikeness {cohort.key}", lambda: _alikeness(gallery, cohort))
+
+
+def _alikeness(gallery: Gallery, cohort: Cohort) -> float:
     people = gallery.size
-    own = gallery.sample(_ALIKE_TEMPLATES)
     if people < FEWEST_ALIKE:
         return 0.0
+    own = gallery.sample(_ALIKE_TEMPLATES)
     best = np.array(
         [
             next(one.similarity for one in answer.candidates if one.id != person)

@@ -136,3 +136,11 @@ def test_the_fusion_can_be_changed_and_searches_follow(gallery):
     assert gallery.check(deep=True) == []
     with pytest.raises(GalleryError, match="fusion is 'max' or 'mean'"):
         gallery.set_fusion("median")
+
+
+def test_what_is_remembered_is_made_once_a_revision(gallery):
+    made = []
+    for _ in range(2):
+        assert gallery.remember("x", lambda: made.append(1) or len(made)) == 1
+    gallery.add([photo("new", "new")])
+    assert gallery.remember("x", lambda: made.append(1) or len(made)) == 2
