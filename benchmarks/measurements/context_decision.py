@@ -58,7 +58,8 @@ def _missed(drawn: Drawn, weight: float, asked: float) -> NDArray[np.bool_]:
     alarms, _ = _decided(score(drawn, drawn.pool.vectors[drawn.strangers], "mean"), weight)
     mated, best = _decided(score(drawn, drawn.pool.vectors[drawn.probes], "mean"), weight)
     threshold = np.quantile(alarms, 1 - asked)
-    return (mated < threshold) | (best != drawn.probe_of)
+    missed: NDArray[np.bool_] = (mated < threshold) | (best != drawn.probe_of)
+    return missed
 
 
 def _decided(scores: NDArray[np.float32], weight: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
