@@ -139,11 +139,12 @@ class Pipeline:
                     item = next(decoded, None)
                 if item is None:
                     break
-                batch.append(item)
-                pixels += 0 if isinstance(item, PictureFaces) else item.pixels.rgb.size // 3
-                if len(batch) >= BATCH_PHOTOS or pixels >= BATCH_PIXELS:
+                size = 0 if isinstance(item, PictureFaces) else item.pixels.rgb.size // 3
+                if batch and (len(batch) >= BATCH_PHOTOS or pixels + size > BATCH_PIXELS):
                     yield batch
                     batch, pixels = [], 0
+                batch.append(item)
+                pixels += size
         if batch:
             yield batch
 
