@@ -120,11 +120,6 @@ def remove_scores(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def size_of_scores(folder: Path) -> int:
-    """Bytes of the files."""
-    return sum(file.stat().st_size for file in folder.glob(_FILES))
-
-
 def _usable(known: CohortScores, key: str, count: int, row: GalleryRow) -> bool:
     same = (known.row.uuid, known.row.model, known.row.fusion) == (row.uuid, row.model, row.fusion)
     whole = known.key == key and len(known.scores) == len(known.owners) == count

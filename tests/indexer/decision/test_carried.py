@@ -7,8 +7,6 @@ from indexer.decision.carried import carried_threshold
 from indexer.decision.decision import Calibration, Circumstances, choose_threshold
 from indexer.errors import CalibrationError
 
-RANDOM = np.random.default_rng(4)
-
 
 def scores(count, shift=0.0, seed=0):
     return (0.3 + shift + 0.05 * np.random.default_rng(seed).gumbel(size=count)).astype(np.float32)
