@@ -69,6 +69,11 @@ class FaceIdGroup(click.Group):
             raise
         except FaceIdError as error:
             _end(ctx, str(error), error.exit_code)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            needs = "report] (the demo and the benchmarks), [train] or [gpu"
+            _end(ctx, f"this needs PyTorch, which comes with an extra: faceid-engine[{needs}]", 1)
         except KeyboardInterrupt:
             _end(ctx, "interrupted", 130)
         except OSError as error:
