@@ -6,6 +6,7 @@ acknowledged), `index.json` and `index-*.safetensors` (caches), `writer.lock`.
 
 import hashlib
 import itertools
+import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -187,6 +188,7 @@ class Gallery:
         An identity is the external id, or without one the name. What was removed is rejected unless `restore`. A photo
         that is enrolled under somebody else is rejected. Raises VectorError, and adds nothing, for bad vectors.
         """
+        _check_type(templates, NewTemplate)
         with self._database.write() as connection:
             last = store.last_id(connection, "template")
             added = add_templates(connection, templates, restore)
@@ -313,27 +315,27 @@ class Gallery:
     def rename(self, identity_id: int, new_name: str) -> None:
         """Give a person another name. Raises InvalidName, and GalleryError if the name is somebody else's key."""
         with self._database.write() as connection:
-            curation.rename(connection, identity_id, new_name)
+            curation.rename(connection, _id(identity_id), new_name)
 
     def merge(self, source_id: int, into_id: int) -> None:
         """Make `source_id` the same person as `into_id`, which keeps its name; the old key leads there from now on."""
         with self._database.write() as connection:
-            curation.merge(connection, source_id, into_id)
+            curation.merge(connection, _id(source_id), _id(into_id))
 
     def remove(self, identity_id: int) -> None:
         """Hide a person from searches; stays hidden when the photos are enrolled again, until restored."""
         with self._database.write() as connection:
-            curation.remove(connection, identity_id)
+            curation.remove(connection, _id(identity_id))
 
     def restore(self, identity_id: int) -> None:
         """Bring a removed person back, without photos that were removed singly or are somebody else's by now."""
         with self._database.write() as connection:
-            curation.restore(connection, identity_id)
+            curation.restore(connection, _id(identity_id))
 
     def remove_templates(self, template_ids: Sequence[int]) -> int:
         """Hide single templates; how many were active until now. Raises GalleryError for an unknown id."""
         with self._database.write() as connection:
-            return curation.remove_templates(connection, template_ids)
+            return curation.remove_templates(connection, [_id(one) for one in template_ids])
 
     def erase(self, identity_id: int) -> Literal["done", "pending"]:
         """Destroy a person: afterwards no byte of the templates, names, digests or paths is in the gallery's files.
@@ -343,7 +345,7 @@ class Gallery:
         salted digest of the name remains, of the undo records nothing; exports and backups are not reached.
         """
         with self._database.write() as connection:
-            curation.erase(connection, identity_id)
+            curation.erase(connection, _id(identity_id))
         return "done" if self._finish_erase() else "pending"
 
     def undoable(self) -> list[Undoable]:
@@ -358,7 +360,7 @@ class Gallery:
         first. Photos enrolled since a merge stay with the person they went to.
         """
         with self._database.write() as connection:
-            return undo.take_back(connection, entry)
+            return undo.take_back(connection, None if entry is None else _id(entry))
 
     def purge(self, older_than: timedelta = timedelta(0)) -> int:
         """Give up undoing what is at least that old, and destroy the former names kept for it; how many entries."""
@@ -377,6 +379,7 @@ class Gallery:
 
     def save_calibrations(self, calibrations: Sequence[Calibration]) -> None:
         """Keep measurements; one of the same target, data and gallery size is replaced."""
+        _check_type(calibrations, Calibration)
         with self._database.write() as connection:
             store.save_calibrations(connection, calibrations)
             store.record_audit(connection, "calibrate", [(None, {"calibrations": len(calibrations)})])
@@ -609,6 +612,20 @@ def _results(snapshot: Snapshot, found: Found, named: dict[int, store.Named]) ->
         )
         for people, scores, proofs in zip(found.ids.tolist(), found.scores.tolist(), certified, strict=True)
     ]
+
+
+def _check_type(items: Sequence[object], kind: type) -> None:
+    for one in items:
+        if not isinstance(one, kind):
+            raise TypeError(f"{kind.__name__} is what is taken, not {type(one).__name__}")
+
+
+def _id(value: int) -> int:
+    """Return an id as an int of Python, whose checksum is that of what SQLite gives back; TypeError for no integer."""
+    number = int(operator.index(value))
+    if not 0 <= number < 2**63:
+        raise GalleryError(f"there is no id {number} in any gallery")
+    return number
 
 
 def _is_new(one: Added, last: int) -> bool:

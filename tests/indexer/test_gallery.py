@@ -6,13 +6,14 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexer.errors import GalleryError, GalleryLocked, InvalidName, ModelMismatch, VectorError
+from indexer.errors import FaceIdError, GalleryError, GalleryLocked, InvalidName, ModelMismatch, VectorError
 from indexer.gallery import Gallery
 from indexer.search.scores import canonical_scores
 from tests.indexer.made_up_people import DIMENSION, MODEL, OTHER_MODEL, digest_of, photo, unit_vectors
@@ -414,3 +415,28 @@ def test_stats_count(gallery):
     assert stats.precisions == {"float32": 5}
     assert (stats.revision, stats.fusion, stats.model) == (gallery.revision, "max", MODEL)
     assert stats.database_bytes > 0
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, bool])
+def test_an_id_of_another_integer_type_is_that_id(gallery, kind):
+    gallery.add([photo("Ann", "a")])
+    gallery.remove(kind(1))
+    gallery.restore(kind(1))
+    gallery.rename(kind(1), "Anna")
+    gallery.remove_templates([kind(1)])
+    assert gallery.check(deep=True) == []
+    with pytest.raises(TypeError):
+        gallery.remove("1")
+
+
+@pytest.mark.parametrize("odd", [None, True, np.zeros((2, 2)), 2**70, -1, float("nan"), "x", b"x", [1]], ids=repr)
+def test_odd_arguments_raise_what_a_caller_expects_and_change_nothing_unseen(gallery, odd):
+    gallery.add([photo("Ann", "a")])
+    one_argument = ("find", "remove", "restore", "remove_templates", "enrolled", "use_index", "undo", "add", "import_")
+    for method in (*one_argument, "merge_from", "save_calibrations"):
+        with suppress(FaceIdError, TypeError, ValueError):
+            getattr(gallery, method)(odd)
+    for method in ("rename", "merge", "search"):
+        with suppress(FaceIdError, TypeError, ValueError):
+            getattr(gallery, method)(odd, odd)
+    assert gallery.check(deep=True) == []
