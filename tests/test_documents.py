@@ -61,7 +61,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a page's reader has at hand: folders `people`, `strangers`, and `visitor.jpg`, one of the people."""
     folder = tmp_path_factory.mktemp("reader")
     write_people(folder / "people", 4, 4, SEED)
-    write_people(folder / "strangers", 20, 1, SEED + 1, prefix="stranger")
+    write_people(folder / "strangers", 40, 1, SEED + 1, prefix="stranger")
     shutil.move(folder / "people" / "person-0001" / "4.jpg", folder / "visitor.jpg")
     return folder
 
