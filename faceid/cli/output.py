@@ -67,9 +67,10 @@ def _fact(value: object) -> str:
 
 def progress(items: Iterable[Item], unit: str) -> Iterator[Item]:
     """Pass items through with a counter on stderr, on a terminal only."""
-    # A terminal that does not know its width says 0, and tqdm would print nothing at all.
-    width = shutil.get_terminal_size().columns
-    return iter(tqdm(items, unit=f" {unit}", file=sys.stderr, disable=None, ncols=width, mininterval=0.5))
+    # A terminal that does not know its size says 0 x 0, and tqdm would print nothing at all.
+    columns, lines = shutil.get_terminal_size()
+    shown = tqdm(items, unit=f" {unit}", file=sys.stderr, disable=None, ncols=columns, nrows=lines, mininterval=0.5)
+    return iter(shown)
 
 
 def say(message: str) -> None:
