@@ -39,8 +39,9 @@ from indexer.calibration.self_measured import measure_with_cohort, measure_with_
 from indexer.decision.carried import carried_threshold
 from indexer.decision.decision import Calibration, Circumstances, Kind, Target, Threshold, choose_threshold
 from indexer.errors import CalibrationError, ModelMismatch
+from indexer.fusion import FUSIONS
 from indexer.gallery import Gallery
-from indexer.records import FUSIONS, Ids, KeptStrangers
+from indexer.records import Ids, KeptStrangers
 from indexer.text import printable
 
 # Gallery sizes at which a model's table is measured, as far as the photos reach; each leaves strangers to search with.

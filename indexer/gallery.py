@@ -27,16 +27,14 @@ from indexer.cache.segment_file import SegmentDamaged
 from indexer.cache.snapshot import Snapshot
 from indexer.decision.decision import Calibration
 from indexer.errors import FileNotWritten, GalleryError, ModelMismatch
+from indexer.fusion import DEFAULT_FUSION, FUSIONS, Fusion
 from indexer.records import (
-    DEFAULT_FUSION,
-    FUSIONS,
     Added,
     Candidate,
     Contents,
     Embeddings,
     Enrolled,
     FloatMatrix,
-    Fusion,
     Identity,
     Ids,
     KeptStrangers,

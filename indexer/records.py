@@ -8,14 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import InvalidName
+from indexer.fusion import Fusion
 
 FloatVector = NDArray[np.float32]
 FloatMatrix = NDArray[np.float32]
 Ids = NDArray[np.int64]
-Fusion = Literal["max", "mean"]
-FUSIONS: tuple[Fusion, ...] = ("max", "mean")
-DEFAULT_FUSION: Fusion = "mean"
-"""Of new galleries: what measured best (docs/results/decisions.md)."""
 
 MAX_NAME_BYTES = 255  # one path component on every common file system
 _JOINERS = "\u200c\u200d"  # invisible, and yet part of how some words are written

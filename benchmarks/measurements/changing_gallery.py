@@ -27,8 +27,9 @@ from indexer.calibration.cohort import Cohort
 from indexer.calibration.self_measured import measure_with_cohort, measure_with_kept
 from indexer.decision.carried import carried_threshold
 from indexer.decision.decision import Calibration, Circumstances, Threshold, choose_threshold
+from indexer.fusion import FUSIONS
 from indexer.gallery import Gallery
-from indexer.records import FUSIONS, ModelBinding, NewTemplate
+from indexer.records import ModelBinding, NewTemplate
 
 PEOPLE, SETTING = 120, 600
 ASKED = (0.1, 0.01)

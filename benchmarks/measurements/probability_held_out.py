@@ -25,8 +25,9 @@ from indexer.calibration.cohort import Cohort
 from indexer.calibration.own_scores import own_scores
 from indexer.calibration.self_measured import probability_with_cohort
 from indexer.decision.match_probability import match_probability
+from indexer.fusion import FUSIONS, Fusion
 from indexer.gallery import Gallery
-from indexer.records import FUSIONS, Fusion, ModelBinding, NewTemplate
+from indexer.records import ModelBinding, NewTemplate
 
 SIZES = (8, 24, 100, 500)
 BINS = 10

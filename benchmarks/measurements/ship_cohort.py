@@ -19,7 +19,7 @@ from faceid.models.cohort_file import write_cohort
 from faceid.vision.mtcnn import MtcnnDetector
 from indexer.calibration.cohort import make_cohort
 from indexer.calibration.own_scores import own_scores
-from indexer.records import FUSIONS
+from indexer.fusion import FUSIONS
 
 DATA = "half A of LFW (people split by a hash of the name)"
 

@@ -12,6 +12,7 @@ import click
 from faceid.cli.options import ONE_FACE, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import counted, progress, say, write_records
 from faceid.cli.photos import pictures
+from indexer.fusion import FUSIONS
 
 if TYPE_CHECKING:
     from faceid.results import Enrollment
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @engine_options
 @faces_option(ONE_FACE, default="exactly-one")
 @click.option("--quality/--no-quality", default=True, show_default=True, help="Reject faces too poor to recognise.")
-@click.option("--fusion", type=click.Choice(["max", "mean"]), help="Score of a person: best template, or their mean.")
+@click.option("--fusion", type=click.Choice(FUSIONS), help="Score of a person: best template, or their mean.")
 @click.option("--restore", is_flag=True, help="Bring back removed people whose photos appear again.")
 @click.option("--sync", is_flag=True, help="Also report templates whose photo is gone from PEOPLE_DIR.")
 @click.option("--prune", is_flag=True, help="With --sync: remove those templates.")

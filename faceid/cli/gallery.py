@@ -12,11 +12,11 @@ from faceid.cli.gallery_care import backup, check, export, import_, merge_from, 
 from faceid.cli.options import Number, gallery_option, output_option
 from faceid.cli.output import counted, say, write_records
 from indexer.errors import GalleryError
-from indexer.records import FUSIONS
+from indexer.fusion import FUSIONS, Fusion
 
 if TYPE_CHECKING:
     from indexer.gallery import Gallery
-    from indexer.records import Fusion, Identity, TemplateRow
+    from indexer.records import Identity, TemplateRow
 
 person_argument = click.argument("person")
 all_option = click.option("--all", "include_removed", is_flag=True, help="Removed people and templates too.")

@@ -7,8 +7,8 @@ from typing import Any
 
 from faceid.engine import FaceEngine
 from indexer.errors import GalleryError
+from indexer.fusion import DEFAULT_FUSION, Fusion
 from indexer.gallery import Gallery
-from indexer.records import DEFAULT_FUSION, Fusion
 from indexer.store.sqlite_store import has_store
 from indexer.store.transfer import read_export
 

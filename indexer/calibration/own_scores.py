@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from indexer.records import Embeddings, FloatMatrix, FloatVector, Fusion, Ids
+from indexer.fusion import Fusion
+from indexer.records import Embeddings, FloatMatrix, FloatVector, Ids
 from indexer.search.fusion import fuse
 
 TEMPLATES = (1, 2, 3, 5, 10, 20)

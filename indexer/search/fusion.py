@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from indexer.records import Embeddings, Fusion
+from indexer.fusion import Fusion
+from indexer.records import Embeddings
 from indexer.search.certified_search import Part
 from indexer.search.shortlist import Segment
 

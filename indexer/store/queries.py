@@ -13,11 +13,11 @@ from sqlalchemy import Connection, CursorResult, Row, and_, select, update
 from indexer.decision.decision import Calibration, Circumstances
 from indexer.decision.match_probability import MatchProbability
 from indexer.errors import GalleryError, StoreDamaged
+from indexer.fusion import Fusion
 from indexer.records import (
     Embeddings,
     Enrolled,
     FloatMatrix,
-    Fusion,
     Identity,
     Ids,
     ModelBinding,

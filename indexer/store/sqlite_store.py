@@ -12,7 +12,8 @@ from sqlalchemy import Connection, insert
 
 from indexer.durable_file import replace_durably
 from indexer.errors import GalleryError, GalleryLocked
-from indexer.records import Fusion, ModelBinding
+from indexer.fusion import Fusion
+from indexer.records import ModelBinding
 from indexer.store import queries
 from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
 from indexer.store.backup import make_backup

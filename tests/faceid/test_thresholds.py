@@ -19,8 +19,9 @@ from faceid.threshold_words import describe, threshold_line
 from faceid.thresholds import calibrate_gallery, calibrate_model_from_photos, identification_threshold
 from indexer.decision.match_probability import match_probability
 from indexer.errors import CalibrationError, ModelMismatch
+from indexer.fusion import DEFAULT_FUSION
 from indexer.gallery import Gallery
-from indexer.records import DEFAULT_FUSION, ModelBinding
+from indexer.records import ModelBinding
 from tests.faceid.models.test_model_file import WEIGHTS, spec
 from tests.indexer.calibration.test_cohort import DIMENSION, people
 from tests.indexer.made_up_people import photo, unit_vectors
