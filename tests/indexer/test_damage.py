@@ -12,7 +12,8 @@ from benchmarks.measurements.durability.damage import damage_all
 from benchmarks.measurements.durability.scenario import calibration
 from indexer.cache import index_cache
 from indexer.errors import StoreDamaged
-from indexer.gallery import DATABASE, Gallery
+from indexer.gallery import Gallery
+from indexer.store.sqlite_store import DATABASE
 from tests.indexer.made_up_people import OTHER_MODEL, photo, unit_vectors
 
 VECTOR = photo("Ann", "a1").vector[None]
