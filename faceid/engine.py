@@ -378,14 +378,16 @@ class FaceEngine:
 
     def _answers(self, gallery: Gallery, found: Sequence[PictureFaces], asking: "_Asking") -> Iterator[Answer]:
         """Search for all the faces of some pictures at once; yield the answers in the pictures' order."""
-        revision = gallery.revision
         faces = [face for picture in found for face in picture.faces]
         results: Iterator[SearchResult] = iter(())
-        if faces:
+        if not faces:
+            revision = gallery.revision
+        else:
             with self.pipeline.timed("search"):
                 asked = max(asking.top_k, 1 + CONTEXT) if asking.law else asking.top_k
                 queries = np.stack([face.vector for face in faces])
-                results = iter(gallery.search(queries, asked, threshold=asking.threshold.value, fast=asking.fast))
+                answers = gallery.search(queries, asked, threshold=asking.threshold.value, fast=asking.fast)
+            results, revision = iter(answers), answers[0].revision
         for picture in found:
             if picture.reason_code:
                 yield self._no_face(picture, revision, asking.threshold)

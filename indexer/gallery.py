@@ -542,10 +542,8 @@ class Gallery:
         """
         if store.revision(connection) == snapshot.row.revision:
             return True
-        if snapshot.row.fusion == "mean":
-            return False
-        rows, first = np.unique(found.rows, return_index=True)
-        return bool((store.owners_of(connection, rows) == found.ids.reshape(-1)[first]).all())
+        people = np.unique(found.ids).tolist()
+        return len(store.searchable(connection, people)) == len(people)
 
     def _at_once(self, ask: Callable[[Connection, Snapshot], _Answer]) -> _Answer:
         """Ask the snapshot within the transaction of its revision, whatever writers do and the caches' files are."""

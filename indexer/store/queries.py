@@ -164,6 +164,15 @@ def owners_of(connection: Connection, template_ids: Ids) -> Ids:
     return np.array([owner.get(one, -1) for one in template_ids.tolist()], np.int64)
 
 
+def searchable(connection: Connection, identity_ids: Sequence[int]) -> set[int]:
+    """Return those of some identities that a search can return."""
+    found: set[int] = set()
+    for piece in chunks(identity_ids):
+        query = f"SELECT DISTINCT i.id {ACTIVE_PAIRS} AND i.id IN ({','.join('?' * len(piece))})"
+        found |= set(connection.exec_driver_sql(query, tuple(piece)).scalars())
+    return found
+
+
 def newer_templates(connection: Connection, after: int) -> tuple[Ids, Ids]:
     """Return the active templates with an id above `after` and their identities, in order of id."""
     return _pairs(connection.exec_driver_sql(f"{_ACTIVE_PAIRS} AND t.id > ? ORDER BY t.id", (after,)))

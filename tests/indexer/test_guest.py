@@ -23,9 +23,9 @@ from tests.indexer.made_up_people import MODEL, photo, unit_vectors
 PEOPLE = [photo(f"p{i}", str(i)) for i in range(60)]
 
 
-@pytest.fixture
-def path(tmp_path):
-    with Gallery.create(tmp_path / "g", MODEL) as gallery:
+@pytest.fixture(params=["mean"])
+def path(tmp_path, request):
+    with Gallery.create(tmp_path / "g", MODEL, request.param) as gallery:
         gallery.add(PEOPLE)
     return tmp_path / "g"
 
@@ -73,6 +73,7 @@ def test_long_searches_hold_no_connection_and_a_writer_goes_on_beside_them(path,
     assert {one[0].revision for one in answers} == {searched}, "the revision that was searched, not that of the answer"
 
 
+@pytest.mark.parametrize("path", ["max", "mean"], indirect=True)
 def test_somebody_removed_while_a_search_ran_is_not_in_its_answer(path, monkeypatch):
     real, removed = gallery_module.search, []
 
@@ -177,6 +178,7 @@ def test_flush_writes_the_caches_while_the_writer_stays_open(path):
         reader.flush()
 
 
+@pytest.mark.parametrize("path", ["max"], indirect=True)
 @pytest.mark.parametrize("searching", [False, True])
 def test_neither_a_writer_nor_a_reader_that_stays_open_holds_all_that_was_enrolled(path, monkeypatch, searching):
     monkeypatch.setattr(index_cache, "IN_MEMORY", 40 * 64)

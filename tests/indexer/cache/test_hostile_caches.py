@@ -20,15 +20,15 @@ PEOPLE = [photo(f"p{i}", str(i)) for i in range(40)]
 QUERIES = np.concatenate([unit_vectors(3), PEOPLE[7].vector[None]])
 
 
-@pytest.fixture(params=["plain", "coded"])
+@pytest.fixture(params=["plain", "coded", "mean"])
 def closed(tmp_path, request, monkeypatch):
-    """A gallery with its caches, closed; with 8-bit codes in them as in a large one, or without."""
+    """A gallery with its caches, closed; with 8-bit codes in them as in a large one, or without; or of means."""
     if request.param == "coded":
         monkeypatch.setattr(codes, "CODED_FROM", 8)
         monkeypatch.setattr("indexer.search.index_kinds.CODED_FROM", 8)
         monkeypatch.setattr("indexer.search.certified_search._FIRST_WIDTH", 1)
     path = tmp_path / "g"
-    with Gallery.create(path, MODEL) as gallery:
+    with Gallery.create(path, MODEL, "mean" if request.param == "mean" else "max") as gallery:
         gallery.add(PEOPLE)
     return path
 
