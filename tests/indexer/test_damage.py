@@ -195,16 +195,18 @@ def test_types_that_are_not_what_the_schema_says_are_refused_in_plain_words(fold
         assert {"bad_vector", "bad_row"} <= {one.kind for one in gallery.check(deep=True)}
 
 
-def test_a_way_to_another_model_and_back_makes_every_older_cache_foreign(gallery):
+@pytest.mark.parametrize("drop", [[3], []], ids=["losing a template", "losing none"])
+def test_a_way_to_another_model_and_back_makes_every_older_cache_foreign(gallery, drop):
     gallery.add([photo("Ann", "a1"), photo("Bob", "b1"), photo("Bob", "b2")])
     first = gallery.model
     gallery.close()
     caches = {file: file.read_bytes() for file in gallery.path.glob("index*")}
     with Gallery.open(gallery.path, writable=True) as writer:
-        writer.add_embeddings(OTHER_MODEL, [1, 2], unit_vectors(2, OTHER_MODEL.dimension))
-        writer.switch_model(OTHER_MODEL, drop=[3])
-        back = unit_vectors(2, first.dimension, seed=5)
-        writer.add_embeddings(first, [1, 2], back)
+        kept = [1, 2, 3][: 3 - len(drop)]
+        writer.add_embeddings(OTHER_MODEL, kept, unit_vectors(len(kept), OTHER_MODEL.dimension))
+        writer.switch_model(OTHER_MODEL, drop=drop)
+        back = unit_vectors(len(kept), first.dimension, seed=5)
+        writer.add_embeddings(first, kept, back)
         writer.switch_model(first)
     for file in gallery.path.glob("index*"):
         file.unlink()

@@ -35,6 +35,8 @@ class Command:
     name: str
     act: Callable[[Gallery, "Place"], object]
     before: Callable[[Gallery, "Place"], object] | None = field(default=None)
+    steps: "tuple[Callable[[Gallery], object], ...]" = field(default=())
+    """The transactions that `act` does one after the other, where it does several: what each leaves may be found."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,25 @@ def commands() -> list[Command]:
             lambda g, p: g.switch_model(OTHER_MODEL),
             lambda g, p: g.add_embeddings(OTHER_MODEL, every_id(g), vectors_of(len(every_id(g)), 8)),
         ),
+        Command("switch back", lambda g, p: g.switch_model(MODEL), _there_with_the_caches_of_before),
+        Command("there and back", lambda g, p: [step(g) for step in _THERE_AND_BACK], steps=_THERE_AND_BACK),
     ]
+
+
+def _gather(gallery: Gallery, model: ModelBinding, seed: int) -> None:
+    ids = every_id(gallery)
+    gallery.add_embeddings(model, ids, vectors_of(len(ids), model.dimension, seed))
+
+
+_THERE_AND_BACK: tuple[Callable[[Gallery], object], ...] = (
+    lambda gallery: _gather(gallery, OTHER_MODEL, 1),
+    lambda gallery: gallery.switch_model(OTHER_MODEL, drop=[1]),
+    lambda gallery: gallery.flush(),
+    lambda gallery: _gather(gallery, MODEL, 2),
+    lambda gallery: gallery.switch_model(MODEL, drop=[2]),
+    lambda gallery: gallery.flush(),
+)
+"""To another model and back, each losing a template on the way: no vector is what it was, and no cache is."""
 
 
 def every_id(gallery: Gallery) -> list[int]:
@@ -117,7 +137,7 @@ def copy_for(command: Command, start: Place, folder: Path) -> Place:
     if command.before is not None:
         with Gallery.open(place.gallery, writable=True) as gallery:
             command.before(gallery, place)
-            if command.name == "compaction":
+            if command.name in ("compaction", "switch back"):
                 abandon(gallery)
     return place
 
@@ -141,6 +161,10 @@ def state(gallery: Gallery) -> State:
         [(one.id, one.action, one.identity_ids) for one in gallery.undoable()],
         [(one.target, one.scores.tobytes(), one.data) for one in gallery.calibrations()],
         gallery.model.digest,
+        [
+            [(one.id, one.name, one.similarity) for one in found.candidates]
+            for found in gallery.search(vectors_of(3, gallery.model.dimension, seed=99), 3)
+        ],
     )
 
 
@@ -187,6 +211,13 @@ def _with_history(gallery: Gallery, place: Place) -> None:
     gallery.rename(ERASED, "Former Name")
     gallery.rename(ERASED, f"Person Number {ERASED}")
     gallery.merge(ERASED + 1, ERASED)
+
+
+def _there_with_the_caches_of_before(gallery: Gallery, place: Place) -> None:
+    """Move to another model, and gather for the way back, while the caches stay those of the first."""
+    _gather(gallery, OTHER_MODEL, 1)
+    gallery.switch_model(OTHER_MODEL, drop=[1])
+    _gather(gallery, MODEL, 2)
 
 
 def _half_removed(gallery: Gallery, place: Place) -> None:
