@@ -70,9 +70,9 @@ def checksum(*values: int | float | str | bytes | None) -> int:
     It notices every single flipped bit and every burst of up to 32, and a value of another type; it is no protection
     against forgery.
     """
-    *rest, last = values
+    last = values[-1]
     if isinstance(last, bytes):  # a vector: 2 KiB would be 8 KiB as a literal
-        return zlib.crc32(last, zlib.crc32(repr(rest).encode()))
+        return zlib.crc32(last, zlib.crc32(repr(list(values[:-1])).encode()))
     return zlib.crc32(repr(values).encode())
 
 

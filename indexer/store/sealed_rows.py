@@ -50,10 +50,9 @@ def _read(connection: Connection, table: str, where: str, values: tuple[Any, ...
 
 def check_row(table: str, row: Sequence[Any]) -> None:
     """Raise StoreDamaged unless a row (its covered columns, then its checksum) is as it was written."""
-    *covered, sealed = row
-    if checksum(*covered) != sealed:
+    if checksum(*row[:-1]) != row[-1]:
         raise StoreDamaged(
-            f"the row {covered[0]!r:.40} of the database's table {table} was changed on the disk;"
+            f"the row {row[0]!r:.40} of the database's table {table} was changed on the disk;"
             " restore a backup or an export"
         )
 
