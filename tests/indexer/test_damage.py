@@ -143,7 +143,7 @@ def test_a_damaged_log_of_changes_misleads_no_cache(gallery, statement):
         assert "bad_tally" in [one.kind for one in reader.check()]
 
 
-@pytest.mark.parametrize("version", ["0000", "0001", "0003", "0005", "000t", "'; --"])
+@pytest.mark.parametrize("version", ["0000", "0001", "0003", "0099", "000t", "'; --"])
 def test_a_flipped_bit_in_the_schemas_version_is_no_older_gallery(folder, version):
     with closing(sqlite3.connect(folder / DATABASE)) as raw, raw:
         raw.execute("UPDATE alembic_version SET version_num = ?", (version,))
