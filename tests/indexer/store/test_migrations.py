@@ -11,8 +11,9 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 import indexer
-from indexer.errors import GalleryError
+from indexer.errors import GalleryError, StoreDamaged
 from indexer.gallery import Gallery
+from indexer.store.checksum import SQL_NAME, checksum
 from indexer.store.database import PAGE_SIZE
 from indexer.store.schema import APPLICATION_ID, HEAD
 from tests.indexer.made_up_people import MODEL, digest_of, photo
@@ -28,13 +29,7 @@ def of_0001(tmp_path):
         raw.execute(f"PRAGMA page_size={PAGE_SIZE}")
         raw.execute(f"PRAGMA application_id={APPLICATION_ID}")
         raw.execute("PRAGMA journal_mode=WAL")
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", f"{indexer.__path__[0]}/store/migrations")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
+    upgrade(path, "0001")
     at = "2026-01-02T03:04:05Z"
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("INSERT INTO model VALUES (1, ?, ?, ?)", (MODEL.name, MODEL.digest, MODEL.dimension))
@@ -53,6 +48,20 @@ def of_0001(tmp_path):
         )
     (folder / "index.safetensors").write_bytes(b"a cache of the older program")
     return folder
+
+
+def upgrade(path, revision):
+    """Bring a database to this schema, as its program did."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.connection.driver_connection.create_function(SQL_NAME, -1, checksum, deterministic=True)
+        config = Config()
+        config.set_main_option("script_location", f"{indexer.__path__[0]}/store/migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        if revision >= "0004":  # from which on the version is noted a second time
+            connection.exec_driver_sql(f"PRAGMA user_version={int(revision)}")
+    engine.dispose()
 
 
 def test_a_reader_says_that_it_must_be_upgraded(of_0001):
@@ -80,3 +89,13 @@ def test_the_first_writer_upgrades_it_with_all_that_was_in_it(of_0001):
     with closing(sqlite3.connect(of_0001 / "gallery.db")) as raw:
         assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == (HEAD,)
     assert not (of_0001 / "index.safetensors").exists()
+
+
+@pytest.mark.parametrize("older", ["0003", "0004"])
+def test_damage_does_not_become_sound_by_an_upgrade(of_0001, older):
+    path = of_0001 / "gallery.db"
+    upgrade(path, older)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE calibration SET trials = trials - 1")
+    with pytest.raises(StoreDamaged, match=r"1 row\(s\) of the table calibration changed"):
+        Gallery.open(of_0001, writable=True)

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.errors import StoreDamaged
 from indexer.store.checksum import SQL_NAME
+from indexer.store.migrations.refuse_damage import refuse_damage
 
 revision = "0004"
 down_revision = "0003"
@@ -38,7 +38,7 @@ _VISIBLE = "FROM template t JOIN identity i ON i.id = t.identity_id WHERE t.remo
 def upgrade() -> None:
     """Verify what is there, cover it whole, count it."""
     for table, columns in _BEFORE.items():
-        _refuse_damage(table, columns)
+        refuse_damage(table, columns)
     op.add_column("model", sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")))
     _renew_gallery()
     op.execute("ALTER TABLE audit DROP COLUMN digest")
@@ -110,12 +110,6 @@ def _renew_gallery() -> None:
     )
     op.drop_table("gallery")
     op.rename_table("gallery_0004", "gallery")
-
-
-def _refuse_damage(table: str, columns: str) -> None:
-    query = f"SELECT COUNT(*) FROM {table} WHERE checksum <> {SQL_NAME}({columns})"
-    if count := op.get_bind().exec_driver_sql(query).scalar():
-        raise StoreDamaged(f"{count} rows of the table {table} were changed on the disk; restore a backup or an export")
 
 
 def _weight(first: str, second: str) -> str:

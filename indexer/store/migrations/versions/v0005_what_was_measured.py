@@ -4,18 +4,21 @@ import sqlalchemy as sa
 from alembic import op
 
 from indexer.store.checksum import SQL_NAME
+from indexer.store.migrations.refuse_damage import refuse_damage
 
 revision = "0005"
 down_revision = "0004"
 
-_COVERED = (
+_BEFORE = (
     "id, target, scores, trials, gallery_size, templates_per_identity, fusion, model_digest, precision, data, date,"
-    " probability, revision, contents, templates, detector, quality_policy, cohort, cohort_scores"
+    " probability, revision"
 )
+_COVERED = f"{_BEFORE}, contents, templates, detector, quality_policy, cohort, cohort_scores"
 
 
 def upgrade() -> None:
-    """Add the columns, empty, and the table of strangers; cover both by checksums and the running sums."""
+    """Verify what is there; add empty columns and the table of strangers; cover both by checksums and running sums."""
+    refuse_damage("calibration", _BEFORE)
     for name, kind in (
         ("contents", sa.Text),
         ("templates", sa.Integer),
