@@ -16,6 +16,7 @@ from indexer.gallery import Gallery
 from indexer.store.checksum import SQL_NAME, checksum
 from indexer.store.database import PAGE_SIZE
 from indexer.store.schema import APPLICATION_ID, HEAD
+from indexer.store.tally import Tally, schema_sum, write_tally
 from tests.indexer.made_up_people import MODEL, digest_of, photo
 
 
@@ -59,8 +60,9 @@ def upgrade(path, revision):
         config.set_main_option("script_location", f"{indexer.__path__[0]}/store/migrations")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        if revision >= "0004":  # from which on the version is noted a second time
+        if revision >= "0004":  # from which on the version is noted a second time, and the definitions summed
             connection.exec_driver_sql(f"PRAGMA user_version={int(revision)}")
+            write_tally(connection, "schema", Tally(*schema_sum(connection), 0))
     engine.dispose()
 
 
