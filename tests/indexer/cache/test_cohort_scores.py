@@ -1,6 +1,7 @@
 """The scores of a cohort are those of searching it in the gallery as it is, however the gallery came to be so."""
 
 import os
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from indexer.cache import cohort_scores
+from indexer.errors import GalleryError
 from indexer.gallery import Gallery
 from tests.indexer.made_up_people import MODEL, photo, unit_vectors
 
@@ -64,7 +66,8 @@ def test_after_any_change_they_are_those_of_asking_everybody_anew(tmp_path_facto
                 case "photo":
                     gallery.remove_templates([which % 6 + 1])
                 case "undo" if gallery.undoable():
-                    gallery.undo()
+                    with suppress(GalleryError):  # something later about the same people comes first
+                        gallery.undo()
             if gallery.size:
                 assert np.array_equal(gallery.ask_cohort(COHORT, "k").scores, searched(gallery)), step
 
