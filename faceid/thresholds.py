@@ -207,7 +207,7 @@ def calibrate_gallery(
     for an FPIR.
     """
     precision = engine.pipeline.embedder.precision
-    circumstances = _circumstances(engine, gallery, faces)
+    circumstances = circumstances_of(engine, gallery, faces)
     if strangers is None:
         fpir, duplicates = calibrate_from_gallery(gallery, precision=precision)
         outcome = GalleryCalibration(suspected_duplicates=tuple(duplicates))
@@ -230,7 +230,7 @@ def calibrate_gallery(
     return replace(outcome, check=held_out(searches, gallery.size, checked_fpirs) if checked_fpirs else None)
 
 
-def _circumstances(engine: FaceEngine, gallery: Gallery, faces: FacePolicy) -> Circumstances:
+def circumstances_of(engine: FaceEngine, gallery: Gallery, faces: FacePolicy) -> Circumstances:
     """Say what the gallery is and how faces are found, and what the model's cohort scores in it."""
     contents = gallery.contents()
     cohort = model_zoo.load_cohort(engine.model)

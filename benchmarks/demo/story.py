@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from benchmarks.results.results import Rate
 from faceid.annotate import annotated
 from faceid.engine import FaceEngine, Features
 from faceid.results import Answer
-from faceid.thresholds import identification_threshold
+from faceid.thresholds import circumstances_of, identification_threshold
+from faceid.vision.detection import FacePolicy
 from faceid.vision.photo_list import PersonPhoto
 from indexer.calibration.calibration import calibrate_from_strangers
 from indexer.decision.decision import RULE_OF_THREE, Threshold
@@ -85,7 +86,7 @@ def tell(engine: FaceEngine, cast: Cast, folder: Path, say: Say = lambda _: None
         refused = Counter(code for enrolment in enrolments for code in enrolment.reason_codes)
         say(f"embedding {len(cast.distractors)} other people, of whom {cast.calibration} set the threshold")
         others = _embed(engine, cast.distractors, cast)
-        threshold = _calibrate(engine, gallery, others.vectors[: cast.calibration])
+        threshold = _calibrate(engine, gallery, others.vectors[: cast.calibration], cast.faces)
         say(f"identifying {len(cast.probes)} photos of enrolled people and {len(cast.strangers)} of strangers")
         known = _identify(engine, gallery, cast.probes, threshold, cast, folder / "known", strangers=False)
         strangers = _identify(
@@ -140,7 +141,7 @@ def _embed(engine: FaceEngine, photos: Sequence[PersonPhoto], cast: Cast) -> Fea
     return features
 
 
-def _calibrate(engine: FaceEngine, gallery: Gallery, strangers: FloatMatrix) -> Threshold:
+def _calibrate(engine: FaceEngine, gallery: Gallery, strangers: FloatMatrix, faces: FacePolicy) -> Threshold:
     """Measure the gallery's non-mated scores, and take the threshold for FPIR 0.05 or the least these can support."""
     calibration = calibrate_from_strangers(
         gallery,
@@ -148,7 +149,7 @@ def _calibrate(engine: FaceEngine, gallery: Gallery, strangers: FloatMatrix) -> 
         data=f"{len(strangers)} faces of strangers",
         precision=engine.pipeline.embedder.precision,
     )
-    gallery.save_calibrations([calibration])
+    gallery.save_calibrations([replace(calibration, circumstances=circumstances_of(engine, gallery, faces))])
     return identification_threshold(engine.model, gallery, max(FPIR, RULE_OF_THREE / len(strangers)))
 
 

@@ -262,7 +262,7 @@ class TestCommand:
     def test_it_prints_the_figures_and_where_the_page_lies(
         self, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("benchmarks.demo.cast.Sizes", lambda: FEWEST)
+        monkeypatch.setattr("benchmarks.demo.cast.CastSizes", lambda: FEWEST)
         output = tmp_path / "shown"
 
         result = CliRunner().invoke(demo, ["-o", str(output), "--model", str(network)], catch_exceptions=False)

@@ -22,10 +22,11 @@ def other_model(models_dir: Path, tmp_path: Path) -> Model:
 
 @pytest.fixture
 def one_person(run: Run, lfw_people: Path, tmp_path: Path) -> Path:
-    """A person's folder of three photos, enrolled in the gallery `g`."""
+    """A person's folder of three photos, enrolled in the gallery `g`; by the best, so that a photo scores 1."""
     person = min(lfw_people.iterdir())
     shutil.copytree(person, tmp_path / "people" / person.name)
-    run("enroll", tmp_path / "people", "--gallery", tmp_path / "g", "--model", "mobilefacenet", "--faces", "centre")
+    at = ("--gallery", tmp_path / "g", "--model", "mobilefacenet", "--fusion", "max")
+    run("enroll", tmp_path / "people", *at, "--faces", "centre")
     return tmp_path / "people" / person.name
 
 
@@ -131,10 +132,14 @@ def test_a_backup_is_merged_into_another_gallery(run: Run, gallery: Path, names:
     assert run("gallery", "backup", tmp_path / "backup", "--gallery", gallery).code == 1, "it is not empty"
     run("gallery", "erase", names[0], "--yes", "--gallery", gallery)
     run("gallery", "remove", names[1], "--gallery", gallery)
-    merged = run("gallery", "merge-from", tmp_path / "backup", "--gallery", gallery, "--json")
-    assert merged.code == 3, "one who was removed here stays removed, and that is told"
+    merge = ("gallery", "merge-from", tmp_path / "backup", "--gallery", gallery, "--json")
+    merged = run(*merge)
+    assert merged.code == 3, "who was erased or removed here stays so, and that is told"
     by_name = {record["name"]: record for record in merged.records}
-    assert (by_name[names[0]]["enrolled"], by_name[names[1]]["conflicts"]) == (1, {"removed": 1})
+    assert by_name[names[0]]["conflicts"] == {"erased": 1}
+    assert by_name[names[1]]["conflicts"] == {"removed": 1}
+    revived = {record["name"]: record for record in run(*merge, "--revive-erased").records}
+    assert revived[names[0]]["enrolled"] == 1
 
 
 def test_reembed_binds_the_gallery_to_another_model(
