@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-import cv2
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from faceid.vision.alignment import REFERENCE_112X112, Points
 from faceid.vision.images import UInt8Image
+from faceid.vision.opencv import cv2
 from indexer.errors import FaceIdError
 from indexer.records import FloatMatrix, FloatVector
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -13,6 +12,7 @@ from PIL import Image
 from benchmarks.demo.face_model import FACE_LANDMARKS, FACE_SIDE, load_face_model
 from faceid.vision.alignment import Points
 from faceid.vision.images import UInt8Image
+from faceid.vision.opencv import cv2
 from indexer.records import FloatMatrix, FloatVector
 
 PHOTO_SIDE = 192

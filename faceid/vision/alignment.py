@@ -4,11 +4,11 @@ Pixel convention, everywhere in this project: 0-based, pixel centres at integer 
 MATLAB's published crops use 1-based coordinates and are therefore shifted by one pixel against ours.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faceid.vision.images import UInt8Image
+from faceid.vision.opencv import cv2
 
 Points = NDArray[np.float32]
 

@@ -1,8 +1,7 @@
 """Tells aligned faces from wrong crops: face packs hold some that show an empty wall or a smeared border."""
 
-import cv2
-
 from faceid.vision.images import UInt8Image
+from faceid.vision.opencv import cv2
 
 FLAT = 8.0  # grey levels, standard deviation: no quarter of a face is so even
 QUARTER = 40  # side of a quarter of the face's middle, in pixels of a 120x120 packed face

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,6 +23,7 @@ from faceid.vision.detection import DetectorError, Faces
 from faceid.vision.images import UInt8Image
 from faceid.vision.mtcnn_networks import Float32Array, Held, Networks, OnnxNetworks
 from faceid.vision.mtcnn_weights import SHA256, load_weights
+from faceid.vision.opencv import cv2
 
 MIN_FACE_SIZE = 20  # px; the smallest face that is looked for
 SCALE_FACTOR = 0.709  # from one pyramid level to the next: half the area

@@ -6,12 +6,12 @@ quality is only reported.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from faceid.vision.alignment import REFERENCE_112X112, Points, align
 from faceid.vision.detection import Faces
 from faceid.vision.images import UInt8Image
+from faceid.vision.opencv import cv2
 
 
 @dataclass(frozen=True)

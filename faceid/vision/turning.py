@@ -7,11 +7,11 @@ they match nobody. So a photo without one sure face is looked at turned, and the
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from faceid.vision.detection import Faces
 from faceid.vision.images import UInt8Image
+from faceid.vision.opencv import cv2
 
 # What is turned is a copy with at most this longer side, in pixels: more than detectors look at.
 SIDE = 1600

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from faceid.vision.detection import DetectorError, Faces
 from faceid.vision.images import UInt8Image
+from faceid.vision.opencv import cv2
 from indexer.text import printable
 
 SCORE = 0.6  # least score of a face; OpenCV's examples take 0.6 to 0.9
