@@ -78,6 +78,7 @@ def test_earlier_names_merged_people_and_coming_vectors_go_too(gallery):
     assert gallery.find("Interim Name") == []
 
 
+@pytest.mark.slow
 def test_pages_that_were_split_long_ago_keep_nothing_back(gallery):
     # SQLite's secure_delete alone leaves whole digests here: copies of cells that were moved when a page was split.
     people = [[photo(f"person-{i:04}", f"person-{i:04}/{k}") for k in range(3)] for i in range(1500)]

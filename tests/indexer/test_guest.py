@@ -286,6 +286,7 @@ def databases_open():
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_search_in_a_child_is_answered_and_a_fast_one_fails_at_once_where_faiss_was_used_before():
     code = """

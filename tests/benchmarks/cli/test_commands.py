@@ -494,6 +494,7 @@ def test_embed_makes_a_feature_file_and_says_what_gave_none(
     assert "2 photos were done before" in run(*arguments).stderr
 
 
+@pytest.mark.slow
 def test_report_lays_runs_and_the_devkits_results_over_each_other(
     run: Run, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,7 @@ class TestCurves:
 
 
 class TestFigures:
+    @pytest.mark.slow
     @pytest.mark.parametrize("runs", [1, 3])
     def test_no_label_and_no_legend_lies_on_an_axis_or_on_another(self, runs: int) -> None:
         long = "a run whose name is rather long, as names of runs are"

@@ -93,6 +93,7 @@ def test_people_with_few_photos_are_left_out(packs: Path, tmp_path: Path) -> Non
     assert len(with_photos(faces, 6).labels) == len(faces.labels)
 
 
+@pytest.mark.slow
 def test_a_measured_run_is_in_the_table(packs: Path, tmp_path: Path) -> None:
     configs = read_study(write_study(packs, tmp_path, {"good": {}}))
     train_study(configs, tmp_path / "study", jobs=1, progress=io.StringIO())
