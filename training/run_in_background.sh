@@ -12,6 +12,8 @@ config=$1
 folder=$FACEID_RUNS/$(basename "$config" .yaml)
 
 mkdir -p "$folder"
-setsid chrt --idle 0 nice -n 19 flock --nonblock "$folder/lock" \
-    faceid train run "$config" -o "$folder" >>"$folder/log.txt" 2>&1 </dev/null &
+# Where the kernel shares time out by process session (autogroup), a session's own niceness is what counts.
+setsid bash -c '{ echo 19 >/proc/self/autogroup; } 2>/dev/null
+    exec chrt --idle 0 nice -n 19 flock --nonblock "$0" faceid train run "$1" -o "$2"' \
+    "$folder/lock" "$config" "$folder" >>"$folder/log.txt" 2>&1 </dev/null &
 echo "process $!, see $folder/log.txt"
