@@ -91,6 +91,46 @@ def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
         click.echo(line)
 
 
+@train.command("targets")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="File to write; distill.targets in a config takes it.",
+)
+def targets_command(config: Path, output: Path) -> None:
+    """Write what the teacher of CONFIG makes of its training faces, for machines that have no teacher."""
+    from training.config import read_config
+    from training.targets import make_targets
+
+    count = make_targets(read_config(config), output)
+    click.echo(f"{output}: {count} faces, {output.stat().st_size / 2**20:.1f} MiB")
+
+
+@train.command("pack")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", required=True, help="Model that judges how far the faces may be compressed.")
+@click.option("--cosine", default=0.98, show_default=True, help="Mean cosine between before and after, at least.")
+@click.option("--part-mib", default=28.0, show_default=True, help="Longest file to write, in MiB.")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write."
+)
+def pack_command(config: Path, model: str, cosine: float, part_mib: float, output: Path) -> None:
+    """Write the faces of CONFIG anew, much smaller, in parts that can travel to another machine one by one."""
+    from training.config import read_config
+    from training.repack import repack
+
+    done = repack(read_config(config).data, output, model, cosine=cosine, part_bytes=int(part_mib * 2**20))
+    whole = sum(part.stat().st_size for part in done.parts) / 2**20
+    click.echo(
+        f"{output}: {done.faces[0]} labelled faces, {done.faces[1]} unlabelled, {done.faces[2]} for validation; WebP "
+        f"of quality {done.quality}, {done.face_bytes:.0f} bytes a face, mean cosine {done.cosine:.4f}; "
+        f"{len(done.parts)} parts, {whole:.1f} MiB"
+    )
+
+
 @train.command("export")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(

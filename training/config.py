@@ -56,15 +56,17 @@ class DistillConfig:
     """Learning from a better network.
 
     Attributes:
-        teacher: a model's name (`faceid models list`) or the path of its file.
+        teacher: a model's name (`faceid models list`) or the path of its file; or else
+        targets: what a teacher made of the faces, as `faceid train targets` wrote it: nobody needs the teacher then.
         weight: factor on 1 - cos(embedding, teacher's embedding); the head's loss is added as it is.
         components: match the teacher along this many axes that carry most of it (`training.distillation.even_axes`), a
-            power of two; 0 matches all of its numbers.
+            power of two; 0 matches all of its numbers. Targets have been cut to theirs.
         mirrored: the target is the teacher's sum over a crop and its mirror image; else the crop's alone, in half the
-            time.
+            time. Targets have been made one way or the other.
     """
 
-    teacher: str
+    teacher: str | None = None
+    targets: Path | None = None
     weight: float = 1.0
     components: int = 0
     mirrored: bool = True
@@ -221,8 +223,11 @@ def config_of(record: Any, folder: Path) -> Config:
         unlabelled=tuple(folder / pack for pack in config.data.unlabelled),
         leave_out=None if config.data.leave_out is None else folder / config.data.leave_out,
     )
+    distill = config.distill
+    if distill is not None and distill.targets is not None:
+        distill = dataclasses.replace(distill, targets=folder / distill.targets)
     beside = {key: folder / path for key in ("initial", "cache") if (path := getattr(config, key)) is not None}
-    return dataclasses.replace(config, data=data, **beside)
+    return dataclasses.replace(config, data=data, distill=distill, **beside)
 
 
 def to_record(config: Config) -> dict[str, Any]:
@@ -245,6 +250,10 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(f"precision is float32, bfloat16 or auto, not {config.precision!r}")
     if config.head is None and config.distill is None:
         raise ConfigError("nothing to learn from: give a head, a distill section, or both")
+    if config.distill is not None and (config.distill.teacher is None) == (config.distill.targets is None):
+        raise ConfigError("distill: give a teacher, or the targets that one made; not both")
+    if config.distill is not None and config.distill.targets is not None and config.distill.components:
+        raise ConfigError("distill.components goes with a teacher; targets have been cut to theirs")
     if not 0 <= config.ema < 1:
         raise ConfigError(f"ema lies in 0..1, below 1, not {config.ema}")
     if "input_size" not in config.network.arguments:

@@ -112,7 +112,9 @@ def _learned_from(config: Mapping[str, Any]) -> str:
     """Head and teacher in words."""
     head, distill = config.get("head"), config.get("distill")
     parts = [f"{head['name']} {head['arguments']}"] if head else []
-    parts += [f"distilled from {distill['teacher']}, weight {distill['weight']}"] if distill else []
+    if distill:
+        teacher = distill["teacher"] or Path(distill["targets"]).stem
+        parts.append(f"distilled from {teacher}, weight {distill['weight']}")
     return "; ".join(parts)
 
 

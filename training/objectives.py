@@ -34,7 +34,7 @@ def build_objectives(
     """Build what the network learns from: a head, a teacher, or both."""
     objectives: dict[str, nn.Module] = {}
     if config.distill is not None and targets is not None:
-        axes = _axes(targets, config.distill.components, initial)
+        axes = axes_for(targets, config.distill.components, initial)
         objectives["distillation"] = Distillation(dimension, targets.shape[1], axes)
     classes = len(faces.identities)
     if config.head is not None:
@@ -58,7 +58,7 @@ def build_objectives(
     return {name: objective.to(group.device) for name, objective in objectives.items()}
 
 
-def _axes(targets: Tensor, count: int, initial: Start | None) -> Tensor | None:
+def axes_for(targets: Tensor, count: int, initial: Start | None) -> Tensor | None:
     """Take the axes of the run that this one starts from, whose embeddings they made; find new ones otherwise."""
     if count == 0:
         return None
@@ -75,13 +75,16 @@ def distillation_of(objectives: Objectives) -> Distillation:
 def objective_losses(
     objectives: Objectives, config: Config, embeddings: Tensor, labels: Tensor, targets: Tensor | None
 ) -> dict[str, Tensor]:
-    """Compute each objective's part of the loss, of the whole batch."""
+    """Compute each objective's part of the loss, of the whole batch; the labels [B] lie on the processor."""
     losses: dict[str, Tensor] = {}
     if "head" in objectives:
-        known = labels != UNKNOWN
-        head = objectives["head"].train()
+        # Looked for on the processor: it would have to wait for a GPU.
+        known = torch.nonzero(labels != UNKNOWN).flatten()
+        head, device = objectives["head"].train(), embeddings.device
         # A batch without anybody known is possible, and teaches the head nothing.
-        losses["head"] = head(embeddings[known], labels[known]) if known.any() else 0 * embeddings.sum()
+        losses["head"] = (
+            head(embeddings[known.to(device)], labels[known].to(device)) if len(known) else 0 * embeddings.sum()
+        )
     if config.distill is not None and targets is not None:
         apart = objectives["distillation"](embeddings, targets.to(embeddings.device))
         losses["distillation"] = config.distill.weight * apart

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -62,6 +63,7 @@ from training.objectives import (
     whole_state,
 )
 from training.schedules import learning_rate
+from training.targets import read_targets
 from training.teacher import teacher_embeddings
 from training.validation import Validation, validate
 
@@ -92,7 +94,7 @@ def run(config: Config, folder: Path, progress: TextIO = sys.stderr, data: Train
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    with joined_group(config.device) as group:
+    with joined_group(config.device) as group, _fastest_convolutions(config.device):
         opened = data if data is not None else open_data(config.data)
         return _train(config, opened, folder, group, progress if group.leads else io.StringIO())
 
@@ -120,7 +122,7 @@ class _Run:
     record: dict[str, Any]
     average: nn.Module | None = None
     step: int = 0
-    losses: list[dict[str, float]] = field(default_factory=list)
+    losses: list[dict[str, Tensor]] = field(default_factory=list)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -152,7 +154,9 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
     logged, seconds = run.step, time.monotonic()
     for step in range(run.step + 1, run.steps + 1):
         settings = _set_schedules(run, step)
-        _optimise(run, step, settings, threads, next(crops))
+        _optimise(run, step, threads, next(crops))
+        if _reads_losses(run):
+            _check_losses(run, settings)
         if _due(run, config.log_steps):
             now = time.monotonic()
             _write_line(run, settings, (step - logged) * config.batch_size / (now - seconds), log, progress)
@@ -164,6 +168,14 @@ def _train(config: Config, data: TrainingData, folder: Path, group: Group, progr
     if log is not None:
         log.close()
     return result if result is not None else _validate(run)
+
+
+def _fastest_convolutions(device: str) -> AbstractContextManager[None]:
+    """Have a GPU try which of its convolutions are fastest: every step has the same shapes."""
+    if device == "cpu":
+        return nullcontext()
+    chosen: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, benchmark=True)
+    return chosen
 
 
 def _prepare(config: Config, data: TrainingData, folder: Path, group: Group, progress: TextIO) -> _Run:
@@ -197,7 +209,7 @@ def _prepare(config: Config, data: TrainingData, folder: Path, group: Group, pro
         data.validation,
         batches,
         steps,
-        targets,
+        None if targets is None else targets.to(group.device),
         network,
         objectives,
         parameters,
@@ -299,18 +311,14 @@ def _set_schedules(run: _Run, step: int) -> dict[str, float]:
     return {"rate": rate, **(head.at_step(step) if isinstance(head, Head) else {})}
 
 
-def _optimise(
-    run: _Run, step: int, settings: Mapping[str, float], threads: _Threads, crops: Sequence[MakeCrops]
-) -> None:
-    """Take one step of SGD. Raises DivergenceError where the loss is no longer a number."""
+def _optimise(run: _Run, step: int, threads: _Threads, crops: Sequence[MakeCrops]) -> None:
+    """Take one step of SGD."""
     # Forward: each thread's share as far as its embeddings, then one loss of the embeddings of all processes.
     shares = list(threads.pool.map(partial(_embed, run.config, run.group.device), threads.replicas, crops))
     own = torch.cat([share.detach() for share in shares])
     embeddings = run.group.gather(own).requires_grad_()
     run.optimiser.zero_grad()
     loss = _loss(run, step, embeddings)
-    if not np.isfinite(run.losses[-1]["loss"]):
-        raise DivergenceError(_diverged(run, step, settings))
 
     # Backward: the loss's gradient at the embeddings, then each share's back through the network; these add up.
     loss.backward()  # type: ignore[no-untyped-call]
@@ -328,12 +336,29 @@ def _optimise(
 def _loss(run: _Run, step: int, embeddings: Tensor) -> Tensor:
     """Return the whole loss of a batch's embeddings [B, D], and note it with its parts."""
     chosen = torch.from_numpy(run.batches.chosen(step))
-    labels = torch.from_numpy(run.faces.labels[chosen.numpy()]).to(run.group.device)
-    targets = None if run.targets is None else run.targets[chosen]
+    labels = torch.from_numpy(run.faces.labels[chosen.numpy()])
+    targets = None if run.targets is None else run.targets[chosen.to(run.group.device)]
     parts = objective_losses(run.objectives, run.config, embeddings, labels, targets)
     loss = torch.stack(list(parts.values())).sum()
-    run.losses.append({"loss": loss.item(), **{name: part.item() for name, part in parts.items()}})
+    run.losses.append({name: part.detach() for name, part in {"loss": loss, **parts}.items()})
     return loss
+
+
+def _reads_losses(run: _Run) -> bool:
+    """Whether the losses are looked at after this step: seldom on a GPU, which would wait for the next step's work."""
+    config = run.config
+    return config.device == "cpu" or any(
+        _due(run, every) for every in (config.log_steps, config.validation_steps, config.checkpoint_steps)
+    )
+
+
+def _check_losses(run: _Run, settings: Mapping[str, float]) -> None:
+    """Raise DivergenceError where a loss since the last line of the log is no number."""
+    losses = torch.stack([each["loss"] for each in run.losses]).tolist()
+    wrong = np.flatnonzero(~np.isfinite(losses))
+    if len(wrong):
+        first = int(wrong[0])
+        raise DivergenceError(_diverged(run, run.step - len(losses) + first + 1, losses[: first + 1], settings))
 
 
 def _backward(run: _Run, shares: Sequence[Tensor], gradients: Sequence[Tensor], pool: ThreadPoolExecutor) -> None:
@@ -352,7 +377,8 @@ def _write_line(
     """Write the mean losses since the last line, to the terminal and the log."""
     # Where there is but one objective its loss is the whole loss.
     names = ["loss", *run.objectives] if len(run.objectives) > 1 else ["loss"]
-    row = {**{name: float(np.mean([each[name] for each in run.losses])) for name in names}, **settings}
+    means = {name: torch.stack([each[name] for each in run.losses]).double().mean().item() for name in names}
+    row = {**means, **settings}
     run.losses.clear()
     line = progress_line(
         run.step,
@@ -403,9 +429,12 @@ def _crops(config: Config, batches: Batches, steps: range, group: Group) -> Iter
 
 
 def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress: TextIO) -> Tensor | None:
-    """Have the teacher embed the faces, one process for all; the others find its file: float16 [N, T]."""
+    """Read the targets, or have the teacher make them, one process for all: float16 [N, T]."""
     if config.distill is None:
         return None
+    if config.distill.targets is not None:
+        return torch.from_numpy(read_targets(config.distill.targets, faces)).half()
+    assert config.distill.teacher is not None  # the config has been checked
     if not group.leads:
         group.wait()
     cache = config.cache if config.cache is not None else folder
@@ -417,9 +446,15 @@ def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress:
 
 def _same_run(checkpoint: Checkpoint, record: Mapping[str, object], faces: Faces) -> bool:
     """Whether both lead to the same weights: the same but for where the faces lie and what is written when."""
-    one = checkpoint.config
-    same_config = all(one.get(key) == record.get(key) for key in {*one, *record} - WITHOUT_EFFECT)
+    one, other = _given(checkpoint.config), _given(record)
+    same_config = all(one.get(key) == other.get(key) for key in {*one, *other} - WITHOUT_EFFECT)
     return same_config and checkpoint.identities == faces.identities and checkpoint.faces == len(faces.labels)
+
+
+def _given(record: Mapping[str, object]) -> dict[str, object]:
+    """Drop what is not set: a checkpoint does not know the keys that came after it."""
+    given = {key: _given(value) if isinstance(value, Mapping) else value for key, value in record.items()}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _dimension(network: nn.Module, input_size: tuple[int, int]) -> int:
@@ -514,8 +549,8 @@ def _validate(run: _Run) -> Validation:
     return validate(torch.cat(embedded).numpy(force=True), people.labels)
 
 
-def _diverged(run: _Run, step: int, settings: Mapping[str, float]) -> str:
-    losses, checkpoint = [each["loss"] for each in run.losses], run.folder / CHECKPOINT
+def _diverged(run: _Run, step: int, losses: Sequence[float], settings: Mapping[str, float]) -> str:
+    checkpoint = run.folder / CHECKPOINT
     before = ", ".join(f"{loss:.3g}" for loss in losses[-6:-1]) or "none since the last line of the log"
     state = "".join(f", {name} {value:.3g}" for name, value in settings.items() if name != "rate")
     return (

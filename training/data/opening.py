@@ -53,7 +53,7 @@ def open_faces(paths: Sequence[Path], *, side: int, only_faces: bool) -> Faces:
     """Open the faces at these paths, which are all of one kind.
 
     Args:
-        paths: folders (a folder for each identity in them, or tar shards), .rec files, or tars.
+        paths: folders (a folder for each identity in them, or tars), .rec files, or tars.
         side: height and width of each face in pixels.
         only_faces: leave out crops that show no face; in packs alone, which are decoded whole at the start.
 
@@ -63,7 +63,7 @@ def open_faces(paths: Sequence[Path], *, side: int, only_faces: bool) -> Faces:
     missing = [path for path in paths if not path.exists()]
     if missing or not paths:
         raise DataError(f"there is no {missing[0]}" if missing else "no training data is given")
-    paths = [file for path in paths for file in _shards_in(path) or [path]]
+    paths = [file for path in paths for file in _tars_in(path) or [path]]
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:
         raise DataError(f"{paths[0]} and the other paths are of different kinds ({', '.join(sorted(kinds))})")
@@ -78,9 +78,9 @@ def open_faces(paths: Sequence[Path], *, side: int, only_faces: bool) -> Faces:
             return read_packs(paths, side=side, only_faces=only_faces)
 
 
-def _shards_in(path: Path) -> list[Path]:
-    """List the tars of a folder of shards."""
-    return sorted(path.glob("*.tar")) if path.is_dir() else []
+def _tars_in(path: Path) -> list[Path]:
+    """List the tars of a folder of shards or packs."""
+    return sorted([*path.glob("*.tar"), *path.glob("*.tar.xz")]) if path.is_dir() else []
 
 
 def _kind(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from faceid.inference.cpu_features import available_cores
 from faceid.vision.broken_crops import shows_a_face
 from training.data.faces import Ints, UInt8Images, decode
 from training.data.tar_members import content, members
@@ -15,7 +16,7 @@ from training.errors import DataError
 
 # 61,000 faces of 120x120 take 2.6 GB; a pack beyond this limit wants reading from disk, which this is not.
 MEMORY_LIMIT_BYTES = 8 * 2**30
-DECODING_THREADS = 2  # OpenCV decodes outside Python's lock
+MAX_THREADS = 16  # OpenCV decodes outside Python's lock
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read_packs(
         images[index] = decode([payload], [name], side)[0]
         return not only_faces or shows_a_face(images[index])
 
-    with ThreadPoolExecutor(DECODING_THREADS) as pool:
+    with ThreadPoolExecutor(min(available_cores(), MAX_THREADS)) as pool:
         kept = np.flatnonzero(np.fromiter(pool.map(decode_one, range(len(encoded)), chunksize=256), bool))
     if len(kept) == 0:
         raise DataError(f"no crop in {', '.join(map(str, paths))} shows a face")
