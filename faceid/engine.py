@@ -9,11 +9,12 @@ with Gallery.open("staff", create=engine.binding) as gallery:
         print(answer.source, answer.decision, answer.identity)
 """
 
+import hashlib
 import math
 import operator
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -53,6 +54,8 @@ Item = TypeVar("Item")
 Photos = Picture | Content | Iterable[Picture | Content]
 People = PersonPhoto | Iterable[PersonPhoto]
 DEFAULT_LIMITS = Limits()
+_LOOK = 1
+"""Raised whenever reading, turning or measuring photos changes what is rejected: then all are looked at once more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,7 @@ class FaceEngine:
             weights = None if detector_weights is None else Path(detector_weights)
             detector = make_detector(detector, device=device, min_face_size=min_face_size, weights=weights)
         self.pipeline = Pipeline(detector, embedder)
+        self._min_face_size = min_face_size
 
     @property
     def binding(self) -> ModelBinding:
@@ -125,15 +129,17 @@ class FaceEngine:
         faces: FacePolicy = "exactly-one",
         limits: Limits | None = DEFAULT_LIMITS,
         restore: bool = False,
+        again: bool = False,
     ) -> list[Enrollment]:
         """Enrol photos of named people: one result per photo, in order; all is safely stored when it returns.
 
         Photos whose bytes are in the gallery already are not looked at again, so that a run that was interrupted goes
         on where it stopped. `limits` None takes faces of any quality; `restore` brings back removed people and
-        templates whose photos appear again. Raises ModelMismatch for a gallery of another model, ValueError for the
-        policy `all`: which of a photo's faces is the named person?
+        templates whose photos appear again. A photo that was rejected under the same settings is not looked at again
+        either (`remembered` is among its reason codes) unless `again`. Raises ModelMismatch for a gallery of another
+        model, ValueError for the policy `all`: which of a photo's faces is the named person?
         """
-        return list(self.enroll_stream(gallery, people, faces=faces, limits=limits, restore=restore))
+        return list(self.enroll_stream(gallery, people, faces=faces, limits=limits, restore=restore, again=again))
 
     def enroll_stream(
         self,
@@ -143,6 +149,7 @@ class FaceEngine:
         faces: FacePolicy = "exactly-one",
         limits: Limits | None = DEFAULT_LIMITS,
         restore: bool = False,
+        again: bool = False,
     ) -> Iterator[Enrollment]:
         """Enrol as `enroll` does while the results are taken: each comes after it is safely stored."""
         _check_policy(faces)
@@ -150,10 +157,9 @@ class FaceEngine:
             raise ValueError("enrolment takes one face a photo: exactly-one, largest or centre")
         _check_limits(limits)
         self._require_same_model(gallery)
+        wishes = _Enrolling(faces, limits, bool(restore), bool(again), self._rejection_policy(faces, limits))
         batches = _batches(_person_photos(people))
-        return (
-            result for batch in batches for result in self._enroll_batch(gallery, batch, faces, limits, bool(restore))
-        )
+        return (result for batch in batches for result in self._enroll_batch(gallery, batch, wishes))
 
     def identify(
         self,
@@ -313,9 +319,7 @@ class FaceEngine:
         self,
         gallery: Gallery,
         photos: Sequence[PersonPhoto],
-        policy: FacePolicy,
-        limits: Limits | None,
-        restore: bool,
+        wishes: "_Enrolling",
     ) -> list[Enrollment]:
         """Settle the photos step by step: what needs no look, what has no usable face, and what the store says."""
         results: dict[int, Enrollment] = {}
@@ -328,23 +332,34 @@ class FaceEngine:
 
         known = gallery.enrolled([file.digest for file in files.values()])
         for i, file in files.items():
-            if settled := _already_known(photos[i], known.get(file.digest, []), restore):
+            if settled := _already_known(photos[i], known.get(file.digest, []), wishes.restore):
                 results[i] = settled
 
         unseen = {i: file for i, file in files.items() if i not in results}
+        if not wishes.again:
+            remembered = gallery.rejected([file.digest for file in unseen.values()], wishes.policy)
+            for i, file in list(unseen.items()):
+                if file.digest in remembered:
+                    results[i] = _enrollment(photos[i], "rejected", (*remembered[file.digest], "remembered"))
+                    del unseen[i]
         templates: dict[int, NewTemplate] = {}
         remarks: dict[int, tuple[str, ...]] = {}
-        found_faces = self.pipeline.find_faces(list(unseen.values()), policy)
+        rejections: dict[bytes, tuple[str, ...]] = {}
+        found_faces = self.pipeline.find_faces(list(unseen.values()), wishes.faces)
         for i, found in zip(unseen, found_faces, strict=True):
-            rejected = _rejected(photos[i], found, limits)
+            rejected = _rejected(photos[i], found, wishes.limits)
             if rejected:
                 results[i] = rejected
+                if rejected.status == "rejected":  # what failed may succeed elsewhere, or with more memory
+                    rejections[unseen[i].digest] = rejected.reason_codes
             else:
                 templates[i] = self._template(photos[i], found)
                 remarks[i] = found.remarks
 
         with self.pipeline.timed("store"):
-            added = gallery.add(list(templates.values()), restore=restore)
+            if rejections:
+                gallery.remember_rejected(rejections, wishes.policy)
+            added = gallery.add(list(templates.values()), restore=wishes.restore)
         for i, outcome in zip(templates, added, strict=True):
             codes = outcome.reason_codes + remarks[i]
             results[i] = _enrollment(photos[i], outcome.status, codes, outcome.template_id)
@@ -360,6 +375,12 @@ class FaceEngine:
                 yield i, _enrollment(photos[i], "failed", (file.reason_code or "",), message=explain(file))
             else:
                 yield i, file
+
+    def _rejection_policy(self, faces: FacePolicy, limits: Limits | None) -> str:
+        """Return what stands for all that decides whether a photo is rejected: hex SHA-256."""
+        least = limits and sorted(asdict(limits).items())
+        decides = (_LOOK, self.model.digest, self.detector_digest, self._min_face_size, faces, least)
+        return hashlib.sha256(repr(decides).encode()).hexdigest()
 
     def _template(self, photo: PersonPhoto, found: PictureFaces) -> NewTemplate:
         (face,) = found.faces
@@ -434,6 +455,17 @@ class FaceEngine:
             probability=_probability(asking.law, result.candidates),
             vector=face.vector if asking.vectors else None,
         )
+
+
+@dataclass(frozen=True)
+class _Enrolling:
+    """How a call of `enroll` wants it; `policy` stands for all that decides whether a photo is rejected."""
+
+    faces: FacePolicy
+    limits: Limits | None
+    restore: bool
+    again: bool
+    policy: str
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import operator
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -49,7 +49,7 @@ from indexer.records import (
 from indexer.search.certified_search import Found, search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
-from indexer.store import curation, reembedding, strangers, transfer, undo
+from indexer.store import curation, reembedding, rejections, strangers, transfer, undo
 from indexer.store import queries as store
 from indexer.store.adding import add_templates
 from indexer.store.schema import gallery
@@ -179,6 +179,23 @@ class Gallery:
         """For photos by SHA-256 (32 bytes), the templates they already have; a photo without one is left out."""
         with self._database.read() as connection:
             return store.enrolled(connection, digests)
+
+    def rejected(self, digests: Sequence[bytes], policy: str) -> dict[bytes, tuple[str, ...]]:
+        """For photos by SHA-256 (32 bytes), why they were rejected under this policy, as `remember_rejected` was told.
+
+        A photo that was not is left out.
+        """
+        with self._database.read() as connection:
+            return rejections.rejected(connection, digests, policy)
+
+    def remember_rejected(self, reasons: Mapping[bytes, Sequence[str]], policy: str) -> None:
+        """Keep reason codes of photos that were rejected, so that nobody looks at them again under this policy.
+
+        A policy is any text that changes with what the verdict depends on; a photo is remembered under its last one.
+        `erase` forgets all of them, `purge` the old ones.
+        """
+        with self._database.write() as connection:
+            rejections.remember(connection, reasons, policy)
 
     def add(self, templates: Sequence[NewTemplate], *, restore: bool = False) -> list[Added]:
         """Enrol templates, in one transaction; one Added for each, in order. Enrolling twice changes nothing.
@@ -361,10 +378,17 @@ class Gallery:
             return undo.take_back(connection, None if entry is None else _id(entry))
 
     def purge(self, older_than: timedelta = timedelta(0)) -> int:
-        """Give up undoing what is at least that old, and destroy the former names kept for it; how many entries."""
+        """Give up undoing what is at least that old, and destroy the former names kept for it; how many entries.
+
+        Photos that were rejected as long ago are forgotten, too.
+        """
         with self._database.write() as connection:
             count = undo.purge(connection, older_than)
-        if count:
+            forgotten = rejections.forget_old(connection, older_than)
+            if forgotten:
+                connection.execute(update(gallery).values(erase_pending=1))
+                store.seal(connection)
+        if count or forgotten:
             self._finish_erase()
         return count
 

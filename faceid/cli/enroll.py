@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--quality/--no-quality", default=True, show_default=True, help="Reject faces too poor to recognise.")
 @click.option("--fusion", type=click.Choice(FUSIONS), help="Score of a person: best template, or their mean.")
 @click.option("--restore", is_flag=True, help="Bring back removed people whose photos appear again.")
+@click.option("--again", is_flag=True, help="Also look again at photos that an earlier run rejected.")
 @click.option("--sync", is_flag=True, help="Also report templates whose photo is gone from PEOPLE_DIR.")
 @click.option("--prune", is_flag=True, help="With --sync: remove those templates.")
 @output_option
@@ -54,6 +55,7 @@ def enroll(
     quality: bool,
     fusion: Any,
     restore: bool,
+    again: bool,
     sync: bool,
     prune: bool,
     output: str | None,
@@ -77,7 +79,7 @@ def enroll(
     photos = _photos(paths, manifest, name)
     with open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery):
         results = engine.enroll_stream(
-            gallery, photos, faces=faces, limits=Limits() if quality else None, restore=restore
+            gallery, photos, faces=faces, limits=Limits() if quality else None, restore=restore, again=again
         )
         counts: Counter[str] = Counter()
         followed = _counted(results, counts)

@@ -53,6 +53,7 @@ COVERED = {
     "audit": ("id", "at", "action", "identity_id", "details"),
     "undo": ("audit_id", "payload"),
     "erased": ("digest",),
+    "rejection": ("source_digest", "policy", "reasons", "at"),
     "tally": ("name", "rows", "total", "last_id"),
 }
 """The columns of each table that its rows' checksums cover, in order: all but the checksum, the key first."""

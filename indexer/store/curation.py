@@ -13,6 +13,7 @@ from indexer.errors import GalleryError
 from indexer.records import clean_name
 from indexer.store.adding import hide_templates_of_others
 from indexer.store.queries import bump_revision, chunks, keep_undo, next_ids, now, record_audit
+from indexer.store.rejections import forget_all
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
 from indexer.store.sealed_rows import change_rows, delete_rows, insert_rows, moving, sound_rows
 from indexer.store.tombstones import bury
@@ -148,6 +149,7 @@ def erase(connection: Connection, identity_id: int) -> None:
     digests = list(connection.execute(select(template.c.source_digest).where(theirs)).scalars())
     record_audit(connection, "erase", [(identity_id, {"templates": len(digests)})])
     bury(connection, digests)
+    forget_all(connection)  # whose they are is not known: perhaps this person's
     entries = select(audit.c.id).where(audit.c.identity_id.in_(people))
     delete_rows(connection, "undo", undo.c.audit_id.in_(entries))
     with moving(connection, theirs):

@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every schema this code can read, oldest first; each is a file in migrations/versions."""
 HEAD = SCHEMA_VERSIONS[-1]
 
@@ -226,6 +226,18 @@ erased = Table(
     Column("digest", LargeBinary, primary_key=True),
     _checksum(),
     CheckConstraint("length(digest) = 32", name="digest"),
+)
+
+rejection = Table(
+    "rejection",
+    metadata,
+    # Photos that were looked at and not enrolled, and under which policy: they are not looked at again.
+    Column("source_digest", LargeBinary, primary_key=True),  # SHA-256 of the photo's bytes
+    Column("policy", String(64), nullable=False),  # hex SHA-256 of what the verdict depends on
+    Column("reasons", Text, nullable=False),  # JSON list of reason codes
+    Column("at", String(20), nullable=False),
+    _checksum(),
+    CheckConstraint("length(source_digest) = 32", name="source_digest"),
 )
 
 tally = Table(

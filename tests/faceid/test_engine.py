@@ -85,6 +85,28 @@ def test_enrolling_is_done_when_the_call_returns(
     assert again.status == "already_enrolled", "a file and its bytes are one photo"
 
 
+def test_a_rejected_photo_is_not_looked_at_again_unless_asked_or_what_decided_it_changed(
+    shipped_engine: FaceEngine, gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty, text = tmp_path / "empty.png", tmp_path / "text.jpg"
+    Image.new("RGB", (80, 80)).save(empty)
+    text.write_text("no photo")
+    people = [PersonPhoto(empty, "Ann"), PersonPhoto(text, "Ann")]
+    looks = []
+    look = shipped_engine.pipeline.find_faces
+    monkeypatch.setattr(
+        shipped_engine.pipeline, "find_faces", lambda read, policy: (looks.append(len(read)), look(read, policy))[1]
+    )
+
+    def enroll(**wishes: object) -> list[tuple[str, ...]]:
+        return [one.reason_codes for one in shipped_engine.enroll(gallery, people, **wishes)]
+
+    assert enroll() == [("no_face",), ("not_an_image",)]
+    assert enroll() == [("no_face", "remembered"), ("not_an_image",)], "what failed may succeed next time"
+    assert enroll(again=True) == enroll(faces="largest") == enroll(limits=None) == [("no_face",), ("not_an_image",)]
+    assert looks == [2, 1, 2, 2, 2]
+
+
 def test_streams_work_as_they_are_read(shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path) -> None:
     endless = (third_photo for _ in count())
     assert len(list(islice(shipped_engine.identify_stream(gallery, endless, HALF), 40))) == 40

@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.measurements.durability.scenario import (
     MODEL,
     OTHER_MODEL,
+    REJECTED,
     calibration,
     coded_small_galleries,
     every_id,
@@ -49,6 +50,7 @@ _ANSWERS: dict[str, Callable[[Gallery], Any]] = {
     "find": lambda gallery: [gallery.find(name) for name in _NAMES],
     "enrolled": lambda gallery: gallery.enrolled([_photo(1, 0).source_digest, _photo(4, 1).source_digest]),
     "thresholds": lambda gallery: [(one.scores.tobytes(), one.trials, one.data) for one in gallery.calibrations()],
+    "rejected": lambda gallery: gallery.rejected(list(REJECTED), "policy"),
     "undoable": lambda gallery: gallery.undoable(),
     "size": lambda gallery: gallery.size,
     "model": lambda gallery: (gallery.model, gallery.fusion, gallery.revision),
@@ -146,6 +148,7 @@ def _galleries(folder: Path) -> tuple[Path, Path]:
         gallery.add([photo("Late", "late/1")])
         gallery.add_embeddings(OTHER_MODEL, every_id(gallery)[:2], vectors_of(2, OTHER_MODEL.dimension))
         gallery.save_calibrations([calibration()])
+        gallery.remember_rejected(list(REJECTED), "policy")
     open_one, killed = folder / "open", folder / "killed"
     shutil.copytree(closed, open_one)
     with Gallery.open(open_one, writable=True) as gallery:

@@ -23,6 +23,7 @@ from sqlalchemy.engine import Engine
 from benchmarks.measurements.durability.scenario import (
     ERASED,
     MODEL,
+    REJECTED,
     Command,
     Place,
     State,
@@ -230,7 +231,9 @@ class _Run:
         yield from (f"{name} was left behind" for name in leftovers)
         if erased:
             gone = [*photos_of(ERASED), *photos_of(ERASED + 1)]
-            yield from traces(path, {**needles(gone), "former name": b"Former Name"})
+            yield from traces(
+                path, {**needles(gone), "former name": b"Former Name", "rejected photo": next(iter(REJECTED))}
+            )
         if self.name == "backup":
             made = self._state(place.made)
             if made is None and acknowledged:

@@ -21,6 +21,8 @@ OTHER_MODEL = ModelBinding("another", "b" * 64, 8)
 PEOPLE, PHOTOS = 40, 2
 ERASED = 7
 """The identity that the erase of the scenario destroys."""
+REJECTED = {bytes([number]) * 32: ["no_face"] for number in range(1, 6)}
+"""Photos that were not enrolled, by digest, and why."""
 
 State = tuple[Any, ...]
 
@@ -80,6 +82,7 @@ def commands() -> list[Command]:
         Command("erase", lambda g, p: g.erase(ERASED), _with_history),
         Command("undo", lambda g, p: g.undo(), lambda g, p: g.merge(6, 5)),
         Command("purge", lambda g, p: g.purge(), lambda g, p: g.rename(5, "Another Name")),
+        Command("remember", lambda g, p: g.remember_rejected(list(REJECTED), "policy")),
         Command("calibrate", lambda g, p: g.save_calibrations([calibration()])),
         Command("import", lambda g, p: g.import_(p.aside / "export.parquet")),
         Command("merge-from", lambda g, p: g.merge_from(p.aside / "elsewhere")),
@@ -161,6 +164,7 @@ def state(gallery: Gallery) -> State:
         [(one.id, one.action, one.identity_ids) for one in gallery.undoable()],
         [(one.target, one.scores.tobytes(), one.data) for one in gallery.calibrations()],
         gallery.model.digest,
+        gallery.rejected(list(REJECTED), "policy"),
         [
             [(one.id, one.name, one.similarity) for one in found.candidates]
             for found in gallery.search(vectors_of(3, gallery.model.dimension, seed=99), 3)
@@ -208,6 +212,7 @@ def coded_small_galleries() -> Iterator[None]:
 
 def _with_history(gallery: Gallery, place: Place) -> None:
     """Give the person to be erased a past: a former name, a merged alias, a second model's vectors."""
+    gallery.remember_rejected(list(REJECTED), "policy")
     gallery.rename(ERASED, "Former Name")
     gallery.rename(ERASED, f"Person Number {ERASED}")
     gallery.merge(ERASED + 1, ERASED)

@@ -140,6 +140,9 @@ def test_a_face_below_the_quality_limits_is_rejected_unless_asked(run: Run, lfw_
     arguments = ("enroll", tmp_path / "people", "--gallery", tmp_path / "g", *MODEL, "--json")
     (rejected,) = run(*arguments).records
     assert (rejected["status"], "face_too_small" in rejected["reason_codes"]) == ("rejected", True)
+    (remembered,) = run(*arguments).records
+    assert remembered["reason_codes"] == [*rejected["reason_codes"], "remembered"]
+    assert run(*arguments, "--again").records == [rejected]
     (accepted,) = run(*arguments, "--no-quality").records
     assert accepted["status"] == "enrolled"
 

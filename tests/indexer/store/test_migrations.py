@@ -81,6 +81,8 @@ def test_the_first_writer_upgrades_it_with_all_that_was_in_it(of_0001):
         assert gallery.embeddings().vectors.tobytes() == b"".join(photo("", n).vector.tobytes() for n in ("a1", "a2"))
         assert len(gallery.calibrations()) == 1
         assert gallery.revision == 9
+        assert gallery.rejected([digest_of("a1")], "any") == {}
+        gallery.remember_rejected({digest_of("c1"): ["no_face"]}, "any")
         assert gallery.undoable() == [], "the older program kept no undo records"
         gallery.restore(2)
         gallery.rename(1, "Annette")
