@@ -148,7 +148,7 @@ def _galleries(folder: Path) -> tuple[Path, Path]:
         gallery.add([photo("Late", "late/1")])
         gallery.add_embeddings(OTHER_MODEL, every_id(gallery)[:2], vectors_of(2, OTHER_MODEL.dimension))
         gallery.save_calibrations([calibration()])
-        gallery.remember_rejected(list(REJECTED), "policy")
+        gallery.remember_rejected(REJECTED, "policy")
     open_one, killed = folder / "open", folder / "killed"
     shutil.copytree(closed, open_one)
     with Gallery.open(open_one, writable=True) as gallery:

@@ -82,7 +82,7 @@ def commands() -> list[Command]:
         Command("erase", lambda g, p: g.erase(ERASED), _with_history),
         Command("undo", lambda g, p: g.undo(), lambda g, p: g.merge(6, 5)),
         Command("purge", lambda g, p: g.purge(), lambda g, p: g.rename(5, "Another Name")),
-        Command("remember", lambda g, p: g.remember_rejected(list(REJECTED), "policy")),
+        Command("remember", lambda g, p: g.remember_rejected(REJECTED, "policy")),
         Command("calibrate", lambda g, p: g.save_calibrations([calibration()])),
         Command("import", lambda g, p: g.import_(p.aside / "export.parquet")),
         Command("merge-from", lambda g, p: g.merge_from(p.aside / "elsewhere")),
@@ -212,7 +212,7 @@ def coded_small_galleries() -> Iterator[None]:
 
 def _with_history(gallery: Gallery, place: Place) -> None:
     """Give the person to be erased a past: a former name, a merged alias, a second model's vectors."""
-    gallery.remember_rejected(list(REJECTED), "policy")
+    gallery.remember_rejected(REJECTED, "policy")
     gallery.rename(ERASED, "Former Name")
     gallery.rename(ERASED, f"Person Number {ERASED}")
     gallery.merge(ERASED + 1, ERASED)
