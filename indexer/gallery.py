@@ -596,14 +596,13 @@ class Gallery:
 
     def _make_room(self) -> None:
         """Keep a writer that stays open from holding in memory all that it enrolled."""
-        if self.fusion == "max":  # means are made anew, all of them, whenever they are saved
-            with suppress(FileNotWritten):  # what was enrolled is safe in the database
-                self._save_cache()
+        with suppress(FileNotWritten):  # what was enrolled is safe in the database
+            self._save_cache()
         self._cache.forget_offers()
 
     def _finish_erase(self) -> bool:
         """Get erased bytes out of the files; False while a reader of an older revision is in the way."""
-        self._cache.drop()
+        self._cache.forget_offers()
         self._cohorts = {}
         remove_scores(self.path)
         try:

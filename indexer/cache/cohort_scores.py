@@ -132,10 +132,10 @@ def _grown(known: CohortScores, vectors: FloatMatrix, connection: Connection, sn
     scores, owners = known.scores.copy(), known.owners.copy()
     if len(fresh):
         touched = np.unique(fresh_owners)
-        if snapshot.row.fusion != "max":  # another template changes its person's score, also for the worse
-            every, every_owner = store.active_templates(connection)
-            its = np.isin(every_owner, touched)
-            fresh, fresh_owners = every[its], every_owner[its]
+        members = snapshot.members
+        if members is not None:  # another template changes its person's score, also for the worse
+            its = np.isin(members.owners, touched)
+            fresh, fresh_owners = members.ids[its], members.owners[its]
             again = np.isin(known.owners, touched)
             scores[again], owners[again] = _best(snapshot.parts, vectors[again])
         part = fuse(Embeddings(fresh, fresh_owners, store.vectors_of(connection, fresh)), snapshot.row.fusion)

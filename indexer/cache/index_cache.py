@@ -15,10 +15,11 @@ from stat import S_ISDIR
 import numpy as np
 from sqlalchemy import Connection
 
+from indexer.cache.following import can_follow, follow
 from indexer.cache.index_manifest import MANIFEST, Manifest, files_are_there, is_fresh, read_manifest
 from indexer.cache.loading import OutdatedRead, load, read_files
 from indexer.cache.saving import write_files
-from indexer.cache.snapshot import Snapshot, bytes_in_memory, can_follow, follow, is_sound, read_all
+from indexer.cache.snapshot import Snapshot, bytes_in_memory, is_sound, read_all
 from indexer.errors import FileNotWritten
 from indexer.records import FloatMatrix, Ids
 from indexer.store import queries as store
@@ -112,12 +113,12 @@ class IndexCache:
         with self._saving, read() as connection:
             manifest = read_manifest(self._folder)
             row = store.gallery_row(connection)
-            trusted = manifest is not None and manifest != self._distrusted and files_are_there(self._folder, manifest)
-            if trusted and manifest is not None and not erased and is_fresh(manifest, connection, row):
+            if manifest == self._distrusted or (manifest and not files_are_there(self._folder, manifest)):
+                manifest = None
+            if manifest is not None and not erased and is_fresh(manifest, connection, row):
                 return
             snapshot = self.at(connection)
-            existing = store.every_template(connection) if erased else None
-            written = write_files(self._folder, snapshot, connection, existing)
+            written = write_files(self._folder, snapshot, connection, manifest, erased=erased)
             remove_leftovers(self._folder)
             saved = read_files(self._folder, written, snapshot.row, snapshot.parts)
             with self._lock:

@@ -17,7 +17,7 @@ from indexer.store.queries import GalleryRow
 
 MANIFEST = "index.json"
 
-_FORMAT = "faceid-index-3"
+_FORMAT = "faceid-index-4"
 _LARGEST = 64 << 20  # bytes: that of a hundred million templates
 _FILE_NAME = re.compile(r"index-[0-9a-f]{16}\.safetensors")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from indexer.cache.index_manifest import Manifest, belongs, read_manifest
 from indexer.cache.segment_file import FileRecord, FileVectors, SegmentDamaged, SegmentFile
-from indexer.cache.snapshot import FileSegment, Snapshot, live_rows
+from indexer.cache.snapshot import FileSegment, Members, Snapshot, live_rows
 from indexer.records import Ids
 from indexer.search.certified_search import Part
 from indexer.search.codes import Codes
@@ -38,7 +38,7 @@ def load(
             return None
         if manifest.gallery == row.uuid and manifest.revision > row.revision:
             raise OutdatedRead
-        if not belongs(manifest, connection, row) or (row.fusion == "mean" and manifest.revision != row.revision):
+        if not belongs(manifest, connection, row):
             return None
         try:
             return read_files(folder, manifest, row, known)
@@ -52,16 +52,20 @@ def read_files(folder: Path, manifest: Manifest, row: GalleryRow, known: Sequenc
     """Return the snapshot that a manifest describes; raises SegmentDamaged."""
     at_hand = {part.segment.record: part.segment for part in known if isinstance(part.segment, FileSegment)}
     segments = [at_hand.get(one) or _segment(folder, one, row.model.dimension) for one in manifest.segments]
-    owners: Ids = np.empty(0, np.int64)
+    nobody: Ids = np.empty(0, np.int64)
+    owners, members = nobody, None if manifest.fusion == "max" else Members(nobody, nobody)
     if manifest.owners is not None:
-        owners = SegmentFile(folder, manifest.owners).whole("owners")
+        file = SegmentFile(folder, manifest.owners)
+        owners = file.whole("owners")
+        if members is not None:
+            members = Members(file.whole("templates"), file.whole("template_owners"))
     if owners.dtype != np.int64 or owners.shape != (sum(map(len, segments)),):
         raise SegmentDamaged("the owners do not fit the segments")
     starts = np.cumsum([len(segment) for segment in segments])[:-1]
     parts = [Part(*pair) for pair in zip(segments, np.split(owners, starts), strict=True)] if segments else []
-    _check_owners(parts, manifest)
+    _check_owners(parts, members, manifest)
     seen = replace(row, revision=manifest.revision)
-    return Snapshot(seen, tuple(parts), manifest.last_template, manifest.active)
+    return Snapshot(seen, tuple(parts), manifest.last_template, manifest.active, members)
 
 
 def _segment(folder: Path, record: FileRecord, dimension: int) -> FileSegment:
@@ -91,12 +95,19 @@ _TYPES = {
 }
 
 
-def _check_owners(parts: Sequence[Part], manifest: Manifest) -> None:
+def _check_owners(parts: Sequence[Part], members: Members | None, manifest: Manifest) -> None:
     """Raise SegmentDamaged unless the owners are those of the templates that the manifest counts as active."""
-    if manifest.fusion == "mean":  # of means there is one for each person, and none that is gone
-        sound = all(np.array_equal(part.segment.ids, part.owners) for part in parts)
-    else:
-        ids, owners, _ = live_rows(parts)
-        sound = (len(ids), pair_sum(ids, owners)) == manifest.active
-    if not sound:
+    ids, owners, _ = live_rows(parts)
+    if members is not None:
+        if not _is_one_row_a_person(ids, owners, members):
+            raise SegmentDamaged("the rows are not those of the people who have templates")
+        ids, owners = members.ids, members.owners
+    if (len(ids), pair_sum(ids, owners)) != manifest.active:
         raise SegmentDamaged("the owners are not those of the active templates")
+
+
+def _is_one_row_a_person(ids: Ids, owners: Ids, members: Members) -> bool:
+    whole = all(one.dtype == np.int64 and one.ndim == 1 for one in (members.ids, members.owners))
+    if not whole or len(members.ids) != len(members.owners) or (np.diff(members.ids) <= 0).any():
+        return False
+    return np.array_equal(ids, owners) and np.array_equal(np.sort(ids), np.unique(members.owners))

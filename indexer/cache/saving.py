@@ -22,17 +22,24 @@ _CODES = ("codes", "scales", "residuals")  # the arrays of `indexer.search.codes
 _BLOCK = 16_384  # rows written at a time: 32 MiB of 512-number vectors
 
 
-def write_files(folder: Path, snapshot: Snapshot, connection: Connection, existing: Ids | None) -> Manifest:
-    """Write what is not in a file yet, then the manifest, which is returned. Raises FileNotWritten, SegmentDamaged.
+def write_files(
+    folder: Path, snapshot: Snapshot, connection: Connection, before: Manifest | None, *, erased: bool
+) -> Manifest:
+    """Write what is in no file of the manifest `before` yet, then the new manifest, which is returned.
 
-    With `existing` (the ids of all templates, ascending) no row of any other template goes into, or stays in, a file.
+    With `erased`, nothing of a template that does not exist any more goes into, or stays in, a file. Raises
+    FileNotWritten, SegmentDamaged.
     """
     rows = sum(map(_alive, snapshot.parts))
+    # Another thread may have seen a segment longer than its file is there.
+    there = set(before.segments) if before else set()
+    may_stay = _rows_that_may_stay(snapshot, connection) if erased else None
     records: list[FileRecord] = []
     owners: list[Ids] = []
     for group in _groups(snapshot.parts):
         first = group[0].segment
-        if len(group) == 1 and isinstance(first, FileSegment) and not _is_worn(group[0], existing):
+        known = len(group) == 1 and isinstance(first, FileSegment) and first.record in there
+        if isinstance(first, FileSegment) and known and not _is_worn(group[0], may_stay):
             records.append(first.record)
             owners.append(group[0].owners)
             continue
@@ -51,7 +58,7 @@ def write_files(folder: Path, snapshot: Snapshot, connection: Connection, existi
         active=snapshot.active,
         codes=coding.FORMAT,
         segments=tuple(records),
-        owners=_write_file(folder, {"owners": every_owner}) if records else None,
+        owners=_write_file(folder, {"owners": every_owner, **_members(snapshot)}) if records else None,
     )
     write_manifest(folder, manifest)
     return manifest
@@ -69,11 +76,23 @@ def _alive(part: Part) -> int:
     return int(np.count_nonzero(part.owners >= 0))
 
 
-def _is_worn(part: Part, existing: Ids | None) -> bool:
-    """Whether a segment must be written anew: too many dead rows, or a row of an erased template."""
-    if len(part) - _alive(part) > _DEAD_SHARE * len(part):
+def _is_worn(part: Part, may_stay: Ids | None) -> bool:
+    """Whether a segment must be written anew: too many dead rows, or one that may not stay."""
+    dead = part.owners < 0
+    if np.count_nonzero(dead) > _DEAD_SHARE * len(part):
         return True
-    return existing is not None and not np.isin(part.segment.ids, existing, assume_unique=True).all()
+    return may_stay is not None and not np.isin(part.segment.ids[dead], may_stay).all()
+
+
+def _rows_that_may_stay(snapshot: Snapshot, connection: Connection) -> Ids:
+    """Return the ids of dead rows that hold nothing of an erased template; with 'mean' nobody knows of any."""
+    return store.every_template(connection) if snapshot.members is None else np.empty(0, np.int64)
+
+
+def _members(snapshot: Snapshot) -> dict[str, Ids]:
+    if snapshot.members is None:
+        return {}
+    return {"templates": snapshot.members.ids, "template_owners": snapshot.members.owners}
 
 
 def _write_segment(

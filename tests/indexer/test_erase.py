@@ -7,6 +7,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from benchmarks.measurements.durability import scenario
 from benchmarks.measurements.durability.scenario import needles
@@ -60,6 +61,22 @@ def test_no_byte_of_an_erased_person_is_left_and_the_others_stay(tmp_path, fusio
     assert ("gallery.db", "name") in traces(path, BOB)
     with Gallery.open(path, writable=True) as gallery:
         assert [one.status for one in gallery.add(ANN)] == ["enrolled"] * 3
+
+
+def test_no_mean_that_an_erased_person_was_part_of_stays_in_a_file(tmp_path):
+    crowd = [photo(f"p{i}", f"p{i}") for i in range(20)]
+    with Gallery.create(tmp_path / "g", MODEL, "mean") as gallery:
+        gallery.add(ANN + BOB + crowd)
+        gallery.merge(1, 2)
+        gallery.flush()
+        (record,) = read_manifest(gallery.path).segments
+        both = load_file(gallery.path / record.file)["vectors"][0].tobytes()
+        gallery.undo()
+        gallery.flush()
+        assert both in b"".join(file.read_bytes() for file in gallery.path.glob("index-*"))
+        gallery.erase(1)
+        assert both not in b"".join(file.read_bytes() for file in gallery.path.glob("index-*"))
+        assert gallery.check(deep=True) == []
 
 
 def test_earlier_names_merged_people_and_coming_vectors_go_too(gallery):

@@ -4,6 +4,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -32,9 +34,11 @@ class GalleryAgainstDict(RuleBasedStateMachine):
     def create(self, fusion):
         self.folder = Path(tempfile.mkdtemp())
         self.gallery = Gallery.create(self.folder / "g", MODEL, fusion)
+        self.reader = Gallery.open(self.folder / "g")
         self.people, self.last_id = {}, 0
 
     def teardown(self):
+        self.reader.close()
         self.gallery.close()
         with Gallery.open(self.gallery.path) as reader:
             assert reader.check(deep=True) == []
@@ -155,10 +159,33 @@ class GalleryAgainstDict(RuleBasedStateMachine):
             self.gallery.remove_templates([row.id])
             self.people[row.identity_id].photos[row.source.removeprefix("photos/")] = True
 
+    @rule(key=IDS, source=IDS, into=IDS)
+    def do_and_undo(self, key, source, into):
+        """What is taken back at once never was."""
+        for act in (lambda: self.gallery.remove(key), lambda: self.gallery.merge(source, into)):
+            before = len(self.gallery.undoable())
+            try:
+                act()
+            except GalleryError:
+                continue
+            if len(self.gallery.undoable()) > before:
+                self.gallery.undo()
+
+    @rule()
+    def flush(self):
+        self.gallery.flush()
+
     @rule()
     def reopen(self):
         self.gallery.close()
         self.gallery = Gallery.open(self.gallery.path, writable=True)
+
+    def similarity(self, query, sources):
+        vectors = np.stack([photo("", source).vector for source in sources]).astype(float)
+        if self.gallery.fusion == "max":
+            return float((vectors @ query).max())
+        mean = vectors.mean(axis=0)
+        return float(mean @ query / np.linalg.norm(mean))
 
     def attempt(self, act, key):
         try:
@@ -184,8 +211,13 @@ class GalleryAgainstDict(RuleBasedStateMachine):
         for source, key in shown:
             found = self.gallery.enrolled([digest_of(source)])[digest_of(source)]
             assert [one.identity_id for one in found if not one.removed] == [key]
-        found = self.gallery.search(unit_vectors(1), 99)[0].candidates
-        assert {one.id for one in found} == {key for _, key in shown}
+        (query,) = unit_vectors(1)
+        answers = self.gallery.search(query[None], 99)
+        assert self.reader.search(query[None], 99) == answers
+        found = {one.id: one.similarity for one in answers[0].candidates}
+        assert found == pytest.approx(
+            {key: self.similarity(query, [source for source, its in shown if its == key]) for _, key in shown}, abs=1e-6
+        )
         if self.gallery.fusion == "max":
             for source, key in shown:
                 best = self.gallery.search(photo("", source).vector[None], 1)[0].candidates[0]

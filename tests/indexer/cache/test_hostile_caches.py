@@ -65,9 +65,9 @@ def record_of(file):
     }
 
 
-def rewrite_owners(path, owners):
+def rewrite_owners(path, owners, array="owners"):
     name = read_manifest(path).owners.file
-    save_file({"owners": owners}, path / name)
+    save_file({**load_file(path / name), array: owners}, path / name)
     forge(path, owners=record_of(path / name))
 
 
@@ -105,6 +105,21 @@ def test_owners_that_were_forged_with_right_hashes_are_not_believed(closed):
     for forged in (swapped, hidden, owners[:-1].copy(), owners.astype(np.float32), owners * 2):
         rewrite_owners(closed, forged)
         assert answer(closed) == expected
+
+
+@pytest.mark.parametrize("closed", ["mean"], indirect=True)
+@pytest.mark.parametrize("array", ["templates", "template_owners"])
+def test_members_of_means_that_were_forged_with_right_hashes_are_not_believed(closed, array):
+    expected = answer(closed)
+    sound = load_file(closed / read_manifest(closed).owners.file)[array]
+    swapped, other = sound.copy(), sound.copy()
+    swapped[[3, 7]] = swapped[[7, 3]]
+    other[7] = 99
+    for forged in (swapped, other, sound[:-1].copy(), sound.astype(np.float32), sound.reshape(2, 20)):
+        rewrite_owners(closed, forged, array)
+        assert answer(closed) == expected
+        with Gallery.open(closed, writable=True) as writer:
+            writer.rebuild()
 
 
 def test_a_forged_list_of_active_templates_is_compared_with_the_database(closed):
