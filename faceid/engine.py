@@ -27,7 +27,8 @@ from faceid.models import model_zoo
 from faceid.models.embedding import Backend, Embedder, Precision
 from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces, Pipeline
 from faceid.probability import probability_law
-from faceid.results import Answer, Enrollment, EnrollmentStatus, Verification
+from faceid.records import EnrollmentStatus
+from faceid.results import Answer, Enrollment, Verification
 from faceid.vision.detection import FACE_POLICIES, Detector, FacePolicy
 from faceid.vision.detectors import make_detector
 from faceid.vision.photo_list import PersonPhoto

@@ -1,20 +1,25 @@
-"""What the engine answers, and the records that programs read (docs/records.md; the names are a contract).
-
-The command line puts the schema's version before each record.
-"""
+"""What the engine answers, and how it becomes the records that programs read (docs/records.md)."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from faceid.records import (
+    SCHEMA_VERSION,
+    AnswerRecord,
+    CandidateRecord,
+    Decision,
+    EnrollmentRecord,
+    EnrollmentStatus,
+    ThresholdSource,
+    VerificationRecord,
+    Who,
+)
 from faceid.vision.detection import Box, Landmarks
 from faceid.vision.picture import Picture
 from indexer.decision.decision import Threshold
 from indexer.records import Candidate, FloatVector
 
 Record = dict[str, Any]
-
-EnrollmentStatus = Literal["enrolled", "already_enrolled", "rejected", "failed", "photo_gone", "pruned"]
-Decision = Literal["identified", "unknown", "no_face", "rejected_quality", "error"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,10 @@ class Enrollment:
         """What people read: the name, with the external id where the person has one."""
         return f"{self.name} ({self.external_id})" if self.external_id else self.name
 
-    def record(self) -> Record:
+    def record(self) -> EnrollmentRecord:
         """Return the record of `faceid enroll --json`."""
         return {
+            "schema_version": SCHEMA_VERSION,
             "source": self.source,
             "name": self.name,
             "external_id": self.external_id,
@@ -92,24 +98,22 @@ class Answer:
         """The best candidate's similarity; None without candidates."""
         return self.candidates[0].similarity if self.candidates else None
 
-    def record(self) -> Record:
+    def record(self) -> AnswerRecord:
         """Return the record of `faceid identify --json`."""
         return {
+            "schema_version": SCHEMA_VERSION,
             "source": self.source,
             "face_index": self.face_index,
             "box": None if self.box is None else [round(side, 2) for side in self.box],
-            "landmarks": self.landmarks and [[round(x, 2), round(y, 2)] for x, y in self.landmarks],
+            "landmarks": None if self.landmarks is None else [[round(x, 2), round(y, 2)] for x, y in self.landmarks],
             "detection_score": _rounded(self.detection_score),
             "quality": _rounded(self.quality),
             "decision": self.decision,
-            "identity": self.identity and _who(self.identity),
+            "identity": _who(self.identity) if self.identity else None,
             "similarity": _rounded(self.similarity),
             "threshold": _rounded(self.threshold.value),
             "threshold_source": threshold_source(self.threshold),
-            "candidates": [
-                {**_who(candidate), "similarity": _rounded(candidate.similarity), "rank": candidate.rank}
-                for candidate in self.candidates
-            ],
+            "candidates": [_candidate(candidate) for candidate in self.candidates],
             "reason_codes": list(self.reason_codes),
             "model": self.model,
             "gallery_revision": self.gallery_revision,
@@ -130,9 +134,10 @@ class Verification:
     reason_codes: tuple[str, ...] = ()
     message: str | None = None
 
-    def record(self) -> Record:
+    def record(self) -> VerificationRecord:
         """Return the record of `faceid verify --json`."""
         return {
+            "schema_version": SCHEMA_VERSION,
             "similarity": _rounded(self.similarity),
             "same": self.same,
             "threshold": _rounded(self.threshold.value),
@@ -141,7 +146,7 @@ class Verification:
         }
 
 
-def threshold_source(threshold: Threshold) -> Record:
+def threshold_source(threshold: Threshold) -> ThresholdSource:
     """Return where a threshold comes from: who set it, for which rate, measured on how many trials, and when."""
     return {
         "kind": threshold.kind,
@@ -157,13 +162,17 @@ def threshold_source(threshold: Threshold) -> Record:
     }
 
 
-def _who(candidate: Candidate) -> Record:
+def _who(candidate: Candidate) -> Who:
     return {
         "id": candidate.id,
         "name": candidate.name,
         "external_id": candidate.external_id,
         "label": candidate.label,
     }
+
+
+def _candidate(candidate: Candidate) -> CandidateRecord:
+    return {**_who(candidate), "similarity": _rounded(candidate.similarity), "rank": candidate.rank}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -327,6 +327,11 @@ class Gallery:
             if page.rows < _TEMPLATES_AT_ONCE:
                 return
 
+    def templates_of(self, identity_id: int, include_removed: bool = False) -> list[TemplateRow]:
+        """One person's templates with their sources, in order of id; none for an id that nobody has."""
+        with self._database.read() as connection:
+            return store.templates_of(connection, _id(identity_id), include_removed)
+
     def rename(self, identity_id: int, new_name: str) -> None:
         """Give a person another name. Raises InvalidName, and GalleryError if the name is somebody else's key."""
         with self._database.write() as connection:

@@ -23,6 +23,7 @@ COMMANDS = {
     "calibrate": "faceid.cli.calibrate",
     "embed": "faceid.cli.embed",
     "models": "faceid.cli.models",
+    "serve": "faceid.cli.serve",
     "doctor": "faceid.cli.doctor",
     "completion": "faceid.cli.completion",
 }

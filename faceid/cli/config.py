@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ class Settings:
 
         Raises click.UsageError for a name that the command (or, at the top, no command) knows.
         """
+        if getattr(command, "own_table", False):
+            return {}  # its table holds no options; the command reads it itself
         shared = {key: value for key, value in self.values.items() if not isinstance(value, dict)}
         for key, value in shared.items():
             if _plain(key) not in SHARED:
@@ -34,6 +37,17 @@ class Settings:
         own = self.values.get(name)
         table = own if isinstance(own, dict) else {}
         return self._table(name, command, shared, table)
+
+    def own_table(self, name: str, shared: Sequence[str]) -> dict[str, Any]:
+        """Return a table as it stands, over those of the `shared` settings that stand at the top of the file.
+
+        Raises click.UsageError for one that decides who is let in, in the current folder's file.
+        """
+        table = self.values.get(name, {})
+        values = {key: value for key, value in self.values.items() if _plain(key) in shared} | table
+        for key, value in values.items():
+            self._check_place(key, value)
+        return {_plain(key): value for key, value in values.items()}
 
     def check_tables(self, commands: list[str]) -> None:
         """Raise click.UsageError for a table that bears no command's name."""

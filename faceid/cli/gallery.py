@@ -11,6 +11,7 @@ import click
 from faceid.cli.gallery_care import backup, check, export, import_, merge_from, rebuild, reembed, stats
 from faceid.cli.options import Number, gallery_option, output_option
 from faceid.cli.output import counted, say, write_records
+from faceid.records import person_record, template_record, undoable_record
 from indexer.errors import GalleryError
 from indexer.fusion import FUSIONS, Fusion
 
@@ -36,7 +37,7 @@ def list_(gallery_path: Path, include_removed: bool, output: str | None) -> None
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path) as opened:
-        write_records(opened.identities(include_removed=include_removed), output, asdict, asdict)
+        write_records(opened.identities(include_removed=include_removed), output, person_record, asdict)
 
 
 @gallery.command()
@@ -50,12 +51,8 @@ def show(person: str, gallery_path: Path, include_removed: bool, output: str | N
 
     with Gallery.open(gallery_path) as opened:
         identity = _one(opened, person)
-        templates = [
-            template
-            for template in opened.templates(include_removed=include_removed or identity.removed)
-            if template.identity_id == identity.id
-        ]
-        write_records(templates, output, _template_record, _template_row)
+        templates = opened.templates_of(identity.id, include_removed=include_removed or identity.removed)
+        write_records(templates, output, template_record, _template_row)
 
 
 @gallery.command()
@@ -142,7 +139,7 @@ def undo(entry: int | None, gallery_path: Path, listed: bool, output: str | None
 
     with Gallery.open(gallery_path, writable=not listed) as opened:
         if listed:
-            write_records(opened.undoable(), output, asdict, asdict)
+            write_records(opened.undoable(), output, undoable_record, asdict)
         else:
             undone = opened.undo(entry)
             people = ", ".join(map(str, undone.identity_ids))
@@ -191,10 +188,6 @@ def _one(opened: "Gallery", person: str) -> "Identity":
         ids = ", ".join(str(identity.id) for identity in found)
         raise GalleryError(f"several people are called {person!r}: give the id ({ids})")
     return found[0]
-
-
-def _template_record(template: "TemplateRow") -> dict[str, object]:
-    return {**asdict(template), "source_digest": template.source_digest.hex()}
 
 
 def _template_row(template: "TemplateRow") -> dict[str, object]:

@@ -16,11 +16,10 @@ import click
 from tabulate import tabulate
 from tqdm import tqdm
 
+from faceid.records import SCHEMA_VERSION
 from indexer.text import csv_cell, plain, plain_lines
 
 Item = TypeVar("Item")
-# Raised whenever a name in docs/records.md changes its meaning.
-SCHEMA_VERSION = 1
 WIDEST_CELL = 100  # characters; what is longer goes on in the next line
 
 Record = Mapping[str, Any]

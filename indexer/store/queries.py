@@ -331,6 +331,18 @@ def template_page(connection: Connection, include_removed: bool, after: int, lim
     return Page(shown, len(rows), sum(row.checksum for row in rows), rows[-1].id if rows else after)
 
 
+def templates_of(connection: Connection, identity_id: int, include_removed: bool) -> list[TemplateRow]:
+    """Return one person's templates in order of id; none for an unknown id. Raises StoreDamaged."""
+    rows = rows_with(connection, "template", "identity_id", [identity_id])
+    owners = owner_rows(connection, {row.identity_id for row in rows})
+    shown = []
+    for row in rows:
+        removed = row.removed_at is not None or owners[row.identity_id].removed_at is not None
+        if include_removed or not removed:
+            shown.append(_to_template(row, owners[row.identity_id], removed))
+    return shown
+
+
 @dataclass(frozen=True)
 class PageCount:
     """What the pages of one walk through the templates held so far, and in which revision it began (0: not yet)."""

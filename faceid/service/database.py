@@ -1,0 +1,207 @@
+"""The server's own database, `service.db`: keys, audit log, jobs, answers kept for repeated requests.
+
+Galleries know nothing of it. It holds no photo, no vector and no name of anybody who was erased.
+"""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+)
+
+from indexer.errors import FaceIdError
+
+FILE = "service.db"
+VERSION = 1
+
+metadata = MetaData()
+
+key = Table(
+    "key",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),  # SHA-256 of the whole key
+    Column("prefix", String, nullable=False),
+    Column("label", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("expires_at", String),
+    Column("last_used_at", String),
+    Column("revoked_at", String),
+    sqlite_autoincrement=True,  # the audit log names keys by id
+)
+key_role = Table(
+    "key_role",
+    metadata,
+    Column("key_id", ForeignKey("key.id"), primary_key=True),
+    Column("gallery", String, primary_key=True),  # "*": every one
+    Column("role", String, nullable=False),
+)
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("content", String, nullable=False),  # JSON, as it was hashed
+    Column("hash", String, nullable=False),
+    sqlite_autoincrement=True,
+)
+subject = Table(
+    "subject",
+    metadata,
+    Column("gallery", String, primary_key=True),
+    Column("identity_id", Integer, primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
+)
+fact = Table(
+    "fact",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+job = Table(
+    "job",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("gallery", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("asked", String, nullable=False),  # JSON: what the job was told
+    Column("key_id", Integer),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer),
+    Column("counts", String, nullable=False),  # JSON: how many photos of each status
+    Column("message", String),
+    Column("starts", Integer, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("started_at", String),
+    Column("ended_at", String),
+)
+job_record = Table(
+    "job_record",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("record", String, nullable=False),
+)
+answer = Table(
+    "answer",
+    metadata,
+    Column("key_id", Integer, primary_key=True),  # 0: the server has no keys
+    Column("idempotency_key", String, primary_key=True),
+    Column("gallery", String, nullable=False),
+    Column("asked", LargeBinary, nullable=False),  # SHA-256 of the request
+    Column("status", Integer),  # None while it is being worked on
+    Column("body", String),
+    Column("at", String, nullable=False),
+)
+Index("ix_job_gallery", job.c.gallery, job.c.created_at)
+
+
+class ServiceDatabaseError(FaceIdError):
+    """The server's own database is of another version, damaged, or not one of ours."""
+
+    exit_code = 5
+
+
+class ServiceDatabase:
+    """`service.db` in the server's data folder; any number of threads and processes may use one."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
+        path = folder / FILE
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._engine = _engine(path)
+        try:
+            self._prepare(path)
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Read in one transaction."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Change in one transaction: on the disk when the block ends, or not at all."""
+        with self._engine.connect().execution_options(faceid_writes=True) as connection, connection.begin():
+            yield connection
+
+    def scrub(self) -> None:
+        """Get deleted bytes out of the write-ahead log; those in the database were overwritten when they went."""
+        raw = self._engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            raw.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    def __enter__(self) -> "ServiceDatabase":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _prepare(self, path: Path) -> None:
+        try:
+            with self.write() as connection:
+                version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+                if version == 0:
+                    metadata.create_all(connection)
+                    connection.execute(fact.insert().values(name="salt", value=secrets.token_hex(32)))
+                    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+                elif version != VERSION:
+                    raise ServiceDatabaseError(f"{path} is of version {version}; this program writes {VERSION}")
+        except sqlite3.DatabaseError as error:
+            raise ServiceDatabaseError(f"{path}: {error}") from error
+
+
+def now() -> str:
+    """Return the time as it is kept: ISO 8601 in UTC, to the millisecond."""
+    return in_text(datetime.now(UTC))
+
+
+def in_text(time: datetime) -> str:
+    """Return a time as it is kept; texts of times sort as the times do."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30, "isolation_level": None})
+
+    @event.listens_for(engine, "connect")
+    def settle(raw: Any, _: object) -> None:
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
+            raw.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A reader that turned writer could find the file changed in between and would have to give up.
+        writes = connection.get_execution_options().get("faceid_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
