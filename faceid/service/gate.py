@@ -7,9 +7,10 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from faceid.service.keys import LOCAL, ROLES, Caller, Role, find_caller, has_keys
+from faceid.service.keys import LOCAL, ROLES, Caller, Role, caller_of, find_caller, has_keys
 from faceid.service.problems import Problem
 from faceid.service.service import Service
+from faceid.service.sessions import COOKIE, TOKEN_HEADER, is_token
 
 Access = Role | Literal["open", "any"]
 """A role; `open`: everybody; `any`: every valid key."""
@@ -70,10 +71,13 @@ def _admit(service: Service, request: Request, role: Role | Literal["any"]) -> C
 
 
 def _caller(service: Service, request: Request) -> Caller:
+    request.state.session = None
     if not has_keys(service.database):
         _require_this_machine(request)
         return LOCAL
     given = request.headers.getlist("authorization")
+    if not given and COOKIE in request.cookies:
+        return _caller_of_session(service, request)
     if not given:
         raise Problem("no_key", "send the header `Authorization: Bearer KEY`; `faceid serve keys make` makes one")
     scheme, _, text = given[0].partition(" ")
@@ -83,6 +87,20 @@ def _caller(service: Service, request: Request) -> Caller:
         service.slow_down.check(address)
         service.slow_down.failed(address)
         raise Problem("bad_key", "this key is unknown, revoked or expired")
+    return caller
+
+
+def _caller_of_session(service: Service, request: Request) -> Caller:
+    """Return who logged in. A change needs the session's token: in the header, or in the form of a page's route."""
+    session = service.sessions.find(request.cookies[COOKIE])
+    caller = None if session is None else caller_of(service.database, session.key_id)
+    if session is None or caller is None:
+        raise Problem("no_key", "the session has ended; log in again")
+    require_same_site(request)
+    changes = request.method not in _CHANGES_NOTHING and request.url.path.startswith("/v1/")
+    if changes and not is_token(session, request.headers.get(TOKEN_HEADER)):
+        raise Problem("cross_site", f"a change in a session needs its token in the header {TOKEN_HEADER}")
+    request.state.session = session
     return caller
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from faceid.service.database import ServiceDatabase, in_text, key, key_role, now
 from indexer.errors import FaceIdError
@@ -128,11 +128,18 @@ def has_usable_key(database: ServiceDatabase) -> bool:
 
 def find_caller(database: ServiceDatabase, text: str) -> Caller | None:
     """Return who bears this key; None for one that is unknown, revoked or expired. Notes its use."""
-    if not text.isascii():
-        return None
+    # An index looks the digest up: its time says nothing of the key, which the digest cannot be turned into.
+    return _caller(database, key.c.digest == _digest(text)) if text.isascii() else None
+
+
+def caller_of(database: ServiceDatabase, key_id: int) -> Caller | None:
+    """Return who bears the key of this id; None for one that is revoked or expired."""
+    return _caller(database, key.c.id == key_id)
+
+
+def _caller(database: ServiceDatabase, which: ColumnElement[bool]) -> Caller | None:
     with database.read() as connection:
-        # An index looks the digest up: its time says nothing of the key, which the digest cannot be turned into.
-        row = connection.execute(select(key).where(key.c.digest == _digest(text))).first()
+        row = connection.execute(select(key).where(which)).first()
         if row is None or row.revoked_at is not None or _expired(row.expires_at):
             return None
         roles = {
