@@ -20,13 +20,20 @@ def train() -> None:
     required=True,
     help="Folder of the checkpoint and the logs; a run that was stopped goes on from there.",
 )
-def run_command(config: Path, output: Path) -> None:
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0),
+    help="Seconds: fewer epochs than CONFIG says where this machine, measured on the first steps, does no more.",
+)
+def run_command(config: Path, output: Path, within: float | None) -> None:
     """Train as CONFIG (YAML) says."""
     from training.config import read_config
     from training.distributed import leads
+    from training.timed_run import run_within
     from training.trainer import run
 
-    result = run(read_config(config), output)
+    settings = read_config(config)
+    result = run(settings, output) if within is None else run_within(settings, output, within)
     if leads():
         click.echo(result.text())
 

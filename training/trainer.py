@@ -506,12 +506,13 @@ def _embed(config: Config, device: torch.device, network: nn.Module, make_crops:
     crops = torch.as_tensor(make_crops()).to(device, non_blocking=True)
     network.train()
     # The cache of casts is one for all threads, and every weight is used but once.
-    with torch.autocast(device.type, torch.bfloat16, enabled=_in_bfloat16(config), cache_enabled=False):
+    with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(config), cache_enabled=False):
         embeddings: Tensor = network(normalised(crops))
     return embeddings.float()
 
 
-def _in_bfloat16(config: Config) -> bool:
+def in_bfloat16(config: Config) -> bool:
+    """Whether the network computes in bfloat16."""
     if config.precision == "auto":
         return config.device == "cuda" or has_bfloat16()
     return config.precision == "bfloat16"
@@ -540,7 +541,7 @@ def _validate(run: _Run) -> Validation:
     embedded = []
     with (
         torch.inference_mode(),
-        torch.autocast(device.type, torch.bfloat16, enabled=_in_bfloat16(run.config)),
+        torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(run.config)),
     ):
         for start in range(0, len(people.labels), VALIDATION_BATCH):
             faces = people.read(np.arange(start, min(start + VALIDATION_BATCH, len(people.labels))))

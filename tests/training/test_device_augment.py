@@ -21,10 +21,17 @@ def faces(count: int) -> np.ndarray:
     return np.stack([np.roll(one, 7 * index, axis=1) for index in range(count)])
 
 
-def test_moves_and_light_are_the_processors() -> None:
+on_a_gpu = pytest.param(
+    "cuda",
+    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")],
+)
+
+
+@pytest.mark.parametrize("device", ["cpu", on_a_gpu])
+def test_moves_and_light_are_the_processors(device: str) -> None:
     packed = faces(16)
     on_processor = augment(packed, (112, 96), MOVES, np.random.default_rng(3))
-    on_device = augment_on_device(torch.from_numpy(packed), (112, 96), MOVES, np.random.default_rng(3))
+    on_device = augment_on_device(torch.from_numpy(packed).to(device), (112, 96), MOVES, np.random.default_rng(3)).cpu()
     assert on_device.dtype == torch.uint8
     apart = np.abs(on_processor.astype(int) - on_device.numpy().astype(int))
     assert apart.mean() < 0.5

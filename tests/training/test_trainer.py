@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from faceid.models.embedding import Embedder
 from faceid.models.model_file import read_model
 from faceid.models.networks import build_network
-from tests.training.tiny_run import SIDE, config, rows
+from tests.training.tiny_run import SIDE, config, rows, write_teacher
 from training.augment import centre_crops
 from training.checkpoint import read_checkpoint
 from training.commands import train
@@ -233,3 +233,36 @@ def test_faces_in_the_devices_memory_teach_as_those_that_are_read(packs: Path, t
     losses = [[float(row["loss"]) for row in rows(tmp_path / str(there) / TRAINING_LOG)] for there in (False, True)]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert ends[1].accuracy == pytest.approx(ends[0].accuracy, abs=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_run_on_a_gpu_learns_and_goes_on_after_a_kill(packs: Path, tmp_path: Path, compiled: bool) -> None:
+    teacher = write_teacher(tmp_path / "teacher.safetensors")
+    settings = config(
+        packs,
+        tmp_path,
+        network={
+            "name": "sphereface4",
+            "arguments": {"input_size": [112, 96], "dimension": 8, "width": 0.125, "batch_norm": True},
+        },
+        distill={"teacher": str(teacher.path), "weight": 5, "components": 8},
+        head={"name": "sphereface_r", "arguments": {"version": "v1", "margin": 1.4, "scale": 30}},
+        augmentation={"rotation": 6, "low_resolution": 0.3, "blur": 0.3, "occlusion": 0.3},
+        optimiser={"peak_rate": 0.05, "warmup_epochs": 0.5, "clip_norm": 5},
+        device="cuda",
+        threads=1,
+        on_device=True,
+        precision="bfloat16",
+        compiled=compiled,
+        ema=0.9,
+        epochs=6,
+    )
+    with pytest.raises(KilledError):
+        run(settings, tmp_path / "run", KillingStream(30))
+    assert read_checkpoint(tmp_path / "run" / CHECKPOINT).step == 25
+    result = run(settings, tmp_path / "run", io.StringIO())
+    losses = [float(row["loss"]) for row in rows(tmp_path / "run" / TRAINING_LOG)]
+    assert losses[-1] < losses[0]
+    assert 0.5 < result.accuracy <= 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.results.provenance import peak_memory
@@ -18,10 +19,10 @@ from training.config import Config
 from training.data.faces import Selection
 from training.data.opening import TrainingData, open_data
 from training.logs import CsvLog
-from training.trainer import TRAINING_LOG, run
+from training.trainer import TRAINING_LOG, in_bfloat16, run
 
 STEPS, LOG_STEPS = 60, 10
-SIDE = 2048  # of the square matrices; large enough for the best rate, small enough for the cache
+SIDES = {"cpu": 2048, "cuda": 8192}  # of the square matrices: large enough for the best rate
 PRODUCTS = 20
 
 
@@ -33,8 +34,8 @@ class TrainingSpeed:
         images_per_second: median over tens of steps: reading, augmentation, network, loss and optimiser.
         flop_per_image: of the network, forward and backward; a multiply-add counts two.
         product_flops: floating-point operations a second of square matrix products in the config's precision, on as
-            many threads, before and after the steps (the mean of both).
-        peak_memory_bytes: of the process, the decoded faces included.
+            many threads or on the GPU, before and after the steps (the mean of both).
+        peak_memory_bytes: of the process, the decoded faces included; of the GPU's memory where one trains.
     """
 
     images_per_second: float
@@ -48,23 +49,26 @@ class TrainingSpeed:
         return self.images_per_second * self.flop_per_image / self.product_flops
 
 
-def measure_speed(config: Config) -> TrainingSpeed:
+def measure_speed(config: Config, data: TrainingData | None = None) -> TrainingSpeed:
     """Train `STEPS` steps of a config, without validation and from its start, and time them.
+
+    `data` is what `open_data(config.data)` gives, for callers who have it.
 
     Raises:
         ConfigError, DataError: as `training.trainer.run`.
     """
-    data = open_data(config.data)
+    data = data if data is not None else open_data(config.data)
     few = np.arange(min(len(data.training.labels), STEPS * config.batch_size))
     some = Selection(data.training, few, data.training.labels[few], data.training.identities)
     short = replace(config, epochs=1, initial=None, log_steps=LOG_STEPS, validation_steps=10**9, checkpoint_steps=10**9)
-    before = product_flops(config.precision, config.threads)
+    before = product_flops(config)
     with tempfile.TemporaryDirectory() as folder:
         run(short, Path(folder), io.StringIO(), TrainingData(some, data.validation))
         log = CsvLog(Path(folder) / TRAINING_LOG, keep_until=STEPS)
         speeds = [speed for (speed,) in log.rows("images_per_second")]
-    after = product_flops(config.precision, config.threads)
-    return TrainingSpeed(statistics.median(speeds[1:]), flop_per_image(config), (before + after) / 2, peak_memory())
+    after = product_flops(config)
+    memory = torch.cuda.max_memory_allocated() if config.device == "cuda" else peak_memory()
+    return TrainingSpeed(statistics.median(speeds[1:]), flop_per_image(config), (before + after) / 2, memory)
 
 
 def flop_per_image(config: Config) -> float:
@@ -76,21 +80,36 @@ def flop_per_image(config: Config) -> float:
     return float(counter.get_total_flops()) / len(images)
 
 
-def product_flops(precision: str, threads: int) -> float:
-    """Operations a second of square matrix products, one stream of them a thread."""
-    matrix = torch.randn(SIDE, SIDE).to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
+def product_flops(config: Config) -> float:
+    """Operations a second of square matrix products: one stream of them a thread, or the GPU's."""
+    side = SIDES[config.device]
+    kind = torch.bfloat16 if in_bfloat16(config) else torch.float32
+    matrix = torch.randn(side, side, device=config.device).to(kind)
+    if config.device == "cuda":
+        return PRODUCTS * 2 * side**3 / _seconds_on_gpu(matrix)
 
     def multiply() -> None:
         torch.set_num_threads(1)
         for _ in range(PRODUCTS):
             matrix @ matrix
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(config.threads) as pool:
         start = time.perf_counter()
-        for done in [pool.submit(multiply) for _ in range(threads)]:
+        for done in [pool.submit(multiply) for _ in range(config.threads)]:
             done.result()
         seconds = time.perf_counter() - start
-    return threads * PRODUCTS * 2 * SIDE**3 / seconds
+    return config.threads * PRODUCTS * 2 * side**3 / seconds
+
+
+def _seconds_on_gpu(matrix: Tensor) -> float:
+    for _ in range(3):
+        matrix @ matrix
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(PRODUCTS):
+        matrix @ matrix
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def report(speed: TrainingSpeed) -> list[str]:
@@ -98,7 +117,7 @@ def report(speed: TrainingSpeed) -> list[str]:
     return [
         f"{speed.images_per_second:.0f} images/s at {speed.flop_per_image / 1e9:.3f} GFLOP an image, forward and back: "
         f"{speed.images_per_second * speed.flop_per_image / 1e9:.0f} GFLOP/s",
-        f"square matrix products of that precision on as many threads: {speed.product_flops / 1e9:.0f} GFLOP/s; "
+        f"square matrix products of that precision on the same device: {speed.product_flops / 1e9:.0f} GFLOP/s; "
         f"training reaches {100 * speed.share:.0f} % of that",
         f"peak memory {speed.peak_memory_bytes / 2**30:.1f} GiB, decoded faces included",
     ]

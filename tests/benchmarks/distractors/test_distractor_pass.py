@@ -249,11 +249,17 @@ def test_a_pass_on_a_device_finds_the_same_and_counts_the_same(data):
         agrees_with_brute_force(prefix, probes, identity, distractors, slice(None), nothing, kept)
 
 
-def test_a_device_agrees_on_scores_beside_the_fixed_thresholds():
+def needs_a_gpu(device):
+    why = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+    return pytest.param(device, marks=[pytest.mark.gpu, why])
+
+
+@pytest.mark.parametrize("name", ["cpu", needs_a_gpu("cuda")])
+def test_a_device_agrees_on_scores_beside_the_fixed_thresholds(name):
     probes, distractors, identity = scattered(17, 40, 200), scattered(18, 900, 200), np.arange(40) % 7
     pairs = mated_pairs(probes, identity)
     (exact,) = distractor_pass(probes, pairs, distractors, [900], 500)
-    (device,) = device_pass("cpu")(probes, pairs, distractors, [900], 500)
+    (device,) = device_pass(name)(probes, pairs, distractors, [900], 500)
     assert device.accepted is not None
     np.testing.assert_array_equal(exact.accepted, device.accepted)
     assert_the_same_but_for_the_fixed_thresholds([exact], [replace(device, accepted=None)])

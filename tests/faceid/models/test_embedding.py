@@ -196,6 +196,7 @@ def test_a_missing_gpu_is_an_error_and_not_a_slow_success(tmp_path: Path) -> Non
         Embedder(corner_model(tmp_path), device="cuda")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA")
 def test_the_gpu_agrees_with_the_processor(tmp_path: Path) -> None:
     model = sphereface(tmp_path)

@@ -279,6 +279,7 @@ def test_cuda_without_cuda_is_refused_with_the_way_out(device):
         MtcnnDetector(device=device)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
 def test_cuda_finds_what_the_cpu_finds(detector, photos):
     for there, here in zip(MtcnnDetector(device="cuda").detect(photos), detector.detect(photos), strict=True):

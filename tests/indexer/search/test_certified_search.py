@@ -341,6 +341,20 @@ def test_what_no_gallery_may_hold_is_refused(vectors, why):
         check_vectors(vectors, 16)
 
 
+@pytest.mark.gpu
+def test_a_gpu_finds_what_scoring_every_vector_finds(people):
+    if not pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("no CUDA device is here")
+    gone = np.arange(0, 5000, 7)
+    owners = np.arange(5000) // 5
+    parts = parts_of(people, owners, cuts=[100, 3000], gone=gone)
+    there = np.setdiff1d(np.arange(5000), gone)
+    queries = np.concatenate([people[17::211], unit_vectors(1100, 64, 9)])  # more than are multiplied at once
+    found = search(parts, queries, 7, kind="gpu")
+    assert pairs(found) == brute_force(owners[there], people[there], queries, 7)
+    assert found.exact_candidates.all()
+
+
 def test_a_kind_or_a_device_that_is_not_there_is_refused():
     with pytest.raises(VectorError, match="no index kind 'annoy'; choose from auto, flat, int8, pq, gpu"):
         check_kind("annoy")

@@ -34,7 +34,7 @@ def test_a_config_is_measured_by_the_median_of_its_steps_beside_the_products_aro
 
     products = iter((1e9, 3e9))
     monkeypatch.setattr(module, "run", train)
-    monkeypatch.setattr(module, "product_flops", lambda precision, threads: next(products))
+    monkeypatch.setattr(module, "product_flops", lambda config: next(products))
     settings = config(packs, tmp_path, batch_size=4, epochs=9)
     speed = measure_speed(settings)
     ((short, faces),) = trained
