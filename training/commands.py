@@ -221,6 +221,22 @@ def quantise_command(model: str, config: Path, output: Path) -> None:
         click.echo(line)
 
 
+@train.command("degraded")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("models", nargs=-1, required=True)
+def degraded_command(config: Path, models: tuple[str, ...]) -> None:
+    """Measure MODELS on the validation people of CONFIG with probes made worse: small, blurred, turned, covered."""
+    from faceid.models.model_zoo import find_model
+    from training.config import read_config
+    from training.data.opening import open_faces
+    from training.research.degraded import measure_degraded, table
+
+    data = read_config(config).data
+    faces = open_faces(data.validation, side=data.side, only_faces=data.only_faces)
+    for line in table(models, measure_degraded([find_model(model) for model in models], faces)):
+        click.echo(line)
+
+
 @train.command("toy")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Picture (PNG) to write."

@@ -55,9 +55,13 @@ class Validation:
         )
 
 
-def validate(embeddings: FloatMatrix, labels: Ints) -> Validation:
-    """Compare unit embeddings [N, D] of people [N], each with two photos or more, by the benchmarks' metrics."""
-    similarities = embeddings @ embeddings.T
+def validate(embeddings: FloatMatrix, labels: Ints, enrolled: FloatMatrix | None = None) -> Validation:
+    """Compare unit embeddings [N, D] of people [N], each with two photos or more, by the benchmarks' metrics.
+
+    `enrolled` are the same photos as a gallery has them, where the probes are worse: every comparison is then of a
+    probe with another photo's enrolled one.
+    """
+    similarities = embeddings @ (embeddings if enrolled is None else enrolled).T
     random = np.random.default_rng(SEED)
     first, second = np.triu_indices(len(labels), 1)
     mated = labels[first] == labels[second]

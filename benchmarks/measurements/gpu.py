@@ -117,13 +117,15 @@ def read_faces(pack: Path) -> list[UInt8Image]:
 def unit_rows(seed: int, count: int) -> FloatMatrix:
     """Draw directions: float32 [count, DIMENSION]."""
     rows = np.random.default_rng(seed).standard_normal((count, DIMENSION), np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: FloatMatrix = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
 
 
 def near(rows: FloatMatrix, apart: float = 0.5) -> FloatMatrix:
     """Other photos of these people: each row moved by noise of this length."""
-    moved: FloatMatrix = rows + apart * unit_rows(5, len(rows))
-    return moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    moved = rows + np.float32(apart) * unit_rows(5, len(rows))
+    unit: FloatMatrix = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    return unit
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
