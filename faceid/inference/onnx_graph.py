@@ -64,7 +64,7 @@ class OnnxGraph:
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """Add values that are part of the network, float32 or int64, and return their name."""
-        self._constants += _nested(5, _tensor(name, array))
+        self._constants += nested(5, _tensor(name, array))
         return name
 
     def to_bytes(
@@ -80,68 +80,72 @@ class OnnxGraph:
         if left := sorted(self._weights):
             raise WrongWeights(f"there is no place for {', '.join(left[:5])}" + (" ..." if len(left) > 5 else ""))
         public = {value: name for name, (value, _) in outputs.items()}
-        graph = _joined(_nested(1, _node(node, public)) for node in self._nodes)
-        graph += [*_text(2, "faceid"), *self._constants]
+        graph = joined(nested(1, written_node(node, public)) for node in self._nodes)
+        graph += [*text(2, "faceid"), *self._constants]
         for name, shape in inputs.items():
-            graph += _nested(11, _value(name, shape))
+            graph += nested(11, written_value(name, shape))
         for name, (_, shape) in outputs.items():
-            graph += _nested(12, _value(name, shape))
-        model = [*_number(1, IR_VERSION), *_text(2, "faceid"), *_nested(7, graph), *_nested(8, _number(2, OPSET))]
-        for key, text in (metadata or {}).items():
-            model += _nested(14, [*_text(1, key), *_text(2, text)])
+            graph += nested(12, written_value(name, shape))
+        model = [*number(1, IR_VERSION), *text(2, "faceid"), *nested(7, graph), *nested(8, number(2, OPSET))]
+        for key, value in (metadata or {}).items():
+            model += nested(14, [*text(1, key), *text(2, value)])
         if sum(map(len, model)) > MAX_BYTES:
             raise WrongWeights("the weights take more than the 2 GB of an ONNX file")
         return b"".join(model)
 
 
-def _node(node: Node, public: Mapping[str, str]) -> Message:
+def written_node(node: Node, public: Mapping[str, str]) -> Message:
     """Write a NodeProto, with the public names of values that have one."""
     operator, inputs, output, attributes = node
-    parts = _joined(_text(1, public.get(name, name)) for name in inputs)
-    parts += [*_text(2, public.get(output, output)), *_text(4, operator)]
+    parts = joined(text(1, public.get(name, name)) for name in inputs)
+    parts += [*text(2, public.get(output, output)), *text(4, operator)]
     for name, value in attributes.items():
-        parts += _nested(5, [*_text(1, name), *_attribute(value)])
+        parts += nested(5, [*text(1, name), *_attribute(value)])
     return parts
 
 
-def _value(name: str, shape: Sequence[Side]) -> Message:
+def written_value(name: str, shape: Sequence[Side]) -> Message:
     """Write the ValueInfoProto of a float32 tensor."""
-    sides = [_nested(1, _text(2, side) if isinstance(side, str) else _number(1, side)) for side in shape]
-    tensor = [*_number(1, ELEMENT_TYPES[np.dtype(np.float32)]), *_nested(2, _joined(sides))]
-    return [*_text(1, name), *_nested(2, _nested(1, tensor))]
+    sides = [nested(1, text(2, side) if isinstance(side, str) else number(1, side)) for side in shape]
+    tensor = [*number(1, ELEMENT_TYPES[np.dtype(np.float32)]), *nested(2, joined(sides))]
+    return [*text(1, name), *nested(2, nested(1, tensor))]
 
 
 def _tensor(name: str, array: NDArray[Any]) -> Message:
     """Write a TensorProto; its numbers are little-endian."""
     values = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    sides = _joined(_number(1, side) for side in array.shape)
-    return [*sides, *_number(2, ELEMENT_TYPES[array.dtype]), *_text(8, name), *_nested(9, [values.tobytes()])]
+    sides = joined(number(1, side) for side in array.shape)
+    return [*sides, *number(2, ELEMENT_TYPES[array.dtype]), *text(8, name), *nested(9, [values.tobytes()])]
 
 
 def _attribute(value: Attribute) -> Message:
     """Write the value and the type of an AttributeProto."""
     if isinstance(value, int):
-        return [*_number(3, value), *_number(20, INT)]
+        return [*number(3, value), *number(20, INT)]
     if isinstance(value, float):
-        return [_tag(2, FIXED32), struct.pack("<f", value), *_number(20, FLOAT)]
+        return [_tag(2, FIXED32), struct.pack("<f", value), *number(20, FLOAT)]
     if isinstance(value, str):
-        return [*_text(4, value), *_number(20, STRING)]
-    return [*_joined(_number(8, each) for each in value), *_number(20, INTS)]
+        return [*text(4, value), *number(20, STRING)]
+    return [*joined(number(8, each) for each in value), *number(20, INTS)]
 
 
-def _joined(messages: Iterable[Message]) -> Message:
+def joined(messages: Iterable[Message]) -> Message:
+    """Put messages one after the other."""
     return [piece for message in messages for piece in message]
 
 
-def _nested(field: int, message: Message) -> Message:
+def nested(field: int, message: Message) -> Message:
+    """Write a field that is a message."""
     return [_tag(field, LENGTH), _varint(sum(map(len, message))), *message]
 
 
-def _text(field: int, text: str) -> Message:
-    return _nested(field, [text.encode()])
+def text(field: int, value: str) -> Message:
+    """Write a field that is a text."""
+    return nested(field, [value.encode()])
 
 
-def _number(field: int, value: int) -> Message:
+def number(field: int, value: int) -> Message:
+    """Write a field that is a number."""
     return [_tag(field, VARINT), _varint(value)]
 
 

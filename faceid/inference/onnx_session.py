@@ -45,7 +45,7 @@ def open_session(network: bytes, device: str = "cpu") -> Session:
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise SessionError("this ONNX Runtime has no CUDA; install onnxruntime-gpu or use --device cpu")
     try:
-        session = onnxruntime.InferenceSession(network, options, providers=providers)
+        session = onnxruntime.InferenceSession(network, options, providers=providers, enable_fallback=0)
     except Exception as error:  # it raises a dozen kinds without a common root of its own
         raise SessionError(f"ONNX Runtime refuses the network: {error}") from error
     if device != "cpu" and session.get_providers()[0] != "CUDAExecutionProvider":

@@ -6,95 +6,73 @@ bridge that are put into the network once, when it is taken in, so that whatever
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
-import onnx
-from onnx import AttributeProto, TensorProto, helper
+from faceid.inference.onnx_graph import Attribute, Message, joined, nested, number, written_node, written_value
+from faceid.inference.onnx_reading import fields
 
 CROPS, EMBEDDINGS = "faceid_crops", "faceid_embeddings"
-# Operators that read a file of their own when they run.
-READING_OPERATORS = {"EPContext"}
+FLOAT, HALF, BYTES = "tensor(float)", "tensor(float16)", "tensor(uint8)"
+"""The element types of a network's ends, in ONNX Runtime's words."""
 
-Network = Any  # an onnx.ModelProto; the package has no types
+_NUMBERS = {FLOAT: 1, HALF: 10, BYTES: 2}  # of the element types, and below of the fields, in onnx.proto
+_GRAPH, _OPSET = 7, 8
+_NODE, _INPUT, _OUTPUT = 1, 11, 12
 
-
-def other_files(model: Network) -> Iterator[str]:
-    """Yield what in the network lies in other files: tensors anywhere in it, and operators that read some."""
-    graphs = [model.graph, *(info.algorithm for info in model.training_info)]
-    nodes = [node for function in model.functions for node in function.node]
-    while graphs or nodes:
-        while nodes:
-            node = nodes.pop()
-            if node.op_type in READING_OPERATORS:
-                yield f"the operator {node.op_type}"
-            for attribute in node.attribute:
-                yield from filter(None, map(_elsewhere, _tensors(attribute)))
-                graphs += [*attribute.graphs, *([attribute.g] if attribute.type == AttributeProto.GRAPH else [])]
-        if graphs:
-            graph = graphs.pop()
-            sparse = [part for each in graph.sparse_initializer for part in (each.values, each.indices)]
-            yield from filter(None, map(_elsewhere, [*graph.initializer, *sparse]))
-            nodes += graph.node
-
-
-def _tensors(attribute: AttributeProto) -> list[TensorProto]:
-    sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
-    return [attribute.t, *attribute.tensors, *(part for each in sparse for part in (each.values, each.indices))]
-
-
-def _elsewhere(tensor: TensorProto) -> str | None:
-    external = tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
-    return f"the tensor {tensor.name or 'of a constant'!r}" if external else None
+Steps = Sequence[tuple[str, dict[str, Attribute]]]
 
 
 def adapted(
-    model: Network, *, output: str, output_rank: int, channels_last: bool, size: tuple[int, int], batch: int | None
+    network: bytes,
+    *,
+    given: tuple[str, str],
+    wanted: tuple[str, int],
+    channels_last: bool,
+    size: tuple[int, int],
+    batch: int | None,
 ) -> bytes:
-    """Return the network with our ends, as bytes; `output` is which of its outputs gives the embeddings.
+    """Return the network (one that `check_network` passed) with our ends.
 
-    `output_rank` is how many axes that has ([B, D, 1, 1] and the like become [B, D]); `size` is the height and width
-    of a crop, `batch` how many the network takes at a time (None: any). Bytes as input take the pixels 0 to 255.
+    `given` is the name and element type of its input, `wanted` the name of the output that gives the embeddings and how
+    many axes that has ([B, D, 1, 1] and the like become [B, D]); `size` is the height and width of a crop, `batch` how
+    many the network takes at a time (None: any). Bytes as input take the pixels 0 to 255.
     """
-    model = onnx.ModelProto.FromString(model.SerializeToString())
-    graph = model.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    (given,) = (value for value in graph.input if value.name not in constants)
-    (wanted,) = (value for value in graph.output if value.name == output)
-    nodes = list(graph.node)
-    before = _input_nodes(given.name, given.type.tensor_type.elem_type, channels_last)
-    after = _output_nodes(wanted.name, wanted.type.tensor_type.elem_type, output_rank)
-    del graph.node[:]
-    graph.node.extend([*before, *nodes, *after])
-    kept = [value for value in graph.input if value.name != given.name]
-    del graph.input[:]
-    shape = [batch or "batch", 3, *size]
-    graph.input.extend([helper.make_tensor_value_info(CROPS, TensorProto.FLOAT, shape), *kept])
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info(EMBEDDINGS, TensorProto.FLOAT, [batch or "batch", None]))
-    if not any(each.domain in ("", "ai.onnx") for each in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("", 13))
-    adapted_bytes: bytes = model.SerializeToString()
-    return adapted_bytes
+    name, kind = given
+    parts = list(fields(memoryview(network)))
+    # Of several graphs protobuf makes one.
+    graph = b"".join(part.value for part in parts if part.number == _GRAPH and isinstance(part.value, memoryview))
+    nodes: Message = []
+    kept: Message = []
+    for part in fields(memoryview(graph)):
+        if part.number == _NODE:
+            nodes.append(bytes(part.whole))
+        elif part.number != _OUTPUT and not (part.number == _INPUT and _name(part.value) == name):
+            kept.append(bytes(part.whole))
+    turned: Steps = [("Transpose", {"perm": [0, 2, 3, 1]})] if channels_last else []
+    before = _chain(CROPS, name, [*turned, ("Cast", {"to": _NUMBERS[kind]})])
+    flat: Steps = [("Flatten", {"axis": 1})] if wanted[1] != 2 else []
+    after = _chain(wanted[0], EMBEDDINGS, [*flat, ("Cast", {"to": _NUMBERS[FLOAT]})])
+    ends = nested(_INPUT, written_value(CROPS, [batch or "batch", 3, *size]))
+    ends += nested(_OUTPUT, written_value(EMBEDDINGS, [batch or "batch", "dimension"]))
+    rest = [bytes(part.whole) for part in parts if part.number != _GRAPH]
+    if not any(part.number == _OPSET and _name(part.value) in ("", "ai.onnx") for part in parts):
+        rest += nested(_OPSET, number(2, 13))
+    return b"".join([*rest, *nested(_GRAPH, [*before, *nodes, *after, *kept, *ends])])
 
 
-def _input_nodes(name: str, kind: int, channels_last: bool) -> list[onnx.NodeProto]:
-    steps: list[tuple[str, dict[str, Any]]] = []
-    if channels_last:
-        steps.append(("Transpose", {"perm": [0, 2, 3, 1]}))
-    steps.append(("Cast", {"to": kind}))
-    return _chain(CROPS, name, steps)
+def _name(message: int | memoryview) -> str | None:
+    """Return the first field of a message, where it is a text: what names a value or an operator set."""
+    if not isinstance(message, memoryview):
+        return None
+    texts = [one.value for one in fields(message) if one.number == 1 and isinstance(one.value, memoryview)]
+    return bytes(texts[-1]).decode() if texts else ""
 
 
-def _output_nodes(name: str, kind: int, rank: int) -> list[onnx.NodeProto]:
-    steps: list[tuple[str, dict[str, Any]]] = [("Flatten", {"axis": 1})] if rank != 2 else []
-    return _chain(name, EMBEDDINGS, [*steps, ("Cast", {"to": TensorProto.FLOAT})])
-
-
-def _chain(first: str, last: str, steps: list[tuple[str, dict[str, Any]]]) -> list[onnx.NodeProto]:
-    names = [first, *(f"faceid_{last}_{number}" for number in range(len(steps) - 1)), last]
-    return [
-        helper.make_node(operator, [source], [target], **attributes)
+def _chain(first: str, last: str, steps: Steps) -> Message:
+    """Write operators that lead from one value to another."""
+    names = [first, *(f"faceid_{last}_{place}" for place in range(len(steps) - 1)), last]
+    return joined(
+        nested(_NODE, written_node((operator, (source,), target, attributes), {}))
         for (operator, attributes), (source, target) in zip(steps, pairwise(names), strict=True)
-    ]
+    )

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceid.inference.onnx_reading import WrongNetwork, check_network
 from faceid.inference.onnx_session import Session
 from faceid.models.backends.onnxruntime_backend import MAX_BATCH, open_session, run_with
 from faceid.models.model_file import MAX_DIMENSION, ONNX, Colour, Flip, ModelError, ModelSpec
+from faceid.models.onnx_adapting import BYTES, FLOAT, HALF, adapted
 from faceid.models.trial_crops import trial_crops
 from faceid.vision.alignment import reference_points
 
-# The element types of a network's ends, in ONNX Runtime's words.
-FLOAT, HALF, BYTES = "tensor(float)", "tensor(float16)", "tensor(uint8)"
 MAX_ONNX_BYTES = 2**31 - 1  # what protobuf can hold in one message
 
 
@@ -45,7 +45,6 @@ def read_onnx(
     the network states it. Raises ModelError when any of this does not hold.
     """
     network = _read_bytes(source)
-    model = _parsed(source, network)
     session = open_session(network, str(source))
     given = _input(source, session, input_size)
     wanted = _output(source, session, output)
@@ -55,12 +54,10 @@ def read_onnx(
         mean, std = 0.0, 1.0
     crops = _crops(given.size, colour, mean, std)
     if given.kind != FLOAT or given.channels_last or wanted.kind != FLOAT or wanted.rank != 2 or wanted.among_several:
-        from faceid.models.onnx_adapting import adapted
-
         network = adapted(
-            model,
-            output=wanted.name,
-            output_rank=wanted.rank,
+            network,
+            given=(given.name, given.kind),
+            wanted=(wanted.name, wanted.rank),
             channels_last=given.channels_last,
             size=given.size,
             batch=given.batch,
@@ -85,40 +82,26 @@ def read_onnx(
 
 
 def _read_bytes(source: Path) -> bytes:
+    """Read the file; refuse what is no network, and one of which a part lies elsewhere."""
     try:
         if not source.is_file():
             raise ModelError(f"{source}: cannot be read (no such file, or not a regular one)")
         if source.stat().st_size > MAX_ONNX_BYTES:
             raise ModelError(f"{source}: larger than any ONNX file can be (2 GB)")
-        return source.read_bytes()
+        network = source.read_bytes()
+        check_network(network)
+        return network
     except OSError as error:
         raise ModelError(f"{source}: cannot be read ({error.strerror or error})") from error
-
-
-def _parsed(source: Path, network: bytes) -> Any:
-    """Parse the network; refuse one of which a part lies in other files: one digest must cover all of it."""
-    try:
-        import onnx
-
-        from faceid.models.onnx_adapting import other_files
-    except ImportError as error:
-        raise ModelError(f"{source}: importing needs onnx; pip install 'faceid-engine[onnx]'") from error
-    try:
-        model = onnx.load_model_from_string(network)
-    except Exception as error:  # protobuf's DecodeError, whose place differs between its versions
-        raise ModelError(f"{source}: torn or no ONNX file ({error})") from error
-    if elsewhere := next(other_files(model), None):
-        raise ModelError(
-            f"{source}: {elsewhere} is in a separate file (external data); save it as one file first: "
-            "onnx.save(onnx.load(PATH), ONE_FILE, save_as_external_data=False)"
-        )
-    return model
+    except WrongNetwork as error:
+        raise ModelError(f"{source}: {error}") from error
 
 
 @dataclass(frozen=True)
 class _Input:
-    """The network's input: element type, batch and (height, width), None where free; whether channels come last."""
+    """The network's input: name, element type, batch and (height, width) if not free; whether channels come last."""
 
+    name: str
     kind: str
     batch: int | None
     size: tuple[int, int] | None
@@ -153,7 +136,7 @@ def _input(source: Path, session: Session, wanted: tuple[int, int] | None) -> _I
     own = (height, width) if height is not None and width is not None else None
     if wanted is not None and any(side not in (None, want) for side, want in zip((height, width), wanted, strict=True)):
         raise ModelError(f"{source}: the network takes {height}x{width} (height x width), not {wanted[0]}x{wanted[1]}")
-    return _Input(inputs[0].type, batch, wanted or own, channels_last)
+    return _Input(inputs[0].name, inputs[0].type, batch, wanted or own, channels_last)
 
 
 def _output(source: Path, session: Session, name: str | None) -> _Output:

@@ -1,6 +1,7 @@
 """ONNX networks as people have them: half precision, bytes, channels last, several outputs; and no file beside them."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -210,3 +211,28 @@ def test_trial_crops_are_faces_all_different_and_always_the_same() -> None:
     assert crops.shape == (3, 112, 96, 3)
     assert len({crop.tobytes() for crop in crops}) == 3
     np.testing.assert_array_equal(crops, trial_crops(112, 96))
+
+
+def test_ordinary_and_odd_networks_are_taken_in_without_the_package_onnx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, odd = network(tmp_path / "plain.onnx"), network(tmp_path / "odd.onnx", kind=HALF, axes=(1, 1))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for source in (plain, odd):
+        check(import_onnx(source, mean=100, std=25), 1e-3)
+
+
+def test_a_network_whose_names_are_no_text_is_refused(tmp_path: Path) -> None:
+    source = network(tmp_path / "mine.onnx", shape=("batches", 3, SIDE, SIDE))
+    for name in (b"batches", b"feature", b"Reshape"):
+        (tmp_path / "odd.onnx").write_bytes(source.read_bytes().replace(name, b"\x9e" + name[1:]))
+        with pytest.raises(ModelError, match="is no UTF-8"):
+            import_onnx(tmp_path / "odd.onnx")
+
+
+def test_a_network_that_does_not_start_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = network(tmp_path / "mine.onnx")
+    (tmp_path / "odd.onnx").write_bytes(source.read_bytes().replace(b"MatMul", b"MatLul"))
+    with pytest.raises(ModelError, match="refuses the network"):
+        import_onnx(tmp_path / "odd.onnx")
+    assert capfd.readouterr() == ("", "")
