@@ -27,6 +27,9 @@ READERS = 16
 PATIENCE_SECONDS = 30.0
 """How long a call waits for its turn before it gives up (GalleryBusy)."""
 
+_SENSELESS = ("SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL")
+"""Refusals of a value as such; all others say that rows, ids and indexes do not fit together."""
+
 _open: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
 
@@ -266,8 +269,12 @@ def _translated(path: Path) -> Iterator[None]:
     except (exc.SQLAlchemyError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, exc.StatementError) else error
         text = str(cause)
-        if isinstance(cause, sqlite3.IntegrityError):
+        if isinstance(cause, sqlite3.IntegrityError) and cause.sqlite_errorname in _SENSELESS:
             raise GalleryError(f"{path} does not take what makes no sense ({text}); nothing was changed") from error
+        if isinstance(cause, sqlite3.IntegrityError):  # ids and keys come from the database itself
+            raise StoreDamaged(
+                f"{path} is damaged ({text}); nothing was changed; restore it from a backup or an export"
+            ) from error
         if "locked" in text or "busy" in text:
             raise GalleryLocked(f"{path} is being written by another process; try again when it is done") from error
         if "not a database" in text:

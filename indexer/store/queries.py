@@ -478,21 +478,15 @@ def owner_rows(connection: Connection, ids: set[int]) -> dict[int, Row[Any]]:
 
 
 def _to_identity(row: Row[Any], templates: int) -> Identity:
-    return Identity(row.id, row.name, row.external_id, templates, row.removed_at is not None, row.created_at)
+    # Unpacked, here and below: asking a row for its columns by name takes longer than all its checksums.
+    number, name, external_id, created_at, removed_at, *_ = row
+    return Identity(number, name, external_id, templates, removed_at is not None, created_at)
 
 
 def _to_template(row: Row[Any], owner: Row[Any], removed: bool) -> TemplateRow:
+    number, owner_id, source, digest, x, y, width, height, score, quality, precision, created_at, *_ = row
+    box = None if x is None else (x, y, width, height)
+    _, name, external_id, *_ = owner
     return TemplateRow(
-        id=row.id,
-        identity_id=row.identity_id,
-        name=owner.name,
-        external_id=owner.external_id,
-        source=row.source,
-        source_digest=row.source_digest,
-        box=None if row.box_x is None else (row.box_x, row.box_y, row.box_width, row.box_height),
-        detection_score=row.detection_score,
-        quality=row.quality,
-        precision=row.precision,
-        created_at=row.created_at,
-        removed=removed,
+        number, owner_id, name, external_id, source, digest, box, score, quality, precision, created_at, removed
     )

@@ -184,6 +184,12 @@ def test_a_writer_seals_no_damage(folder):
     assert "bad_row" in found(folder)
 
 
+def test_a_row_in_the_place_of_the_next_one_is_damage_and_no_mistake_of_the_user(folder):
+    spoil(folder, "INSERT INTO identity VALUES (4, 'Ghost', NULL, '', NULL, NULL, 0)")
+    with Gallery.open(folder, writable=True) as gallery, pytest.raises(StoreDamaged, match="nothing was changed"):
+        gallery.add([photo("Dan", "d1")])
+
+
 def test_types_that_are_not_what_the_schema_says_are_refused_in_plain_words(folder):
     spoil(folder, "UPDATE embedding SET vector = 7 WHERE template_id = 1")
     spoil(folder, "UPDATE template SET box_x = 'left' WHERE id = 2")
