@@ -477,13 +477,13 @@ def owner_rows(connection: Connection, ids: set[int]) -> dict[int, Row[Any]]:
     return found
 
 
-def _to_identity(row: Row[Any], templates: int) -> Identity:
+def _to_identity(row: Sequence[Any], templates: int) -> Identity:
     # Unpacked, here and below: asking a row for its columns by name takes longer than all its checksums.
     number, name, external_id, created_at, removed_at, *_ = row
     return Identity(number, name, external_id, templates, removed_at is not None, created_at)
 
 
-def _to_template(row: Row[Any], owner: Row[Any], removed: bool) -> TemplateRow:
+def _to_template(row: Sequence[Any], owner: Sequence[Any], removed: bool) -> TemplateRow:
     number, owner_id, source, digest, x, y, width, height, score, quality, precision, created_at, *_ = row
     box = None if x is None else (x, y, width, height)
     _, name, external_id, *_ = owner

@@ -11,6 +11,7 @@ import math
 import os
 import struct
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,11 +81,20 @@ def open_records(paths: Sequence[Path], *, side: int) -> RecordFaces:
     Raises:
         DataError: a file is missing or damaged, with the key of the record.
     """
+    with ExitStack() as opened:  # a refusal leaves no file open
+        faces = _faces_of(paths, side, opened)
+        opened.pop_all()
+        return faces
+
+
+def _faces_of(paths: Sequence[Path], side: int, opened: ExitStack) -> RecordFaces:
     digest = hashlib.sha256()
     descriptors, files, keys, offsets, labels = [], [], [], [], []
     for number, path in enumerate(paths):
-        descriptor, places = _open(path, digest)
+        descriptor, text, size = _open(path, digest)
+        opened.callback(os.close, descriptor)
         descriptors.append(descriptor)
+        places = _places(text, size, path)
         for key in _image_keys(descriptor, places, path):
             labels.append(_label(descriptor, places[key], path, key))
             files.append(number)
@@ -106,8 +116,8 @@ def open_records(paths: Sequence[Path], *, side: int) -> RecordFaces:
     )
 
 
-def _open(path: Path, digest: "hashlib._Hash") -> tuple[int, dict[int, int]]:
-    """Open a .rec and read its .idx: the descriptor, and from each key the offset of its record."""
+def _open(path: Path, digest: "hashlib._Hash") -> tuple[int, str, int]:
+    """Open a .rec and read its .idx: the descriptor, the index as text, the size of the .rec in bytes."""
     index = path.with_suffix(".idx")
     try:
         for file in (path, index):
@@ -116,24 +126,24 @@ def _open(path: Path, digest: "hashlib._Hash") -> tuple[int, dict[int, int]]:
         if index.stat().st_size > MAX_INDEX_BYTES:
             raise DataError(f"the .idx of {path} has more than {MAX_INDEX_BYTES:,} bytes")
         text = index.read_text(encoding="ascii")
+        status = path.stat()
         descriptor = os.open(path, os.O_RDONLY)
-        status = os.fstat(descriptor)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path} and its .idx: {error}") from error
     digest.update(f"{text}{status.st_size} {status.st_mtime_ns}".encode())
-    places = _places(text, path)
-    for key, place in places.items():
-        if not 0 <= place < status.st_size or not 0 <= key < 2**63:
-            raise DataError(f"the .idx of {path} is damaged: the record {key} at byte {place} is outside the file")
-    return descriptor, places
+    return descriptor, text, status.st_size
 
 
-def _places(index: str, path: Path) -> dict[int, int]:
-    """Read the .idx: from key to the offset of its record."""
+def _places(index: str, size: int, path: Path) -> dict[int, int]:
+    """Read the .idx: from key to the offset of its record in a file of `size` bytes."""
     try:
-        return {int(key): int(place) for key, place in (line.split("\t") for line in index.splitlines() if line)}
+        places = {int(key): int(place) for key, place in (line.split("\t") for line in index.splitlines() if line)}
     except ValueError as error:
         raise DataError(f"the .idx of {path} is damaged: a line is not KEY<tab>OFFSET") from error
+    for key, place in places.items():
+        if not 0 <= place < size or not 0 <= key < 2**63:
+            raise DataError(f"the .idx of {path} is damaged: the record {key} at byte {place} is outside the file")
+    return places
 
 
 def _image_keys(descriptor: int, places: dict[int, int], path: Path) -> list[int]:

@@ -75,7 +75,6 @@ def open_shards(paths: Sequence[Path], *, side: int) -> ShardFaces:
         DataError: a tar is missing or damaged, or a key has no image or no label.
     """
     digest = hashlib.sha256()
-    descriptors = []
     shards, offsets, sizes, labels = array("q"), array("q"), array("q"), array("q")
     people: dict[str, int] = {}
     for number, path in enumerate(paths):
@@ -85,7 +84,6 @@ def open_shards(paths: Sequence[Path], *, side: int) -> ShardFaces:
             sizes.append(size)
             labels.append(people.setdefault(person, len(people)))
             digest.update(f"{offset} {size} {person}\n".encode())
-        descriptors.append(os.open(path, os.O_RDONLY))
         digest.update(f"{path.name} {path.stat().st_mtime_ns}\n".encode())
     if not shards:
         raise DataError(f"no faces in {', '.join(map(str, paths)) or 'an empty list of shards'}")
@@ -94,7 +92,7 @@ def open_shards(paths: Sequence[Path], *, side: int) -> ShardFaces:
     ranks[np.argsort(names)] = np.arange(len(names))
     return ShardFaces(
         tuple(paths),
-        tuple(descriptors),
+        tuple(os.open(path, os.O_RDONLY) for path in paths),
         np.array(shards),
         np.array(offsets),
         np.array(sizes),
@@ -119,6 +117,8 @@ def _faces(path: Path) -> Iterator[tuple[int, int, str]]:
     for name, offset, size, label in _files(path):
         place = PurePosixPath(name)
         stem = place.name.partition(".")[0]
+        if not stem:  # hidden: what a system put beside the files
+            continue
         if (own := str(place.with_name(stem))) != key:
             if key:
                 yield _whole(path, key, image, person)

@@ -236,3 +236,27 @@ def test_a_config_in_a_pipe_is_refused(tmp_path: Path) -> None:
 def test_a_plain_config_is_read(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("a: {b: [1, 2.5, x]}\n")
     assert read_yaml(tmp_path / "config.yaml") == {"a": {"b": [1, 2.5, "x"]}}
+
+
+@pytest.mark.parametrize("name", [".", "..", ".hidden.jpg", "a/._1.jpg"])
+def test_hidden_files_and_odd_names_in_a_shard_are_no_faces(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "faces.tar", "w") as tar:
+        for member, payload in ((name, FACE), ("a/1.png", FACE), ("a/1.cls", b"ann")):
+            add(tar, member, payload)
+    assert open_shards([tmp_path / "faces.tar"], side=SIDE).identities == ("ann",)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
+def test_what_is_refused_is_not_left_open(tmp_path: Path) -> None:
+    (tmp_path / "torn.tar").write_bytes(bytes(100))
+    with tarfile.open(tmp_path / "sound.tar", "w") as tar:
+        add(tar, "1.png", FACE)
+        add(tar, "1.cls", b"ann")
+    torn = records(tmp_path, GOOD, GOOD[:-8], index="1\t0\n2\t9999\n")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        with pytest.raises(DataError):
+            open_records([torn], side=SIDE)
+        with pytest.raises(DataError):
+            open_shards([tmp_path / "sound.tar", tmp_path / "torn.tar"], side=SIDE)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
