@@ -23,6 +23,9 @@ def main() -> None:
     parser.add_argument("run", choices=["kills", "full-disk", "damage"])
     parser.add_argument("--times", type=int, default=1000, help="kills, or replaced bytes, altogether")
     parser.add_argument("--every", type=int, default=1, help="kill at each so many writes, flip each so many bits only")
+    parser.add_argument(
+        "--first", type=int, default=0, help="of each so many bits: which; N runs with 0 to N-1 are all"
+    )
     parser.add_argument("--only", action="append", default=[], help="only this command (again for more)")
     parser.add_argument("--work", type=Path, help="folder to work in; it is made and removed")
     options = parser.parse_args()
@@ -64,7 +67,7 @@ def _full_disk(folder: Path, options: argparse.Namespace) -> list[str]:
 def _damage(folder: Path, options: argparse.Namespace) -> list[str]:
     from benchmarks.measurements.durability.damage import damage_all
 
-    results = damage_all(folder, options.times, options.every)
+    results = damage_all(folder, options.times, options.every, options.first, options.first)
     rows = [
         (one.file, one.kind, one.tried, one.refused, one.mended, one.harmless, len(one.failures)) for one in results
     ]

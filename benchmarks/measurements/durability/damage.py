@@ -80,8 +80,8 @@ class _Case:
     file: str
 
 
-def damage_all(folder: Path, replacements: int, every: int = 1, seed: int = 0) -> list[Damaged]:
-    """Flip every bit (or each `every`th) of what is used of each file, replace so many bytes, tear off 16 ends each.
+def damage_all(folder: Path, replacements: int, every: int = 1, first: int = 0, seed: int = 0) -> list[Damaged]:
+    """Flip every bit (or each `every`th from the `first` on) of what is used of each file, replace so many bytes, tear off 16 ends each.
 
     The database is damaged twice, with the caches beside it and without.
     """
@@ -96,7 +96,7 @@ def damage_all(folder: Path, replacements: int, every: int = 1, seed: int = 0) -
             bits = [(place, content[place] ^ 1 << bit) for place in places for bit in range(8)]
             bytes_ = [(place, rng.randrange(256)) for place in rng.choices(places, k=share)]
             tears: list[tuple[int, int | None]] = [(len(content) * one // 16, None) for one in range(16)]
-            results.append(_try(case, "flipped bit", bits[rng.randrange(every) :: every]))
+            results.append(_try(case, "flipped bit", bits[first::every]))
             results.append(_try(case, "replaced byte", [one for one in bytes_ if content[one[0]] != one[1]]))
             results.append(_try(case, "torn off", tears))
         return results
