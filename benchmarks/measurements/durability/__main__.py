@@ -23,9 +23,7 @@ def main() -> None:
     parser.add_argument("run", choices=["kills", "full-disk", "damage"])
     parser.add_argument("--times", type=int, default=1000, help="kills, or replaced bytes, altogether")
     parser.add_argument("--every", type=int, default=1, help="kill at each so many writes, flip each so many bits only")
-    parser.add_argument(
-        "--first", type=int, default=0, help="of each so many bits: which; N runs with 0 to N-1 are all"
-    )
+    parser.add_argument("--first", type=int, default=0, help="the bit to begin with: --every N in N parts")
     parser.add_argument("--only", action="append", default=[], help="only this command (again for more)")
     parser.add_argument("--work", type=Path, help="folder to work in; it is made and removed")
     options = parser.parse_args()

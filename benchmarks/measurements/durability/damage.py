@@ -81,9 +81,9 @@ class _Case:
 
 
 def damage_all(folder: Path, replacements: int, every: int = 1, first: int = 0, seed: int = 0) -> list[Damaged]:
-    """Flip every bit (or each `every`th from the `first` on) of what is used of each file, replace so many bytes, tear off 16 ends each.
+    """Flip every bit (or each `every`th from the `first` on) of what is used of each file; replace so many bytes.
 
-    The database is damaged twice, with the caches beside it and without.
+    Each file is torn off at 16 places, too. The database is damaged twice, with the caches beside it and without.
     """
     rng = random.Random(seed)
     with coded_small_galleries():
