@@ -5,20 +5,37 @@ A session of ONNX Runtime has no threads of its own, and torch gets one, so that
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from faceid.service.problems import Problem
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class EngineRoom:
-    """`workers` threads; at most `queue` pieces of work wait for one, the next is refused with `busy`."""
+@dataclass(eq=False)
+class _Asked:
+    """Somebody's items, and where the answer goes: a list of results an item, and how many were worked on together."""
 
-    def __init__(self, workers: int, queue: int) -> None:
+    items: Sequence[Any]
+    answer: "Future[tuple[list[list[Any]], int]]"
+
+
+class EngineRoom:
+    """`workers` threads; at most `queue` pieces of work wait for one, the next is refused with `busy`.
+
+    With a `batch` above 1, items of several callers who ask alike are worked on together, as many as wait at the moment
+    when a thread is free: nobody waits for others to come.
+    """
+
+    def __init__(self, workers: int, queue: int, batch: int = 1) -> None:
         self.workers = workers
+        self._batch = batch
+        self._alike: dict[Hashable, deque[_Asked]] = defaultdict(deque)
         self._most = workers + queue
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="faceid-worker")
         self._counting = threading.Lock()
@@ -34,7 +51,31 @@ class EngineRoom:
 
         What was not begun by then is never done; what was begun ends by itself, and holds its thread until then.
         """
-        future = self._submit(work)
+        return await self._wait(self._submit(work), seconds)
+
+    async def run_together(
+        self,
+        alike: Hashable,
+        items: Sequence[Item],
+        work: Callable[[list[Item]], list[list[Result]]],
+        seconds: float,
+    ) -> tuple[list[list[Result]], int]:
+        """Do `work` for these items and for those of others who ask `alike`: one list an item, in order.
+
+        Also returns how many items were worked on together. Raises as `run`.
+        """
+        asked = _Asked(items, Future())
+        with self._counting:
+            self._alike[alike].append(asked)
+        try:
+            self._submit(lambda: self._work_on_those_who_wait(alike, work))
+        except Problem:
+            with self._counting:
+                self._alike[alike].remove(asked)
+            raise
+        return await self._wait(asked.answer, seconds)
+
+    async def _wait(self, future: "Future[Result]", seconds: float) -> Result:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), max(seconds, 0.001))
         except TimeoutError:
@@ -43,6 +84,30 @@ class EngineRoom:
     def close(self) -> None:
         """Finish what was accepted."""
         self._pool.shutdown(wait=True)
+
+    def _work_on_those_who_wait(self, alike: Hashable, work: Callable[[list[Any]], list[list[Any]]]) -> None:
+        """Take as many who ask alike as a batch holds. Each brought a call of this; some find nobody left."""
+        taken: list[_Asked] = []
+        count = 0
+        with self._counting:
+            waiting = self._alike[alike]
+            while waiting and (not taken or count + len(waiting[0].items) <= self._batch):
+                asked = waiting.popleft()
+                if asked.answer.set_running_or_notify_cancel():
+                    taken.append(asked)
+                    count += len(asked.items)
+            if not waiting:
+                del self._alike[alike]
+        if not taken:
+            return
+        try:
+            results = iter(work([item for asked in taken for item in asked.items]))
+            for asked in taken:
+                asked.answer.set_result(([next(results) for _ in asked.items], count))
+        except BaseException as error:  # each of them must hear of it
+            for asked in taken:
+                if not asked.answer.done():
+                    asked.answer.set_exception(error)
 
     def _submit(self, work: Callable[[], Result]) -> Future[Result]:
         with self._counting:

@@ -41,7 +41,7 @@ class Service:
         """Open the galleries, load the models, compile what first use would, take up jobs that were left."""
         self.audit = AuditLog(self.database)
         self.galleries = Galleries(self.settings)
-        self.room = EngineRoom(self.settings.workers, self.settings.queue)
+        self.room = EngineRoom(self.settings.workers, self.settings.queue, self.settings.batch)
         self.metrics.waiting.set_function(lambda: self.room.waiting)
         self.galleries.warm_up()
         self.jobs = Jobs(self.database, self.galleries, self.audit, self.metrics, self.settings)

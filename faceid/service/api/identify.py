@@ -15,6 +15,7 @@ from faceid.service.api.parts import (
     RateField,
     SimilarityField,
     compute,
+    compute_together,
     entry,
     note_search,
     problems,
@@ -106,11 +107,14 @@ async def identify(
     opened = service.galleries.get(gallery)
     uploaded = await read_photos(request, photos)
 
-    def work() -> tuple[Threshold, list[Answer]]:
+    def work(pictures: list[Picture]) -> list[list[Answer]]:
         accept_at = _threshold(service, opened, "fpir", fpir, threshold)
-        return accept_at, _identify(opened, uploaded.pictures, accept_at, faces, top_k)
+        return _identify(opened, pictures, accept_at, faces, top_k)
 
-    accept_at, answers = await compute(request, work)
+    alike = (gallery, fpir, threshold, faces, top_k)
+    found, together = await compute_together(request, alike, uploaded.pictures, work)
+    answers = [answer for of_photo in found for answer in of_photo]
+    accept_at = answers[0].threshold
     _count(service, gallery, answers)
     await note_search(
         request,
@@ -125,7 +129,11 @@ async def identify(
             faces=sum(answer.face_index is not None for answer in answers),
         ),
     )
-    return Identified(request_id=request_id_of(request), batched=False, answers=[answer.record() for answer in answers])
+    return Identified(
+        request_id=request_id_of(request),
+        batched=together > len(photos),
+        answers=[answer.record() for answer in answers],
+    )
 
 
 @router.post(
@@ -216,9 +224,11 @@ def _threshold(
 
 
 def _identify(
-    opened: OpenGallery, pictures: Sequence[Picture], threshold: Threshold, faces: FacePolicy, top_k: int
-) -> list[Answer]:
-    return opened.engine.identify(opened.reader, list(pictures), threshold, faces=faces, top_k=top_k)
+    opened: OpenGallery, pictures: list[Picture], threshold: Threshold, faces: FacePolicy, top_k: int
+) -> list[list[Answer]]:
+    """Identify photos: the answers of each, in order."""
+    answers = opened.engine.identify(opened.reader, pictures, threshold, faces=faces, top_k=top_k)
+    return [[answer for answer in answers if answer.picture is picture] for picture in pictures]
 
 
 def _decisions(answers: Sequence[Answer]) -> Counter[str]:

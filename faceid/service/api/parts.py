@@ -1,7 +1,7 @@
 """What the routes share: parameters by name, the models around the records, and the ways of asking and of noting."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -83,6 +83,23 @@ async def compute(request: Request, work: Callable[[], Result]) -> Result:
     """Do work that computes in the engine room, as long as the request's time lasts."""
     left = request.state.deadline - asyncio.get_running_loop().time()
     return await service_of(request).room.run(work, left)
+
+
+async def compute_together(
+    request: Request,
+    alike: Hashable,
+    pictures: Sequence[Picture],
+    work: Callable[[list[Picture]], list[list[Result]]],
+) -> tuple[list[list[Result]], int]:
+    """Do work for some pictures, and in the same breath for those of others who ask alike, where the settings say so.
+
+    Returns the results of each picture, and how many pictures were worked on together.
+    """
+    service = service_of(request)
+    left = request.state.deadline - asyncio.get_running_loop().time()
+    found, together = await service.room.run_together(alike, pictures, work, left)
+    service.metrics.batches.observe(together)
+    return found, together
 
 
 @dataclass(frozen=True, eq=False)

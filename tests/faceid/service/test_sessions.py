@@ -51,7 +51,7 @@ def test_a_change_in_a_session_needs_its_token(serve: Serve, tmp_path: Path) -> 
     client.cookies.set(COOKIE, cookie)
     assert client.get("/v1/galleries").status_code == 200
     assert client.post(UNDO).json()["code"] == "cross_site"
-    assert client.post(UNDO, headers={TOKEN_HEADER: "é"}).json()["code"] == "cross_site"
+    assert client.post(UNDO, headers={TOKEN_HEADER: "é".encode()}).json()["code"] == "cross_site"
     token = {TOKEN_HEADER: sessions.find(cookie).token}
     assert client.post(UNDO, headers=token).json()["code"] == "conflict"  # past the gate: nothing to undo
     foreign = token | {"Origin": "https://evil.example"}

@@ -1,0 +1,212 @@
+"""Uploads that are too large, too slow, cut off or strange: a clear answer, nothing kept, and the server goes on."""
+
+import json
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+
+from faceid.service.app import create_app
+from faceid.service.settings import make_settings
+from tests.faceid.service.conftest import Serve, photo
+
+IDENTIFY = "/v1/galleries/default/identify"
+BOUNDARY = b"--b\r\n"
+PART = b'Content-Disposition: form-data; name="photos"; filename="x.jpg"\r\n\r\n'
+
+Live = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def live(gallery_path: Path, tmp_path: Path) -> Iterator[Live]:
+    """Start a server on a port of its own with these settings; returns the port and the server's parts."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(**settings: Any) -> tuple[int, Any]:
+        values = {"galleries": {"default": gallery_path}, "data": tmp_path / "data", "workers": 2} | settings
+        app = create_app(make_settings(values))
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.02)
+        running.append((server, thread))
+        return server.servers[0].sockets[0].getsockname()[1], app.state.service
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()
+
+
+def send(port: int, *pieces: bytes, pause: float = 0.0) -> socket.socket:
+    """Send pieces of a request as they are."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    for piece in pieces:
+        try:
+            connection.sendall(piece)
+        except OSError:  # the server has answered and closed
+            break
+        time.sleep(pause)
+    return connection
+
+
+def answer_of(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    data = b""
+    with connection:
+        while b"\r\n\r\n" not in data:
+            data += connection.recv(65536)
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
+        )
+        while len(body) < length:
+            body += connection.recv(65536)
+    return int(head.split()[1]), json.loads(body)
+
+
+def head(**more: str) -> bytes:
+    lines = {"Host": "localhost", "Content-Type": "multipart/form-data; boundary=b"} | {
+        name.replace("_", "-"): value for name, value in more.items()
+    }
+    return (
+        f"POST {IDENTIFY} HTTP/1.1\r\n".encode()
+        + b"".join(f"{k}: {v}\r\n".encode() for k, v in lines.items())
+        + b"\r\n"
+    )
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def test_a_length_that_is_too_large_is_refused_before_a_byte_is_read(live: Live) -> None:
+    port, _ = live(request_bytes=10_000)
+    status, problem = answer_of(send(port, head(Content_Length="10001")))
+    assert (status, problem["code"]) == (413, "too_large")
+
+
+def test_a_body_without_a_length_is_cut_off_at_the_bound(live: Live) -> None:
+    port, service = live(request_bytes=10_000)
+    pieces = [chunk(BOUNDARY + PART), *[chunk(b"x" * 4000)] * 5]
+    status, problem = answer_of(send(port, head(Transfer_Encoding="chunked"), *pieces))
+    assert (status, problem["code"]) == (413, "too_large")
+    assert service.metrics.uploading._value.get() == 0
+
+
+def test_a_body_that_trickles_is_cut_off_in_time(live: Live) -> None:
+    port, service = live(seconds=0.5)
+    pieces = [chunk(BOUNDARY + PART), *[chunk(b"x")] * 20]
+    status, problem = answer_of(send(port, head(Transfer_Encoding="chunked"), *pieces, pause=0.05))
+    assert (status, problem["code"]) == (408, "too_slow")
+    assert service.metrics.uploading._value.get() == 0
+
+
+def test_an_upload_that_is_broken_off_leaves_nothing_behind(live: Live, tmp_path: Path) -> None:
+    port, service = live()
+    for _ in range(20):
+        send(port, head(Content_Length="500000"), BOUNDARY + PART + b"x" * 100_000).close()
+    ends = time.monotonic() + 10
+    while service.metrics.uploading._value.get() and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert service.metrics.uploading._value.get() == 0
+    assert service.room.waiting == 0
+    ready = send(port, b"GET /v1/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer_of(ready)[0] == 200
+
+
+def test_uploads_together_have_a_bound(live: Live) -> None:
+    port, _ = live(uploads_bytes=150_000)
+    first = send(port, head(Content_Length="200000"), BOUNDARY + PART + b"x" * 100_000)
+    time.sleep(0.3)
+    status, problem = answer_of(send(port, head(Content_Length="200000"), BOUNDARY + PART + b"x" * 100_000))
+    assert (status, problem["code"]) == (503, "busy")
+    first.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--b",
+        b"--b\r\n\r\n",
+        BOUNDARY + PART,
+        b"--b--\r\n",
+        b"\x00" * 100,
+        BOUNDARY + b"Content-Disposition: x\r\n\r\n1\r\n--b--",
+    ],
+)
+def test_a_form_that_is_broken_is_told_so(client: TestClient, body: bytes) -> None:
+    answer = client.post(IDENTIFY, content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["code"] in ("bad_request", "invalid_request")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data", "image/jpeg", ""])
+def test_what_is_no_form_is_told_so(client: TestClient, kind: str) -> None:
+    answer = client.post(IDENTIFY, content=b'{"photos": 1}', headers={"Content-Type": kind})
+    assert 400 <= answer.status_code < 500
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_more_photos_than_are_taken_are_refused(serve: Serve, drawn_people: Path) -> None:
+    answer = serve(photos=3).post(IDENTIFY, files=[photo(drawn_people, 1, 1)] * 4)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+def png_of(width: int, height: int) -> bytes:
+    """The header of a PNG of that size, and hardly any data."""
+
+    def piece(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+
+    header = struct.pack(">LLBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + piece(b"IHDR", header) + piece(b"IDAT", zlib.compress(bytes(100))) + piece(b"IEND", b"")
+    )
+
+
+def test_a_photo_that_is_too_large_is_an_answer_and_the_others_go_on(serve: Serve, drawn_people: Path) -> None:
+    good = photo(drawn_people, 4, 3)
+    client = serve(photo_bytes=len(good[1][1]), photo_pixels=1_000_000)
+    parts = [("photos", ("bytes", good[1][1] + b"x")), ("photos", ("pixels", png_of(1001, 1000))), good]
+    answers = client.post(IDENTIFY, files=parts, data={"threshold": "0.3"}).json()["answers"]
+    assert [one["decision"] for one in answers] == ["error", "error", "identified"]
+    assert [one["reason_codes"] for one in answers] == [["too_large"], ["too_large"], []]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../etc/passwd", "/etc/passwd", "x" * 300, "<script>alert(1)</script>", "=cmd()", "a\u202egpj.exe", "ä" * 200],
+)
+def test_a_files_name_is_a_label_and_nothing_else(client: TestClient, drawn_people: Path, name: str) -> None:
+    data = photo(drawn_people, 4, 3)[1][1]
+    (one,) = client.post(IDENTIFY, files=[("photos", (name, data))], data={"threshold": "0.3"}).json()["answers"]
+    assert one["decision"] == "identified"
+    assert one["source"] == name[:255]
+
+
+def test_a_crowd_is_cut_to_the_faces_that_are_taken(serve: Serve, drawn_people: Path) -> None:
+    import io
+
+    from PIL import Image
+
+    crowd = Image.new("RGB", (600, 200))
+    for place in range(3):
+        with Image.open(drawn_people / f"person-{place + 1:04d}" / "1.jpg") as image:
+            crowd.paste(image.resize((200, 200)), (200 * place, 0))
+    buffer = io.BytesIO()
+    crowd.save(buffer, "PNG")
+    files = [("photos", ("crowd", buffer.getvalue()))]
+    all_of_them = serve().post(IDENTIFY, files=files, data={"threshold": "0.3"}).json()["answers"]
+    best = serve(faces=2).post(IDENTIFY, files=files, data={"threshold": "0.3"}).json()["answers"]
+    assert len(all_of_them) == 3
+    assert best == all_of_them[:2]
