@@ -35,7 +35,7 @@ from indexer.calibration.known_searches import (
     stranger_searches,
 )
 from indexer.calibration.own_scores import own_scores
-from indexer.calibration.self_measured import measure_with_cohort, measure_with_kept
+from indexer.calibration.self_measured import measure_with_kept, threshold_with_cohort
 from indexer.decision.carried import carried_threshold
 from indexer.decision.decision import Calibration, Circumstances, Kind, Target, Threshold, choose_threshold
 from indexer.errors import CalibrationError, ModelMismatch
@@ -150,12 +150,10 @@ def _carried(gallery: Gallery, cohort: Cohort, calibration: Calibration, fpir: f
 
 def _of_cohort(gallery: Gallery, cohort: Cohort, fpir: float, photos: int) -> Threshold:
     """Measure with as many photos of a stranger as the cohort has, up to those that are decided on."""
-    for count in range(min(photos, PHOTOS_A_PERSON), 0, -1):
+    for count in range(min(photos, PHOTOS_A_PERSON), 1, -1):
         with suppress(CalibrationError):
-            calibration = measure_with_cohort(gallery, cohort, count)
-            return replace(choose_threshold([calibration], "fpir", fpir, gallery.size, "gallery"), way="cohort")
-    calibration = measure_with_cohort(gallery, cohort)
-    return replace(choose_threshold([calibration], "fpir", fpir, gallery.size, "gallery"), way="cohort")
+            return threshold_with_cohort(gallery, cohort, fpir, count)
+    return threshold_with_cohort(gallery, cohort, fpir)
 
 
 def _require_same_model(model: Model, gallery: Gallery) -> None:

@@ -1,17 +1,21 @@
 """FPIR asked against FPIR got, for galleries of every size, number of photos a person and fusion.
 
-    python -m benchmarks.measurements.asked_and_got LFW.npz FACES-003.npz --network NAME -o FOLDER
+    python -m benchmarks.measurements.asked_and_got LFW.npz FACES-003.npz [OTHER.npz ...] --network NAME -o FOLDER
 
 LFW's half A (people split by a hash of the name) sets: the cohort, one photo a person, and the table that a model had
-before. Reported are LFW's half B and half B of the validation faces (their half A chose the method). A cell is one
-drawn gallery; whoever is not enrolled is a stranger, five photos a person at most; intervals are 95 %, with people as
-clusters; `within both` also counts that a cohort of so many people cannot be nearer. Writes asked-got-NAME.csv, a row a
-cell, and fnir-NAME.csv, FNIR at the threshold that the strangers themselves give, and prints how often the intervals
-contain what was asked.
+before. Reported are LFW's half B, half B of the validation faces, and every OTHER set of labelled photos, whole: people
+from each, strangers from the same and, for the two first, from each other. With `--half A` the halves that chose the
+method: a part of LFW's half A is the cohort, the rest and half A of the validation faces are searched.
+
+A cell is one drawn gallery; whoever is not enrolled is a stranger, five photos a person at most. Intervals are 95 %:
+*in the count's*, of the alarms counted, with people as clusters; *in both*, also of the interval that the threshold
+said, both errors joined by MOVER (Zou & Donner 2008, Statistics in Medicine 27). Writes asked-got-NAME.csv, a row for
+the cells that differ only by the draw, and prints the summary.
 """
 
 import argparse
 import csv
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,10 +36,11 @@ from benchmarks.measurements.drawn_galleries import (
 )
 from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
+from faceid.feature_set import FeatureSet
 from indexer.calibration.calibration import calibrate_model
 from indexer.calibration.cohort import Cohort, make_cohort
-from indexer.calibration.self_measured import FEWEST_ALIKE
-from indexer.decision.decision import Calibration, choose_threshold, threshold_at
+from indexer.calibration.likeness import Likeness, likeness, normal_scores, of_their_kind, with_their_error
+from indexer.decision.decision import Calibration, choose_threshold
 from indexer.errors import CalibrationError
 from indexer.records import FloatMatrix, FloatVector
 
@@ -43,34 +48,42 @@ SIZES = (8, 24, 100, 500, 1000)
 TEMPLATES: Sequence[int | None] = (1, 2, 5, 20, None)
 ASKED = (0.1, 0.01, 0.001)
 FUSIONS = ("max", "mean", "best two")
-FNIR_FUSIONS = ("max", "mean", "best two", "spread", "mean of scores")
 DRAWS = 3
-FNIR_DRAWS = 12
 STRANGERS_LEFT = 400
+FEWEST_STRANGERS = 10
 TABLE_SIZES = (30, 100, 300, 1000)
 CONSTANTS = {"0.4 (insightface)": 0.4, "0.363 (SFace)": 0.363, "0.82 (dlib's distance 0.6)": 0.82}
+SAMPLED = 400  # enrolled templates searched among the others, as a gallery does
+FEW = 100  # people, up to whom each is left out in turn
 
 Row = dict[str, Any]
+Interval = tuple[float, float]
 
 
 def main() -> None:
-    """Write both tables and print their summary."""
+    """Write the cells and print their summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lfw", type=Path)
     parser.add_argument("validation", type=Path)
+    parser.add_argument("others", type=Path, nargs="*")
     parser.add_argument("--network", required=True)
+    parser.add_argument("--half", choices="AB", default="B")
+    parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    lfw, validation = named(options.lfw), named(options.validation)
-    half_a = make_pool("half A", lfw, lambda name: half_of(name) == "A")
-    pools = [
-        make_pool("LFW", lfw, lambda name: half_of(name) == "B"),
-        make_pool("validation", validation, lambda name: half_of(name) == "B"),
-    ]
-    rows = list(cells(pools, half_a, options.network))
-    write(options.output / f"asked-got-{options.network}.csv", rows)
-    write(options.output / f"fnir-{options.network}.csv", list(fnir_cells(pools, options.network)))
+    setting, pools = halves(named(options.lfw), named(options.validation), options.half)
+    pairs = [(people, strangers) for people in pools for strangers in pools]
+    others = [make_pool(path.name.split(".")[0], named(path), lambda name: True) for path in options.others]
+    rows = list(cells([*pairs, *((one, one) for one in others)], setting, options.network, options.draws))
+    write(options.output / f"asked-got-{options.network}.csv", list(by_cell(rows)))
     print(tabulate(summary(rows), headers="keys", tablefmt="github", disable_numparse=True))
+
+
+def halves(lfw: FeatureSet, validation: FeatureSet, half: str) -> tuple[Pool, list[Pool]]:
+    """Return the people who set, and those who are searched: half B, or of half A those who are not the cohort."""
+    setting = make_pool("half A", lfw, lambda name: half_of(name) == "A" and (half == "B" or _part(name)))
+    searched = make_pool("LFW", lfw, lambda name: half_of(name) == half and not (half == "A" and _part(name)))
+    return setting, [searched, make_pool("validation", validation, lambda name: half_of(name) == half)]
 
 
 def cohort_of(pool: Pool) -> Cohort:
@@ -87,19 +100,19 @@ def cohort_of(pool: Pool) -> Cohort:
     )
 
 
-def cells(pools: Sequence[Pool], half_a: Pool, network: str) -> Iterator[Row]:
+def cells(pairs: Sequence[tuple[Pool, Pool]], setting: Pool, network: str, draws: int) -> Iterator[Row]:
     """Yield a row for each gallery, fusion, source of strangers, asked rate and way to a threshold."""
-    cohort = cohort_of(half_a).strangers
-    first = half_a.vectors[[photos[0] for photos in half_a.people]]
+    cohort = cohort_of(setting).strangers
+    first = setting.vectors[[photos[0] for photos in setting.people]]
     names = [str(number) for number in range(len(first))]
     table = calibrate_model(first, names, TABLE_SIZES, model_digest="", data="half A")
-    for pool in pools:
-        elsewhere = next(other for other in pools if other is not pool)
+    for pool in {people.name: people for people, _ in pairs}.values():
+        elsewhere = [strangers for people, strangers in pairs if people is pool and strangers is not pool]
         for templates in TEMPLATES:
             for size in dict.fromkeys((*SIZES, len(pool.people) - STRANGERS_LEFT)):
-                for number in range(DRAWS):
+                for number in range(draws):
                     drawn = draw(pool, size, templates, np.random.default_rng([number, size])) if size > 7 else None
-                    if drawn is None:
+                    if drawn is None or len(pool.people) - size < FEWEST_STRANGERS:
                         continue
                     about = {"network": network, "people from": pool.name, "N": size, "draw": number}
                     about["photos"] = "mixed" if templates is None else templates
@@ -109,104 +122,87 @@ def cells(pools: Sequence[Pool], half_a: Pool, network: str) -> Iterator[Row]:
 
 
 def _of_gallery(
-    drawn: Drawn, fusion: str, cohort: FloatMatrix, table: Sequence[Calibration], elsewhere: Pool, about: Row
+    drawn: Drawn,
+    fusion: str,
+    cohort: FloatMatrix,
+    table: Sequence[Calibration],
+    elsewhere: Sequence[Pool],
+    about: Row,
 ) -> Iterator[Row]:
-    size = len(drawn.starts)
-    sample = cohort_scores(drawn, fusion, cohort)
-    plain = best_scores(drawn, cohort, fusion)
-    others, persons = strangers_of(elsewhere)
-    searched = {
-        drawn.pool.name: (best_scores(drawn, drawn.pool.vectors[drawn.strangers], fusion), drawn.stranger_of),
-        elsewhere.name: (best_scores(drawn, others, fusion), persons),
-    }
-    for source, (scores, who) in searched.items():
+    alone = best_scores(drawn, cohort, fusion)
+    alike = how_alike(drawn, fusion, cohort)
+    theirs = of_their_kind(alone, alike.shift)
+    searched = {drawn.pool.name: (drawn.pool.vectors[drawn.strangers], drawn.stranger_of)}
+    searched |= {pool.name: strangers_of(pool) for pool in elsewhere}
+    for source, (vectors, who) in searched.items():
+        scores = best_scores(drawn, vectors, fusion)
         for asked in ASKED:
             ways = {
-                "cohort": _threshold([_calibration(sample, size)], asked, size),
-                "cohort, not raised": _threshold([_calibration(plain, size)], asked, size),
-                "table of one photo a person": _threshold(table, asked, size),
+                "this gallery": _threshold(_calibration(theirs, drawn), asked, drawn, alike),
+                "the cohort alone": _threshold(_calibration(alone, drawn), asked, drawn, None),
+                "a table of one photo a person": _threshold(table, asked, drawn, None),
             }
-            for way, threshold in ways.items():
-                trials = len(cohort) if way.startswith("cohort") else None
+            for way, (threshold, said) in ways.items():
                 row = about | {"strangers from": source, "way": way, "asked": asked}
-                yield row | _got(threshold, scores, who, asked, trials)
+                yield row | _got(threshold, said, scores, who, asked)
         for way, constant in CONSTANTS.items():
-            yield about | {"strangers from": source, "way": way, "asked": ""} | _got(constant, scores, who, None, None)
+            yield about | {"strangers from": source, "way": way, "asked": ""} | _got(constant, None, scores, who, None)
 
 
-def cohort_scores(drawn: Drawn, fusion: str, cohort: FloatMatrix) -> FloatVector:
-    """Return the cohort's best scores, raised as `indexer.calibration.self_measured.alikeness` raises them."""
-    scores = best_scores(drawn, cohort, fusion)
+def how_alike(drawn: Drawn, fusion: str, cohort: FloatMatrix) -> Likeness:
+    """Return how alike the enrolled are, as `indexer.calibration.self_measured.how_alike` finds it."""
     people = len(drawn.starts)
-    if people < FEWEST_ALIKE:
-        return scores
-    rows = np.unique(np.linspace(0, len(drawn.enrolled) - 1, min(400, len(drawn.enrolled))).astype(np.int64))
-    owners = np.searchsorted(drawn.starts, rows, side="right") - 1
+    rows = np.unique(np.linspace(0, len(drawn.enrolled) - 1, min(SAMPLED, len(drawn.enrolled))).astype(np.int64))
+    owners = (np.searchsorted(drawn.starts, rows, side="right") - 1).astype(np.int64)
     among = score(drawn, drawn.pool.vectors[drawn.enrolled[rows]], fusion).copy()
     among[np.arange(len(rows)), owners] = -np.inf
-    best = among.max(axis=1)
-    medians = np.array([np.median(best[owners == one]) for one in np.unique(owners)])
-    error = 1.2533 * medians.std(ddof=1) / np.sqrt(len(medians))
-    shift = float(np.median(medians) - np.quantile(scores, 0.5 ** (people / (people - 1))))
-    raised: FloatVector = (scores + np.float32(shift if shift > 2 * error else 0.0)).astype(np.float32)
-    return raised
+    best = among.max(axis=1).astype(np.float64)
+    theirs = score(drawn, cohort, fusion)
+    if people > FEW:
+        return likeness(normal_scores(best, theirs.max(axis=1)), owners)
+    normal = np.empty(len(best))
+    for person in np.unique(owners).tolist():
+        others = np.delete(theirs, person, axis=1).max(axis=1)
+        normal[owners == person] = normal_scores(best[owners == person], others)
+    return likeness(normal, owners)
 
 
-def fnir_cells(pools: Sequence[Pool], network: str) -> Iterator[Row]:
-    """Yield FNIR by fusion at the threshold at which exactly the asked share of the very strangers alarms."""
-    for pool in pools:
-        for templates in (1, 2, 5, 20, None):
-            for size in (8, 24, 60, 100, 500):
-                drawn = [
-                    one
-                    for number in range(FNIR_DRAWS)
-                    if (one := draw(pool, size, templates, np.random.default_rng([7, number, size]))) is not None
-                ]
-                drawn = [one for one in drawn if len(one.probes)]
-                if not drawn:
-                    continue
-                for fusion in FNIR_FUSIONS if templates != 1 else ("max",):
-                    yield _fnir_row(drawn, fusion, network, size, templates)
+def by_cell(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield a row for the cells that differ only by the draw."""
+    keys = ("network", "people from", "strangers from", "N", "photos", "fusion", "way", "asked")
+    grouped: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(tuple(row[key] for key in keys), []).append(row)
+    for values, its in grouped.items():
+        got = [row["got"] for row in its if row["got"] is not None]
+        line: Row = dict(zip(keys, values, strict=True)) | {"galleries": len(its), "searches": its[0]["searches"]}
+        line |= {"got": f"{np.mean(got):.5f}", "least": f"{min(got):.5f}", "most": f"{max(got):.5f}"} if got else {}
+        line |= {name: sum(row[name] or 0 for row in its) if values[-1] != "" else "" for name in ("count", "both")}
+        said = [row["said"] for row in its if row["said"] is not None]
+        line["said"] = " to ".join(f"{bound:.5f}" for bound in np.median(said, axis=0)) if said else ""
+        yield {name: line.get(name, "") for name in _COLUMNS}
 
 
-def _fnir_row(galleries: Sequence[Drawn], fusion: str, network: str, size: int, templates: int | None) -> Row:
-    row: Row = {"network": network, "people from": galleries[0].pool.name, "N": size}
-    row |= {"photos": "mixed" if templates is None else templates, "fusion": fusion}
-    missed: dict[float, list[NDArray[np.bool_]]] = {asked: [] for asked in ASKED[:2]}
-    for one in galleries:
-        alarms = np.sort(best_scores(one, one.pool.vectors[one.strangers], fusion))[::-1]
-        mated = score(one, one.pool.vectors[one.probes], fusion)
-        own, right = mated[np.arange(len(mated)), one.probe_of], mated.argmax(axis=1) == one.probe_of
-        for asked, found in missed.items():
-            found.append(~(right & (own >= threshold_at(alarms, len(alarms), asked))))
-    row |= {f"FNIR at FPIR {asked:g}": f"{np.concatenate(found).mean():.4f}" for asked, found in missed.items()}
-    return row | {"mated searches": sum(len(one.probes) for one in galleries)}
+_COLUMNS = (
+    *("network", "people from", "strangers from", "N", "photos", "fusion", "way", "asked", "galleries", "searches"),
+    *("got", "least", "most", "count", "both", "said"),
+)
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-    """Return how often what was asked lies in the interval, and the median and worst ratio of got to asked."""
+    """Return, by source and rate, what was got and how often the intervals contain what was asked."""
     found = []
-    keys = dict.fromkeys((row["way"], row["people from"], row["strangers from"], row["asked"]) for row in rows)
-    for way, people, strangers, asked in keys:
-        its = [
-            row for row in rows if (row["way"], row["people from"], row["strangers from"]) == (way, people, strangers)
-        ]
-        its = [row for row in its if row["asked"] == asked and row["got"] != ""]
-        got = np.array([float(row["got"]) for row in its])
-        line = {"way": way, "people": people, "strangers": strangers, "asked": asked, "cells": len(its)}
-        if len(its) and asked != "":
-            inside = np.mean([int(row["inside"]) for row in its])
-            both = [int(row["within both"]) for row in its if row["within both"] != ""]
-            line |= {"in the count's interval": f"{100 * inside:.0f} %"}
-            line |= {"and the cohort's": f"{100 * np.mean(both):.0f} %" if both else ""}
-            line |= {"median got": f"{100 * np.median(got):.2f} %", "5 to 95 % of cells": _range(got)}
-        elif len(its):
-            line |= {
-                "in the interval": "",
-                "median got": f"{100 * np.median(got):.2f} %",
-                "5 to 95 % of cells": _range(got),
-            }
-        found.append(line)
+    keys = ("network", "people from", "strangers from", "asked")
+    for values in dict.fromkeys(tuple(row[key] for key in keys) for row in rows if row["asked"] != ""):
+        its = [row for row in rows if tuple(row[key] for key in keys) == values and row["got"] is not None]
+        line = dict(zip(keys, values, strict=True)) | {"asked": f"{100 * values[-1]:g} %"}
+        ours = [row for row in its if row["way"] == "this gallery"]
+        line |= {"galleries": len(ours), "got (median, 5 to 95 %)": _range(ours)}
+        line |= {"in the count's": _share(ours, "count"), "in both": _share(ours, "both"), "said": _said(ours)}
+        alone = [row for row in its if row["way"] == "the cohort alone"]
+        line |= {"the cohort alone: got; in both": f"{_range(alone)}; {_share(alone, 'both')}"}
+        table = [row for row in its if row["way"] == "a table of one photo a person"]
+        found.append(line | {"before (table of one photo)": _range(table) if table else "refused"})
     return found
 
 
@@ -219,44 +215,63 @@ def write(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def _range(got: NDArray[np.float64]) -> str:
-    low, high = np.quantile(got, (0.05, 0.95))
-    return f"{100 * low:.2f} to {100 * high:.2f} %"
+def joined(got: float, counted: Interval, asked: float, said: Interval) -> bool:
+    """Whether a rate counted and a rate asked differ by no more than both errors explain: MOVER for a difference."""
+    if got > asked:
+        return got - asked <= np.hypot(got - counted[0], said[1] - asked)
+    return asked - got <= np.hypot(counted[1] - got, asked - said[0])
 
 
-def _calibration(scores: FloatVector, size: int) -> Calibration:
+def _range(rows: Sequence[Row]) -> str:
+    low, middle, high = np.quantile([row["got"] for row in rows], (0.05, 0.5, 0.95))
+    return f"{100 * middle:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def _share(rows: Sequence[Row], name: str) -> str:
+    return f"{100 * np.mean([row[name] for row in rows]):.0f} %"
+
+
+def _said(rows: Sequence[Row]) -> str:
+    low, high = np.median([row["said"] for row in rows], axis=0)
+    return f"{100 * low:.2g} to {100 * high:.2g} %"
+
+
+def _calibration(scores: FloatVector, drawn: Drawn) -> list[Calibration]:
     ordered = np.sort(scores)[::-1]
-    return Calibration("fpir", ordered, len(ordered), size, None, None, "", "", "", "")
+    return [Calibration("fpir", ordered, len(ordered), len(drawn.starts), None, None, "", "", "", "")]
 
 
-def _threshold(calibrations: Sequence[Calibration], asked: float, size: int) -> float | None:
+def _threshold(
+    calibrations: Sequence[Calibration], asked: float, drawn: Drawn, alike: Likeness | None
+) -> tuple[float | None, Interval | None]:
     try:
-        return choose_threshold(calibrations, "fpir", asked, size, "gallery").value
+        found = choose_threshold(calibrations, "fpir", asked, len(drawn.starts), "gallery")
     except CalibrationError:
-        return None
+        return None, None
+    assert found.ci95 is not None
+    return found.value, found.ci95 if alike is None else with_their_error(found.ci95, asked, alike)
 
 
 def _got(
-    threshold: float | None, scores: FloatVector, who: NDArray[np.int64], asked: float | None, trials: int | None
+    threshold: float | None,
+    said: Interval | None,
+    scores: FloatVector,
+    who: NDArray[np.int64],
+    asked: float | None,
 ) -> Row:
-    """Return what came of a threshold; `trials` strangers set it, whose number limits how near it can be."""
+    """Return what came of a threshold that said an interval of its rate."""
+    row: Row = {"threshold": threshold, "got": None, "count": None, "both": None, "said": said, "searches": len(who)}
     if threshold is None:
-        return {
-            "threshold": "",
-            "got": "",
-            "low": "",
-            "high": "",
-            "inside": "",
-            "within both": "",
-            "searches": len(who),
-        }
-    share, (low, high), effective = clustered(scores >= np.float32(threshold), who)
-    row: Row = {"threshold": f"{threshold:.4f}", "got": f"{share:.5f}", "low": f"{low:.5f}", "high": f"{high:.5f}"}
-    row |= {"inside": "" if asked is None else int(low <= asked <= high), "within both": "", "searches": len(who)}
-    if asked is not None and trials is not None:
-        spread = asked * (1 - asked) / trials + asked * (1 - asked) / effective
-        row["within both"] = int(abs(share - asked) <= 1.96 * np.sqrt(spread))
+        return row
+    share, counted, _ = clustered(scores >= np.float32(threshold), who)
+    row["got"] = share
+    if asked is not None and said is not None:
+        row["count"], row["both"] = int(counted[0] <= asked <= counted[1]), int(joined(share, counted, asked, said))
     return row
+
+
+def _part(name: str) -> bool:
+    return hashlib.sha256(f"cohort {name}".encode()).digest()[0] < 128
 
 
 if __name__ == "__main__":

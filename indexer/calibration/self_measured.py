@@ -1,31 +1,44 @@
 """A gallery measures itself with its model's cohort: its thresholds and its probability, whatever is enrolled."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from indexer.calibration.cohort import Cohort
+from indexer.calibration.likeness import Likeness, Reals, likeness, normal_scores, of_their_kind, with_their_error
 from indexer.calibration.own_scores import law_for
-from indexer.decision.decision import Calibration
+from indexer.decision.decision import Calibration, Threshold, choose_threshold
 from indexer.decision.match_probability import MatchProbability, fit_probability
 from indexer.errors import CalibrationError
 from indexer.gallery import Gallery
-from indexer.records import FloatVector, KeptStrangers
-
-FEWEST_ALIKE = 5
-"""People below which nothing is said of how alike they are."""
+from indexer.records import FloatVector, Ids, KeptStrangers
+from indexer.search.fusion import fuse
 
 _ALIKE_TEMPLATES = 400  # templates searched among the others: at a million they take about a second
-_MEDIAN_ERROR = 1.2533  # the standard error of a median in units of that of a mean, for a normal law
+_FEW = 100  # people among whom each makes a difference to what a stranger reaches
+_WORTH_A_WORD = 0.002  # of similarity
 _DRAWS = 4000  # mated searches drawn for a probability: the law's three numbers are then good to a hundredth
 
 
-def measure_with_cohort(gallery: Gallery, cohort: Cohort, photos: int = 1) -> Calibration:
-    """Return the gallery's non-mated best scores as the cohort's strangers give them, of `photos` photos each.
+def threshold_with_cohort(gallery: Gallery, cohort: Cohort, fpir: float, photos: int = 1) -> Threshold:
+    """Return the threshold for an FPIR, from what the cohort scores in this gallery; with `photos` of an unknown each.
 
-    With several photos of one unknown the direction of their mean is searched. Where the enrolled are more alike than
-    the cohort is, the scores are raised (`alikeness`). Raises CalibrationError where nobody is enrolled or nobody of
-    the cohort has as many photos.
+    Its interval also counts how surely it is known what strangers of the enrolled people's kind score. Raises
+    CalibrationError as `measure_with_cohort`, and where the cohort does not bear the rate.
+    """
+    threshold = choose_threshold([measure_with_cohort(gallery, cohort, photos)], "fpir", fpir, gallery.size, "gallery")
+    assert threshold.ci95 is not None
+    interval = with_their_error(threshold.ci95, fpir, how_alike(gallery, cohort))
+    return replace(threshold, ci95=interval, way="cohort")
+
+
+def measure_with_cohort(gallery: Gallery, cohort: Cohort, photos: int = 1) -> Calibration:
+    """Return the gallery's non-mated best scores as strangers of its people's kind reach them, of `photos` photos each.
+
+    The cohort's strangers are searched, and their scores raised as `how_alike` says. With several photos of one unknown
+    the direction of their mean is searched. Raises CalibrationError where nobody is enrolled or nobody of the cohort
+    has as many photos.
     """
     if not gallery.size:
         raise CalibrationError("nobody is enrolled: there is nobody whom a stranger could be taken for")
@@ -36,27 +49,23 @@ def measure_with_cohort(gallery: Gallery, cohort: Cohort, photos: int = 1) -> Ca
         if not len(probes):
             raise CalibrationError(f"nobody of the model's cohort has {photos} photos")
         scores = gallery.ask_cohort(probes, f"{photos}-{cohort.key}").scores
+    theirs = of_their_kind(scores, how_alike(gallery, cohort).shift)
     data = f"the model's cohort: {len(scores):,} strangers"
-    raised = alikeness(gallery, cohort)
-    if raised:
-        data += f", raised by {raised:.3f} because the enrolled are more alike"
-    return _calibration(gallery, scores + np.float32(raised), cohort.precision, data)
+    raised = float(np.median(theirs) - np.median(scores))
+    if raised >= _WORTH_A_WORD:
+        data += f", raised by {raised:.3f} for strangers as alike as your people"
+    return _calibration(gallery, theirs, cohort.precision, data)
 
 
-def alikeness(gallery: Gallery, cohort: Cohort) -> float:
-    """Return by how much the enrolled score more against each other than the cohort does against them, if surely.
-
-    Strangers to a gallery mostly are of its people's kind: of one town, one profession, one source of photos. The
-    median over people of what each reaches among all the others, less the cohort's median (of as many others); 0 where
-    that is not above twice the standard error of the former, and for fewer than FEWEST_ALIKE people.
-    """
-    return gallery.remember(f"alikeness {cohort.key}", lambda: _alikeness(gallery, cohort))
+def how_alike(gallery: Gallery, cohort: Cohort) -> Likeness:
+    """Return how much more than the cohort strangers of the enrolled people's kind score; made once a revision."""
+    return gallery.remember(f"likeness {cohort.key}", lambda: _how_alike(gallery, cohort))
 
 
-def _alikeness(gallery: Gallery, cohort: Cohort) -> float:
+def _how_alike(gallery: Gallery, cohort: Cohort) -> Likeness:
     people = gallery.size
-    if people < FEWEST_ALIKE:
-        return 0.0
+    if people < 2:
+        return Likeness()
     own = gallery.sample(_ALIKE_TEMPLATES)
     best = np.array(
         [
@@ -64,13 +73,22 @@ def _alikeness(gallery: Gallery, cohort: Cohort) -> float:
             for answer, person in zip(gallery.search(own.vectors, 2), own.identity_ids.tolist(), strict=True)
         ]
     )
-    _, person_of = np.unique(own.identity_ids, return_inverse=True)
-    medians = np.array([np.median(best[person_of == one]) for one in range(person_of.max() + 1)])
-    scores = gallery.ask_cohort(cohort.strangers, cohort.key).scores
-    among_others = float(np.quantile(scores, 0.5 ** (people / (people - 1))))
-    error = _MEDIAN_ERROR * float(medians.std(ddof=1)) / float(np.sqrt(len(medians)))
-    more = float(np.median(medians)) - among_others
-    return more if more > 2 * error else 0.0
+    return likeness(_normal_among_others(gallery, cohort, best, own.identity_ids, people), own.identity_ids)
+
+
+def _normal_among_others(gallery: Gallery, cohort: Cohort, best: Reals, persons: Ids, people: int) -> Reals:
+    """Return each best score's normal score among those of the cohort in the same gallery without the same person."""
+    if people > _FEW:  # one more or less hardly changes them
+        return normal_scores(best, gallery.ask_cohort(cohort.strangers, cohort.key).scores)
+    enrolled = fuse(gallery.embeddings(), gallery.fusion)
+    order = np.argsort(enrolled.owners, kind="stable")
+    ids, starts = np.unique(enrolled.owners[order], return_index=True)
+    scores = np.maximum.reduceat(cohort.strangers @ enrolled.segment.vectors[order].T, starts, axis=1)
+    result = np.empty(len(best))
+    for one in np.unique(persons).tolist():
+        its = persons == one
+        result[its] = normal_scores(best[its], scores[:, ids != one].max(axis=1))
+    return result
 
 
 def measure_with_kept(gallery: Gallery, kept: KeptStrangers) -> Calibration:
@@ -101,7 +119,8 @@ def probability_with_cohort(gallery: Gallery, cohort: Cohort, seed: int = 0) -> 
     rival from the cohort. None where the model has no law of mated scores for the gallery's fusion.
     """
     counts = gallery.contents().templates_of
-    rivals = gallery.ask_cohort(cohort.strangers, cohort.key).scores.astype(np.float64) + alikeness(gallery, cohort)
+    scores = gallery.ask_cohort(cohort.strangers, cohort.key).scores
+    rivals = of_their_kind(scores, how_alike(gallery, cohort).shift).astype(np.float64)
     random = np.random.default_rng(seed)
     if not len(counts):
         return None

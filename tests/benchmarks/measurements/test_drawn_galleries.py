@@ -5,10 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from benchmarks.measurements.asked_and_got import cohort_scores
+from benchmarks.measurements.asked_and_got import how_alike, joined
 from benchmarks.measurements.drawn_galleries import Pool, best_scores, clustered, draw, score
 from indexer.calibration.cohort import make_cohort
-from indexer.calibration.self_measured import measure_with_cohort
+from indexer.calibration import self_measured
 from indexer.decision.intervals import wilson
 from indexer.gallery import Gallery
 from indexer.records import ModelBinding, NewTemplate
@@ -46,12 +46,28 @@ def test_scores_are_those_of_a_gallery(both):
         assert np.allclose([found[person] for person in range(20)], row, atol=1e-6)
 
 
-def test_the_cohorts_scores_are_raised_as_a_gallery_raises_them(both):
+def test_the_enrolled_are_as_alike_as_a_gallery_finds(both):
     drawn, gallery = both
     vectors, labels = people(300, 1, 50)
     cohort = make_cohort(vectors, labels, model_digest=MODEL.digest, data="", date="", detector="")
-    expected = measure_with_cohort(gallery, cohort).scores
-    assert np.allclose(np.sort(cohort_scores(drawn, gallery.fusion, cohort.strangers))[::-1], expected, atol=1e-5)
+    expected = self_measured.how_alike(gallery, cohort)
+    found = how_alike(drawn, gallery.fusion, cohort.strangers)
+    assert found.shift == pytest.approx(expected.shift, abs=1e-4)
+    assert found.error == pytest.approx(expected.error, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("got", "counted", "said", "agrees"),
+    [
+        (0.13, (0.10, 0.16), (0.09, 0.11), True),
+        (0.13, (0.12, 0.14), (0.095, 0.105), False),
+        (0.13, (0.12, 0.14), (0.07, 0.13), True),
+        (0.07, (0.06, 0.08), (0.09, 0.15), False),
+        (0.07, (0.06, 0.08), (0.07, 0.10), True),
+    ],
+)
+def test_a_rate_agrees_within_the_errors_of_both(got, counted, said, agrees):
+    assert joined(got, counted, 0.1, said) == agrees
 
 
 def test_the_best_two_are_averaged_where_there_are_two():

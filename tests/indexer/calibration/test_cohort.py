@@ -5,7 +5,7 @@ import pytest
 
 from indexer.calibration.cohort import FEWEST_STRANGERS, MOST_STRANGERS, PHOTOS_A_PERSON, make_cohort
 from indexer.calibration.own_scores import FEWEST_PEOPLE, law_for, own_scores
-from indexer.calibration.self_measured import alikeness, measure_with_cohort, probability_with_cohort
+from indexer.calibration.self_measured import how_alike, measure_with_cohort, probability_with_cohort, threshold_with_cohort
 from indexer.decision.decision import choose_threshold
 from indexer.decision.match_probability import match_probability
 from indexer.errors import CalibrationError
@@ -82,9 +82,9 @@ def test_too_few_people_are_no_cohort():
 @pytest.mark.parametrize(("count", "photos"), [(30, 1), (30, 12), (400, 2)])
 def test_a_gallery_measured_with_it_alarms_as_often_as_asked(tmp_path, fusion, count, photos):
     with gallery_of(tmp_path / "g", count, photos, 3, fusion) as gallery:
-        measured = measure_with_cohort(gallery, cohort_of())
-        threshold = choose_threshold([measured], "fpir", 0.1, gallery.size, "gallery")
+        threshold = threshold_with_cohort(gallery, cohort_of(), 0.1)
         assert threshold.measured
+        assert threshold.way == "cohort"
         fresh, _ = people(8000, 1, 900)
         alarms = np.mean([answer.candidates[0].similarity >= threshold.value for answer in gallery.search(fresh, 1)])
         low, high = threshold.ci95
@@ -102,8 +102,7 @@ def test_a_table_of_one_photo_a_person_would_not_have_held(tmp_path):
 
 def test_several_photos_of_one_unknown_have_a_threshold_of_their_own(tmp_path):
     with gallery_of(tmp_path / "g", 50, 2, 3) as gallery:
-        measured = measure_with_cohort(gallery, cohort_of(1000, 3), photos=3)
-        threshold = choose_threshold([measured], "fpir", 0.1, gallery.size, "gallery").value
+        threshold = threshold_with_cohort(gallery, cohort_of(1000, 3), 0.1, photos=3).value
         fresh, _ = people(3000, 3, 900)
         together = fresh.reshape(3000, 3, -1).mean(axis=1)
         together /= np.linalg.norm(together, axis=1, keepdims=True)
@@ -175,19 +174,31 @@ def test_people_who_are_alike_raise_the_threshold(tmp_path):
     with Gallery.create(tmp_path / "g", type(MODEL)("made-up", MODEL.digest, DIMENSION)) as gallery:
         gallery.add([photo(label, str(i), vector=vectors[i]) for i, label in enumerate(labels)])
         cohort = cohort_of()
-        assert alikeness(gallery, cohort) > 0.03
+        assert how_alike(gallery, cohort).shift > 0.3
         strangers, _ = alike(4000, 1, 900)
-        measured = measure_with_cohort(gallery, cohort)
-        assert "more alike" in measured.data
+        threshold = threshold_with_cohort(gallery, cohort, 0.1)
+        assert "as alike as your people" in threshold.data
         best = np.array([answer.candidates[0].similarity for answer in gallery.search(strangers, 1)])
         plain = np.quantile(gallery.ask_cohort(cohort.strangers, cohort.key).scores, 0.9)
-        raised = choose_threshold([measured], "fpir", 0.1, gallery.size, "gallery").value
         assert (best >= plain).mean() > 0.2
-        assert (best >= raised).mean() < 0.16
+        assert threshold.ci95[0] < (best >= threshold.value).mean() < threshold.ci95[1] < 0.2
 
 
-def test_people_like_the_cohort_leave_it_as_it_is(tmp_path):
-    with gallery_of(tmp_path / "g", 40, 3, 3) as gallery:
-        assert alikeness(gallery, cohort_of()) < 0.01
-    with gallery_of(tmp_path / "few", 3, 3, 3) as gallery:
-        assert alikeness(gallery, cohort_of()) == 0
+def test_people_like_the_cohort_leave_it_nearly_as_it_is(tmp_path):
+    with gallery_of(tmp_path / "g", 400, 3, 3) as gallery:
+        assert how_alike(gallery, cohort_of()).shift < 0.1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_people_say_nothing_of_their_kind(tmp_path, count):
+    with gallery_of(tmp_path / "few", count, 3, 3) as gallery:
+        known = how_alike(gallery, cohort_of())
+        assert known.error > 0.17
+        assert known.shift < 0.25
+
+
+def test_a_small_gallery_knows_less_than_a_large_one(tmp_path):
+    cohort = cohort_of()
+    with gallery_of(tmp_path / "small", 8, 3, 3) as small, gallery_of(tmp_path / "large", 200, 3, 3) as large:
+        widths = [np.ptp(threshold_with_cohort(one, cohort, 0.1).ci95) for one in (small, large)]
+    assert widths[0] > 1.3 * widths[1]
