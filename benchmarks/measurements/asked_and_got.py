@@ -16,6 +16,7 @@ the cells that differ only by the draw, and prints the summary.
 import argparse
 import csv
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -218,8 +219,8 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 def joined(got: float, counted: Interval, asked: float, said: Interval) -> bool:
     """Whether a rate counted and a rate asked differ by no more than both errors explain: MOVER for a difference."""
     if got > asked:
-        return got - asked <= np.hypot(got - counted[0], said[1] - asked)
-    return asked - got <= np.hypot(counted[1] - got, asked - said[0])
+        return got - asked <= math.hypot(got - counted[0], said[1] - asked)
+    return asked - got <= math.hypot(counted[1] - got, asked - said[0])
 
 
 def _range(rows: Sequence[Row]) -> str:

@@ -1,9 +1,9 @@
 """Which fusion misses fewest people: FNIR at the threshold that the very strangers give, by photos a person.
 
-    python -m benchmarks.measurements.fusion_compared LFW.npz FACES-003.npz [--quality FACES.tsv.gz] --network NAME -o DIR
+    python -m benchmarks.measurements.fusion_compared LFW.npz FACES-003.npz [--quality FACES.tsv.gz] --network NAME -o D
 
-Half B of LFW and of the validation faces. The threshold is the one at which exactly the asked share of the gallery's own
-strangers alarms, so that no fusion gains by being measured badly. `--quality` is the list beside the packs: its
+Half B of LFW and of the validation faces. The threshold is the one at which exactly the asked share of the gallery's
+own strangers alarms, so that no fusion gains by being measured badly. `--quality` is the list beside the packs: its
 detector scores and face widths weigh the photos of the validation people in the *weighted mean*. Writes fnir-NAME.csv.
 """
 
@@ -84,7 +84,9 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     for source, photos in dict.fromkeys((row["people from"], row["photos"]) for row in rows):
         line: Row = {"network": rows[0]["network"], "people": source, "photos": photos}
         for fusion in FUSIONS:
-            its = [row for row in rows if (row["people from"], row["photos"], row["fusion"]) == (source, photos, fusion)]
+            its = [
+                one for one in rows if (one["people from"], one["photos"], one["fusion"]) == (source, photos, fusion)
+            ]
             weights = [row["mated searches"] for row in its]
             line[fusion] = " / ".join(
                 f"{100 * np.average([float(row[f'FNIR at FPIR {asked:g}']) for row in its], weights=weights):.2f}"

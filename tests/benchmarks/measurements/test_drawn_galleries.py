@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.measurements.asked_and_got import how_alike, joined
 from benchmarks.measurements.drawn_galleries import Pool, best_scores, clustered, draw, score
-from indexer.calibration.cohort import make_cohort
 from indexer.calibration import self_measured
+from indexer.calibration.cohort import make_cohort
 from indexer.decision.intervals import wilson
 from indexer.gallery import Gallery
 from indexer.records import ModelBinding, NewTemplate

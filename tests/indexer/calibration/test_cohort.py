@@ -5,7 +5,12 @@ import pytest
 
 from indexer.calibration.cohort import FEWEST_STRANGERS, MOST_STRANGERS, PHOTOS_A_PERSON, make_cohort
 from indexer.calibration.own_scores import FEWEST_PEOPLE, law_for, own_scores
-from indexer.calibration.self_measured import how_alike, measure_with_cohort, probability_with_cohort, threshold_with_cohort
+from indexer.calibration.self_measured import (
+    how_alike,
+    measure_with_cohort,
+    probability_with_cohort,
+    threshold_with_cohort,
+)
 from indexer.decision.decision import choose_threshold
 from indexer.decision.match_probability import match_probability
 from indexer.errors import CalibrationError
