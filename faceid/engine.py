@@ -332,9 +332,14 @@ class FaceEngine:
                 files[i] = file
 
         known = gallery.enrolled([file.digest for file in files.values()])
+        moved: dict[int, str] = {}
         for i, file in files.items():
-            if settled := _already_known(photos[i], known.get(file.digest, []), wishes.restore):
+            entries = known.get(file.digest, [])
+            if settled := _already_known(photos[i], entries, wishes.restore):
                 results[i] = settled
+                moved |= {one.template_id: file.picture.address for one in entries if _has_moved(one, settled, file)}
+        if moved:
+            gallery.note_places(moved)
 
         unseen = {i: file for i, file in files.items() if i not in results}
         if not wishes.again:
@@ -576,6 +581,17 @@ def _already_known(photo: PersonPhoto, known: Sequence[Enrolled], restore: bool)
     if own[0].removed:
         return _enrollment(photo, "rejected", ("removed",), own[0].template_id)
     return _enrollment(photo, "already_enrolled", (), own[0].template_id)
+
+
+def _has_moved(entry: Enrolled, settled: Enrollment, file: ReadPicture) -> bool:
+    """Whether this is the template of a photo that is no longer where it was enrolled from."""
+    return (
+        entry.template_id == settled.template_id
+        and settled.status == "already_enrolled"
+        and file.picture.path is not None
+        and entry.source != file.picture.address
+        and not Path(entry.source).is_file()
+    )
 
 
 def _same_person(photo: PersonPhoto, entry: Enrolled) -> bool:

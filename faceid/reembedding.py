@@ -1,13 +1,16 @@
 """Bringing a gallery over to another model: embed every enrolled photo again, then switch at once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from faceid.engine import FaceEngine
 from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces
-from faceid.vision.picture import Picture
+from faceid.vision.images import ImageError
+from faceid.vision.picture import Picture, ReadPicture
 from indexer.gallery import Gallery
 from indexer.records import TemplateRow
 
@@ -15,31 +18,71 @@ from indexer.records import TemplateRow
 SAME_BOX = 0.5
 
 
-def reembed_gallery(engine: FaceEngine, gallery: Gallery, *, drop_missing: bool) -> list[TemplateRow]:
+@dataclass(frozen=True)
+class Lost:
+    """Templates that could not be embedded anew: those that count, and those that had been removed singly before."""
+
+    photos: list[TemplateRow]
+    pruned: list[TemplateRow]
+
+
+def reembed_gallery(
+    engine: FaceEngine, gallery: Gallery, *, drop_missing: bool, photos_root: Path | None = None
+) -> Lost:
     """Embed all templates with the engine's model and bind the gallery to it; returns those that could not be.
 
     The new vectors are stored as they come, so that an interrupted run goes on where it stopped; searches use the old
-    model until all are there. Templates whose photo is gone, has changed, or no longer shows the face are returned;
-    with `drop_missing` they are deleted, without it the gallery stays with its old model while there are any.
+    model until all are there. Photos that are not where they were are looked for below `photos_root`, by the ends of
+    their paths and their bytes, and their new places noted. Templates whose photo is gone, has changed, or no longer
+    shows the face are returned; with `drop_missing` they are deleted, without it the gallery stays with its old model
+    while there are any. Those that had been removed singly are in nobody's way: they are deleted.
     """
-    lost: list[TemplateRow] = []
+    lost = Lost([], [])
     left = gallery.reembedding_left(engine.binding)
     while batch := list(islice(left, BATCH_PHOTOS)):
-        faces = {template.id: face for template, face in zip(batch, _find_again(engine, batch), strict=True)}
-        lost += [template for template in batch if faces[template.id] is None]
-        found = {template_id: face.vector for template_id, face in faces.items() if face is not None}
-        if found:
-            gallery.add_embeddings(engine.binding, list(found), np.stack(list(found.values())))
-    if drop_missing or not lost:
-        gallery.switch_model(engine.binding, drop=[template.id for template in lost])
+        read = {template.id: found for template in batch if (found := _read(template, photos_root))}
+        faces = _enrolled_faces(engine, [template for template in batch if template.id in read], read)
+        if faces:
+            gallery.add_embeddings(engine.binding, list(faces), np.stack([face.vector for face in faces.values()]))
+        places = {one.id: read[one.id].picture.address for one in batch if one.id in faces}
+        moved = {one.id: places[one.id] for one in batch if places.get(one.id, one.source) != one.source}
+        if moved:
+            gallery.note_places(moved)
+        for template in batch:
+            if template.id not in faces:
+                (lost.pruned if template.removed_singly else lost.photos).append(template)
+    if drop_missing or not lost.photos:
+        gallery.switch_model(engine.binding, drop=[template.id for template in (*lost.photos, *lost.pruned)])
     return lost
 
 
-def _find_again(engine: FaceEngine, templates: Iterable[TemplateRow]) -> Iterator[FoundFace | None]:
-    templates = list(templates)
-    files = engine.pipeline.read(Picture(template.source) for template in templates)
-    for template, found in zip(templates, engine.pipeline.find_faces(files, "all"), strict=True):
-        yield _enrolled_face(template, found) if found.digest == template.source_digest else None
+def _read(template: TemplateRow, photos_root: Path | None) -> ReadPicture | None:
+    """Return the template's photo, wherever it is; None where there is no file of these bytes."""
+    for place in _places(Path(template.source), photos_root):
+        try:
+            read = Picture(place).read()
+        except ImageError:
+            continue
+        if read.digest == template.source_digest:
+            return read
+    return None
+
+
+def _places(source: Path, photos_root: Path | None) -> Iterator[Path]:
+    """Yield where a photo may be: where it was, and below the root, with as much of its path as possible first."""
+    yield source
+    if photos_root is not None:
+        parts = source.parts[1:] if source.is_absolute() else source.parts
+        yield from (photos_root.joinpath(*parts[start:]) for start in range(len(parts)))
+
+
+def _enrolled_faces(
+    engine: FaceEngine, templates: Sequence[TemplateRow], read: dict[int, ReadPicture]
+) -> dict[int, FoundFace]:
+    """Find the faces of templates, by id, in the photos that were read for them; some may not be found again."""
+    found = engine.pipeline.find_faces([read[template.id] for template in templates], "all")
+    faces = ((one.id, _enrolled_face(one, its)) for one, its in zip(templates, found, strict=True))
+    return {number: face for number, face in faces if face is not None}
 
 
 def _enrolled_face(template: TemplateRow, found: PictureFaces) -> FoundFace | None:

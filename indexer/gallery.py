@@ -357,6 +357,11 @@ class Gallery:
         with self._database.write() as connection:
             return curation.remove_templates(connection, [_id(one) for one in template_ids])
 
+    def note_places(self, sources: Mapping[int, str]) -> None:
+        """Note where the photos of some templates (by id) are by now: `reembed` looks for them there."""
+        with self._database.write() as connection:
+            curation.note_places(connection, {_id(one): source for one, source in sources.items()})
+
     def erase(self, identity_id: int) -> Literal["done", "pending"]:
         """Destroy a person: afterwards no byte of the templates, names, digests or paths is in the gallery's files.
 

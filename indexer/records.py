@@ -78,13 +78,17 @@ class MergedPerson:
 
 @dataclass(frozen=True)
 class Enrolled:
-    """A template that a photo already has; `removed` if it, or its identity, is hidden from searches."""
+    """A template that a photo already has; `removed` if it, or its identity, is hidden from searches.
+
+    `source` is where the photo was when it was enrolled, or last seen.
+    """
 
     template_id: int
     identity_id: int
     name: str
     external_id: str | None
     removed: bool
+    source: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class TemplateRow:
-    """One template with its source, without its vector; `removed` if it, or its identity, is hidden."""
+    """One template with its source, without its vector; `removed` if it, or its identity, is hidden.
+
+    `removed_singly` if it was hidden itself, whatever became of the person.
+    """
 
     id: int
     identity_id: int
@@ -150,6 +157,7 @@ class TemplateRow:
     precision: str
     created_at: str
     removed: bool
+    removed_singly: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,8 +126,20 @@ def stats(gallery_path: Path, output: str | None) -> None:
 @gallery_option
 @engine_options
 @click.option("--drop-missing", is_flag=True, help="Remove templates whose photo is gone or has changed.")
+@click.option(
+    "--photos-root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where photos that were moved may be: below here, with the ends of their old paths.",
+)
 @click.pass_context
-def reembed(ctx: click.Context, /, gallery_path: Path, drop_missing: bool, **engine_settings: Any) -> None:
+def reembed(
+    ctx: click.Context,
+    /,
+    gallery_path: Path,
+    drop_missing: bool,
+    photos_root: Path | None,
+    **engine_settings: Any,
+) -> None:
     """Embed the gallery's photos with another model (--model) and bind the gallery to it; goes on if interrupted."""
     from faceid.cli.session import make_engine
     from faceid.reembedding import reembed_gallery
@@ -135,16 +147,19 @@ def reembed(ctx: click.Context, /, gallery_path: Path, drop_missing: bool, **eng
 
     with Gallery.open(gallery_path, writable=True) as opened:
         engine = make_engine(**engine_settings)
-        lost = reembed_gallery(engine, opened, drop_missing=drop_missing)
-        for template in lost:
+        lost = reembed_gallery(engine, opened, drop_missing=drop_missing, photos_root=photos_root)
+        for template in lost.photos:
             say(f"{template.source}: gone, changed, or without the enrolled face ({template.name})")
-        if lost and not drop_missing:
+        if lost.photos and not drop_missing:
             raise GalleryError(
-                f"{_templates(len(lost))} cannot be embedded anew, so the gallery stays with {opened.model.name!r}; "
-                "bring their photos back, or give --drop-missing"
+                f"{_templates(len(lost.photos))} cannot be embedded anew, so the gallery stays with "
+                f"{opened.model.name!r}; bring their photos back, say with --photos-root where they are now, or give "
+                "--drop-missing"
             )
+        if lost.pruned:
+            say(f"{_templates(len(lost.pruned))} that had been removed, and whose photos are gone, cannot be restored.")
         say(f"{opened.path} is now bound to {opened.model.name!r} ({opened.model.digest}).")
-    ctx.exit(3 if lost else 0)
+    ctx.exit(3 if lost.photos else 0)
 
 
 def _people(number: int) -> str:

@@ -128,7 +128,7 @@ def check_templates(new: Sequence[NewTemplate], bound: ModelBinding) -> None:
 
 def _nonsense(one: NewTemplate) -> str | None:
     """Return what is wrong with a template's description, if something is."""
-    if not isinstance(one.source, str) or not _is_utf8(one.source):
+    if not isinstance(one.source, str) or not is_utf8(one.source):
         return "its source is no text"
     if not isinstance(one.source_digest, bytes) or len(one.source_digest) != 32:
         return "its digest is no SHA-256 (32 bytes)"
@@ -151,7 +151,8 @@ def _is_finite(number: object) -> bool:
         return False
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:

@@ -4,14 +4,14 @@ What can be taken back leaves an undo record with its entry in the trail: see `i
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
 
 from indexer.errors import GalleryError
 from indexer.records import clean_name
-from indexer.store.adding import hide_templates_of_others
+from indexer.store.adding import hide_templates_of_others, is_utf8
 from indexer.store.queries import bump_revision, chunks, keep_undo, next_ids, now, record_audit
 from indexer.store.rejections import forget_all
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
@@ -138,6 +138,19 @@ def remove_templates(connection: Connection, template_ids: Sequence[int]) -> int
         keep_undo(connection, {"templates": sorted(hidden)})
         bump_revision(connection)
     return len(hidden)
+
+
+def note_places(connection: Connection, sources: Mapping[int, str]) -> None:
+    """Note where templates' photos are by now."""
+    if not all(isinstance(source, str) and is_utf8(source) for source in sources.values()):
+        raise GalleryError("a photo's place is a text in UTF-8")
+    known = sum(
+        change_rows(connection, "template", template.c.id == template_id, source=source)
+        for template_id, source in sources.items()
+    )
+    if known:
+        record_audit(connection, "move", [(None, {"templates": known})])
+        bump_revision(connection)
 
 
 def erase(connection: Connection, identity_id: int) -> None:

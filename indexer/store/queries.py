@@ -298,7 +298,7 @@ def enrolled(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, li
             owner = owners[row.identity_id]
             removed = row.removed_at is not None or owner.removed_at is not None
             found.setdefault(row.source_digest, []).append(
-                Enrolled(row.id, owner.id, owner.name, owner.external_id, removed)
+                Enrolled(row.id, owner.id, owner.name, owner.external_id, removed, row.source)
             )
     return found
 
@@ -484,9 +484,21 @@ def _to_identity(row: Sequence[Any], templates: int) -> Identity:
 
 
 def _to_template(row: Sequence[Any], owner: Sequence[Any], removed: bool) -> TemplateRow:
-    number, owner_id, source, digest, x, y, width, height, score, quality, precision, created_at, *_ = row
+    number, owner_id, source, digest, x, y, width, height, score, quality, precision, created_at, gone, *_ = row
     box = None if x is None else (x, y, width, height)
     _, name, external_id, *_ = owner
     return TemplateRow(
-        number, owner_id, name, external_id, source, digest, box, score, quality, precision, created_at, removed
+        number,
+        owner_id,
+        name,
+        external_id,
+        source,
+        digest,
+        box,
+        score,
+        quality,
+        precision,
+        created_at,
+        removed,
+        gone is not None,
     )

@@ -82,6 +82,7 @@ def commands() -> list[Command]:
         Command("erase", lambda g, p: g.erase(ERASED), _with_history),
         Command("undo", lambda g, p: g.undo(), lambda g, p: g.merge(6, 5)),
         Command("purge", lambda g, p: g.purge(), lambda g, p: g.rename(5, "Another Name")),
+        Command("note places", lambda g, p: g.note_places({1: "elsewhere/1.jpg", 2: "elsewhere/2.jpg"})),
         Command("remember", lambda g, p: g.remember_rejected(REJECTED, "policy")),
         Command("calibrate", lambda g, p: g.save_calibrations([calibration()])),
         Command("import", lambda g, p: g.import_(p.aside / "export.parquet")),

@@ -1,0 +1,83 @@
+"""Another model needs the photos again: moved ones are found by their bytes, pruned ones are not missed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from faceid import FaceEngine, Gallery, photos_of_people
+from faceid.reembedding import reembed_gallery
+
+
+@pytest.fixture(scope="module")
+def other_engine() -> FaceEngine:
+    return FaceEngine("sphereface-scratch")
+
+
+@pytest.fixture
+def people(drawn_people: Path, tmp_path: Path) -> Path:
+    for person in ("person-0001", "person-0002"):
+        shutil.copytree(drawn_people / person, tmp_path / "people" / person)
+    return tmp_path / "people"
+
+
+@pytest.fixture
+def gallery(shipped_engine: FaceEngine, people: Path, tmp_path: Path) -> Gallery:
+    with Gallery.open(tmp_path / "g", create=shipped_engine.binding) as gallery:
+        shipped_engine.enroll(gallery, photos_of_people(people))
+        yield gallery
+
+
+def sources(gallery: Gallery) -> list[str]:
+    return [one.source for one in gallery.templates()]
+
+
+def test_enrolling_a_moved_folder_again_notes_the_new_places(
+    shipped_engine: FaceEngine, other_engine: FaceEngine, gallery: Gallery, people: Path
+) -> None:
+    moved = people.rename(people.with_name("moved"))
+    again = shipped_engine.enroll(gallery, photos_of_people(moved))
+    assert {one.status for one in again} == {"already_enrolled"}
+    assert sources(gallery) == [str(photo.path) for photo in photos_of_people(moved)]
+    assert reembed_gallery(other_engine, gallery, drop_missing=False).photos == []
+    assert gallery.model == other_engine.binding
+    assert gallery.check(deep=True) == []
+
+
+def test_a_second_copy_does_not_take_the_place_of_the_first(
+    shipped_engine: FaceEngine, gallery: Gallery, people: Path
+) -> None:
+    before, revision = sources(gallery), gallery.revision
+    shutil.copytree(people, people.with_name("copy"))
+    shipped_engine.enroll(gallery, photos_of_people(people.with_name("copy")))
+    assert (sources(gallery), gallery.revision) == (before, revision)
+
+
+def test_moved_photos_are_found_below_a_root_by_the_ends_of_their_paths_and_their_bytes(
+    other_engine: FaceEngine, gallery: Gallery, people: Path, tmp_path: Path
+) -> None:
+    first = people / "person-0001" / "1.jpg"
+    root = tmp_path / "archive"
+    shutil.move(people, root / "2026" / "people")
+    first.parent.mkdir(parents=True)
+    shutil.copy(root / "2026/people/person-0002/1.jpg", first)  # another photo, where the first one was
+    assert len(reembed_gallery(other_engine, gallery, drop_missing=False).photos) == 6
+    assert reembed_gallery(other_engine, gallery, drop_missing=False, photos_root=root / "2026").photos == []
+    assert sources(gallery) == [str(photo.path) for photo in photos_of_people(root / "2026" / "people")]
+
+
+def test_what_was_pruned_and_is_gone_is_no_obstacle(other_engine: FaceEngine, gallery: Gallery) -> None:
+    pruned, kept = list(gallery.templates())[:2]
+    gallery.remove_templates([pruned.id, kept.id])
+    Path(pruned.source).unlink()
+    lost = reembed_gallery(other_engine, gallery, drop_missing=False)
+    assert ([one.id for one in lost.pruned], lost.photos) == ([pruned.id], [])
+    gallery.undo()
+    assert [one.id for one in gallery.templates()] == [2, 3, 4, 5, 6]
+
+
+def test_a_removed_persons_missing_photo_is_an_obstacle(other_engine: FaceEngine, gallery: Gallery) -> None:
+    first = next(gallery.templates())
+    gallery.remove(first.identity_id)
+    Path(first.source).unlink()
+    assert [one.id for one in reembed_gallery(other_engine, gallery, drop_missing=False).photos] == [first.id]
