@@ -11,7 +11,7 @@ def train() -> None:
     """Train a network on aligned faces."""
 
 
-@train.command("run")
+@train.command("run", epilog="Example: faceid train run training/configs/sphereface.yaml -o runs/mine")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "-o",
@@ -38,7 +38,7 @@ def run_command(config: Path, output: Path, within: float | None) -> None:
         click.echo(result.text())
 
 
-@train.command("clean")
+@train.command("clean", epilog="Example: faceid train clean mine.yaml --model sphereface -o left-out.txt")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", required=True, help="Model that judges the faces; not one that was trained on them.")
 @click.option(
@@ -69,7 +69,7 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
     )
 
 
-@train.command("overlap")
+@train.command("overlap", epilog="Example: faceid train overlap mine.yaml lfw --model sphereface -o left-out.txt")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("test", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", required=True, help="Network that TEST was embedded by; not one that was trained on CONFIG.")
@@ -98,7 +98,7 @@ def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
         click.echo(line)
 
 
-@train.command("targets")
+@train.command("targets", epilog="Example: faceid train targets mine.yaml -o targets")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "-o",
@@ -116,7 +116,7 @@ def targets_command(config: Path, output: Path) -> None:
     click.echo(f"{output}: {count} faces, {output.stat().st_size / 2**20:.1f} MiB")
 
 
-@train.command("pack")
+@train.command("pack", epilog="Example: faceid train pack mine.yaml --model sphereface -o packed.tar")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", required=True, help="Model that judges how far the faces may be compressed.")
 @click.option("--cosine", default=0.98, show_default=True, help="Mean cosine between before and after, at least.")
@@ -138,7 +138,7 @@ def pack_command(config: Path, model: str, cosine: float, part_mib: float, outpu
     )
 
 
-@train.command("export")
+@train.command("export", epilog="Example: faceid train export runs/mine -o mine.safetensors --training-data mine")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Model file to write."
@@ -194,7 +194,7 @@ def export_command(
     click.echo(f"{model.path}  sha256 {model.digest}")
 
 
-@train.command("quantise")
+@train.command("quantise", epilog="Example: faceid train quantise mine --config mine.yaml -o mine-int8.onnx")
 @click.argument("model")
 @click.option(
     "--config",
@@ -221,7 +221,7 @@ def quantise_command(model: str, config: Path, output: Path) -> None:
         click.echo(line)
 
 
-@train.command("degraded")
+@train.command("degraded", epilog="Example: faceid train degraded mine.yaml sphereface mine")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("models", nargs=-1, required=True)
 def degraded_command(config: Path, models: tuple[str, ...]) -> None:
@@ -237,7 +237,7 @@ def degraded_command(config: Path, models: tuple[str, ...]) -> None:
         click.echo(line)
 
 
-@train.command("toy")
+@train.command("toy", epilog="Example: faceid train toy -o toy")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Picture (PNG) to write."
 )
@@ -250,7 +250,7 @@ def toy_command(output: Path, seed: int) -> None:
         click.echo(line)
 
 
-@train.command("angles")
+@train.command("angles", epilog="Example: faceid train angles features.npz -o angles")
 @click.argument("features", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Picture (PNG) to write."
@@ -274,7 +274,7 @@ def angles_command(features: Path, output: Path) -> None:
     )
 
 
-@train.command("speed")
+@train.command("speed", epilog="Example: faceid train speed mine.yaml")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def speed_command(config: Path) -> None:
     """Measure how fast CONFIG trains here, beside the fastest matrix products of this machine."""
@@ -285,7 +285,7 @@ def speed_command(config: Path) -> None:
         click.echo(line)
 
 
-@train.command("study")
+@train.command("study", epilog="Example: faceid train study training/studies/losses.yaml -o studies/losses")
 @click.argument("study", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "-o",
@@ -306,7 +306,7 @@ def study_command(study: Path, output: Path, jobs: int) -> None:
             click.echo(f"{name}: {outcome.text()}")
 
 
-@train.command("compare")
+@train.command("compare", epilog="Example: faceid train compare studies/losses --photos lfw --pairs pairs.txt")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--photos",

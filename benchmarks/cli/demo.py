@@ -8,7 +8,7 @@ from faceid.cli.options import model_option
 from faceid.cli.output import say
 
 
-@click.command()
+@click.command(epilog="Example: faceid demo --output tour")
 @click.option(
     "--photos",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -9,7 +9,7 @@ from benchmarks.cli.options import FOLDER, embedding_of, photo_options
 from faceid.cli.output import say
 
 
-@click.command()
+@click.command(epilog="Example: faceid benchmark features photos -o features.npz")
 @click.argument("folder", type=FOLDER)
 @click.option(
     "-o",

@@ -11,7 +11,7 @@ from benchmarks.cli.output import page_writer_if_any, show
 LEGACY = "insightface-legacy"
 
 
-@click.command()
+@click.command(epilog="Example: faceid benchmark ijb faces --meta meta -o out")
 @click.argument("photos", metavar="FACES", type=EXISTING)
 @click.option("--meta", "meta_folder", required=True, type=FOLDER, help="Folder of the lists in insightface's layout.")
 @click.option(

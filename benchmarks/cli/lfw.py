@@ -9,7 +9,7 @@ from benchmarks.cli.options import EXISTING, FILE, embedding_of, output_folder_o
 from benchmarks.cli.output import page_writer_if_any, show
 
 
-@click.command()
+@click.command(epilog="Example: faceid benchmark lfw lfw --pairs pairs.txt -o out")
 @click.argument("photos", type=EXISTING)
 @click.option("--pairs", "pairs_file", required=True, type=FILE, help="LFW's pairs.txt.")
 @output_folder_option

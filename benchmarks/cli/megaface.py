@@ -11,7 +11,7 @@ from benchmarks.cli.output import page_writer_if_any, show
 RAW, MODES = "raw", ("raw", "r-compatible", "r-drop")
 
 
-@click.command()
+@click.command(epilog="Example: faceid benchmark megaface --probes probes --distractors crowd.npz -o out")
 @click.option(
     "--probes",
     required=True,

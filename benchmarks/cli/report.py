@@ -9,7 +9,7 @@ from benchmarks.cli.output import page_writer
 from faceid.cli.output import say
 
 
-@click.command()
+@click.command(epilog="Example: faceid report out/a out/b -o page.html")
 @click.argument("runs", nargs=-1, required=True, type=EXISTING)
 @click.option(
     "-o",

@@ -11,7 +11,7 @@ from faceid.cli.options import engine_options
 from faceid.cli.output import say
 
 
-@click.command()
+@click.command(epilog="Example: faceid benchmark speed")
 @click.option("--photos", "photo_folder", type=FOLDER, help="Measure on these photos instead of drawn ones.")
 @click.option(
     "-o", "--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for speed.json."

@@ -10,7 +10,7 @@ from benchmarks.cli.output import page_writer_if_any, show
 from faceid.cli.options import engine_options
 
 
-@click.command()
+@click.command(epilog="Example: faceid benchmark verification cfp_fp.bin -o out")
 @click.argument("bin_file", type=FILE)
 @output_folder_option
 @engine_options

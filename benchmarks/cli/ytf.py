@@ -9,7 +9,7 @@ from benchmarks.cli.options import EXISTING, FILE, embedding_of, output_folder_o
 from benchmarks.cli.output import page_writer_if_any, show
 
 
-@click.command()
+@click.command(epilog="Example: faceid benchmark ytf frames --splits splits.txt -o out")
 @click.argument("frames", type=EXISTING)
 @click.option("--splits", "splits_file", required=True, type=FILE, help="The list of pairs, splits.txt.")
 @output_folder_option

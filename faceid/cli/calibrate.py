@@ -13,7 +13,7 @@ FPIRS = (0.1, 0.01, 0.003)
 FARS = (1e-2, 1e-3, 1e-4)
 
 
-@click.command()
+@click.command(epilog="Example: faceid calibrate --strangers strangers --gallery staff")
 @gallery_option
 @engine_options
 @faces_option(ANY_FACES, default="largest")

@@ -20,7 +20,7 @@ PACKAGES = (
 Finding = tuple[str, str, bool]  # what, how it is, whether that is sound
 
 
-@click.command()
+@click.command(epilog="Example: faceid doctor --gallery staff")
 @gallery_option
 @model_option
 @output_option

@@ -7,10 +7,10 @@ import click
 
 from faceid.cli.options import ANY_FACES, engine_options, faces_option
 from faceid.cli.output import counted, progress, say
-from faceid.cli.photos import photos_arguments, pictures
+from faceid.cli.photos import photos_arguments, pictures, verbose_option
 
 
-@click.command()
+@click.command(epilog="Example: faceid embed people --labels -o people.npz")
 @photos_arguments
 @click.option(
     "-o",
@@ -23,6 +23,7 @@ from faceid.cli.photos import photos_arguments, pictures
 @click.option("--labels/--no-labels", default=False, help="The folder below each of PHOTOS is the person's name.")
 @engine_options
 @faces_option(ANY_FACES, default="largest")
+@verbose_option
 @click.pass_context
 def embed(
     ctx: click.Context,

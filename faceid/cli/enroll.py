@@ -11,7 +11,7 @@ import click
 
 from faceid.cli.options import ONE_FACE, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import counted, progress, say, write_records
-from faceid.cli.photos import pictures
+from faceid.cli.photos import pictures, verbose_option
 from indexer.fusion import FUSIONS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from indexer.gallery import Gallery
 
 
-@click.command()
+@click.command(epilog="Example: faceid enroll people --gallery staff")
 @click.argument(
     "paths",
     nargs=-1,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--again", is_flag=True, help="Also look again at photos that an earlier run rejected.")
 @click.option("--sync", is_flag=True, help="Also report templates whose photo is gone from PEOPLE_DIR.")
 @click.option("--prune", is_flag=True, help="With --sync: remove those templates.")
+@verbose_option
 @output_option
 @click.pass_context
 def enroll(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from faceid.cli import offers
 from faceid.cli.gallery_care import backup, check, export, import_, merge_from, rebuild, reembed, stats
 from faceid.cli.options import Number, gallery_option, output_option
 from faceid.cli.output import counted, say, write_records
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from indexer.gallery import Gallery
     from indexer.records import Identity, TemplateRow
 
-person_argument = click.argument("person")
+person_argument = click.argument("person", shell_complete=offers.people)
 all_option = click.option("--all", "include_removed", is_flag=True, help="Removed people and templates too.")
 
 
@@ -28,7 +29,7 @@ def gallery() -> None:
     """List, correct, move and check a gallery. PERSON is an id, an external id, or a name that only one bears."""
 
 
-@gallery.command(name="list")
+@gallery.command(name="list", epilog="Example: faceid gallery list --gallery staff --csv")
 @gallery_option
 @all_option
 @output_option
@@ -40,7 +41,7 @@ def list_(gallery_path: Path, include_removed: bool, output: str | None) -> None
         write_records(opened.identities(include_removed=include_removed), output, person_record, asdict)
 
 
-@gallery.command()
+@gallery.command(epilog='Example: faceid gallery show "Ann Lee" --gallery staff --json')
 @person_argument
 @gallery_option
 @all_option
@@ -55,7 +56,7 @@ def show(person: str, gallery_path: Path, include_removed: bool, output: str | N
         write_records(templates, output, template_record, _template_row)
 
 
-@gallery.command()
+@gallery.command(epilog='Example: faceid gallery rename "Ann Lee" "Ann Miller" --gallery staff')
 @person_argument
 @click.argument("new_name")
 @gallery_option
@@ -69,9 +70,9 @@ def rename(person: str, new_name: str, gallery_path: Path) -> None:
         say(f"{identity.name} (id {identity.id}) is now called {new_name}.")
 
 
-@gallery.command()
+@gallery.command(epilog='Example: faceid gallery merge "A. Lee" "Ann Lee" --gallery staff')
 @person_argument
-@click.argument("into")
+@click.argument("into", shell_complete=offers.people)
 @gallery_option
 def merge(person: str, into: str, gallery_path: Path) -> None:
     """Make PERSON's templates those of INTO: the two were one person."""
@@ -83,8 +84,8 @@ def merge(person: str, into: str, gallery_path: Path) -> None:
         say(f"{source.name} (id {source.id}) is now part of {target.name} (id {target.id}).")
 
 
-@gallery.command()
-@click.argument("people", nargs=-1, required=True, metavar="PERSON...")
+@gallery.command(epilog='Example: faceid gallery remove "Ann Lee" --gallery staff')
+@click.argument("people", nargs=-1, required=True, metavar="PERSON...", shell_complete=offers.people)
 @gallery_option
 def remove(people: tuple[str, ...], gallery_path: Path) -> None:
     """Hide PERSON: never found again, also when enrolled again (unless with --restore). Nothing is destroyed."""
@@ -98,8 +99,8 @@ def remove(people: tuple[str, ...], gallery_path: Path) -> None:
             )
 
 
-@gallery.command()
-@click.argument("people", nargs=-1, required=True, metavar="PERSON...")
+@gallery.command(epilog='Example: faceid gallery restore "Ann Lee" --gallery staff')
+@click.argument("people", nargs=-1, required=True, metavar="PERSON...", shell_complete=offers.people)
 @gallery_option
 def restore(people: tuple[str, ...], gallery_path: Path) -> None:
     """Bring a removed PERSON back."""
@@ -111,8 +112,8 @@ def restore(people: tuple[str, ...], gallery_path: Path) -> None:
             say(f"{identity.name} (id {identity.id}) is back.")
 
 
-@gallery.command()
-@click.argument("people", nargs=-1, required=True, metavar="PERSON...")
+@gallery.command(epilog='Example: faceid gallery erase "Ann Lee" --gallery staff')
+@click.argument("people", nargs=-1, required=True, metavar="PERSON...", shell_complete=offers.people)
 @gallery_option
 @click.confirmation_option("--yes", prompt="Destroy these people's templates, names and photo digests for good?")
 def erase(people: tuple[str, ...], gallery_path: Path) -> None:
@@ -128,7 +129,7 @@ def erase(people: tuple[str, ...], gallery_path: Path) -> None:
                 say(f"Id {identity.id} is erased.")
 
 
-@gallery.command()
+@gallery.command(epilog="Example: faceid gallery undo --list --gallery staff")
 @click.argument("entry", type=int, required=False)
 @gallery_option
 @click.option("--list", "listed", is_flag=True, help="Show what can be undone, newest first, and change nothing.")
@@ -146,7 +147,7 @@ def undo(entry: int | None, gallery_path: Path, listed: bool, output: str | None
             say(f"Undone: {undone.action} of {undone.at}" + (f" (id {people})." if people else "."))
 
 
-@gallery.command()
+@gallery.command(epilog="Example: faceid gallery purge --older-than 30 --gallery staff")
 @gallery_option
 @click.option("--older-than", "days", type=Number(0, 100_000), default=0.0, metavar="DAYS", help="Keep newer ones.")
 @click.confirmation_option("--yes", prompt="Give up undoing, and destroy the former names kept for it?")
@@ -164,7 +165,7 @@ def set_() -> None:
     """Change how a gallery decides."""
 
 
-@set_.command()
+@set_.command(epilog="Example: faceid gallery set fusion mean --gallery staff")
 @click.argument("how", type=click.Choice(FUSIONS))
 @gallery_option
 def fusion(how: "Fusion", gallery_path: Path) -> None:

@@ -16,7 +16,7 @@ revive_option = click.option(
 )
 
 
-@click.command()
+@click.command(epilog="Example: faceid gallery export staff.parquet --gallery staff")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @gallery_option
 def export(file: Path, gallery_path: Path) -> None:
@@ -28,7 +28,7 @@ def export(file: Path, gallery_path: Path) -> None:
         say(f"{_templates(count)} of {_people(opened.size)} written to {file}.")
 
 
-@click.command(name="import")
+@click.command(name="import", epilog="Example: faceid gallery import staff.parquet --gallery copy")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @gallery_option
 @revive_option
@@ -48,7 +48,7 @@ def import_(ctx: click.Context, file: Path, gallery_path: Path, revive_erased: b
     ctx.exit(3 if erased else 0)
 
 
-@click.command(name="merge-from")
+@click.command(name="merge-from", epilog="Example: faceid gallery merge-from other --gallery staff")
 @click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @gallery_option
 @revive_option
@@ -67,7 +67,7 @@ def merge_from(ctx: click.Context, other: Path, gallery_path: Path, revive_erase
     ctx.exit(3 if conflicting else 0)
 
 
-@click.command()
+@click.command(epilog="Example: faceid gallery backup backups/monday --gallery staff")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @gallery_option
 def backup(folder: Path, gallery_path: Path) -> None:
@@ -79,7 +79,7 @@ def backup(folder: Path, gallery_path: Path) -> None:
         say(f"{opened.path} is backed up in {folder}.")
 
 
-@click.command()
+@click.command(epilog="Example: faceid gallery check --deep --gallery staff")
 @gallery_option
 @click.option("--deep", is_flag=True, help="Read every byte of the caches too, and compare them with the database.")
 @output_option
@@ -96,7 +96,7 @@ def check(ctx: click.Context, gallery_path: Path, deep: bool, output: str | None
     ctx.exit(5 if damaged else 1 if problems else 0)
 
 
-@click.command()
+@click.command(epilog="Example: faceid gallery rebuild --gallery staff")
 @gallery_option
 def rebuild(gallery_path: Path) -> None:
     """Make the caches anew from the database."""
@@ -107,7 +107,7 @@ def rebuild(gallery_path: Path) -> None:
         say(f"{opened.path}: caches rebuilt at revision {opened.revision}.")
 
 
-@click.command()
+@click.command(epilog="Example: faceid gallery stats --gallery staff --json")
 @gallery_option
 @output_option
 def stats(gallery_path: Path, output: str | None) -> None:
@@ -122,7 +122,7 @@ def stats(gallery_path: Path, output: str | None) -> None:
             write_facts(asdict(counts), ("what", "count"))
 
 
-@click.command()
+@click.command(epilog="Example: faceid gallery reembed --model other --photos-root archive --gallery staff")
 @gallery_option
 @engine_options
 @click.option("--drop-missing", is_flag=True, help="Remove templates whose photo is gone or has changed.")

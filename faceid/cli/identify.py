@@ -9,7 +9,7 @@ import click
 from faceid.cli.config import file_of
 from faceid.cli.options import ANY_FACES, RATE, SIMILARITY, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
-from faceid.cli.photos import photos_arguments, pictures
+from faceid.cli.photos import photos_arguments, pictures, verbose_option
 
 if TYPE_CHECKING:
     from faceid.results import Answer
@@ -37,7 +37,7 @@ class IndexKind(click.ParamType[str]):
         return value
 
 
-@click.command()
+@click.command(epilog="Example: faceid identify visitors --gallery staff --fpir 0.001 --json")
 @photos_arguments
 @gallery_option
 @engine_options
@@ -79,6 +79,7 @@ class IndexKind(click.ParamType[str]):
     help="All photos show one unknown person: one decision on them, with a threshold of its own (--faces largest).",
 )
 @click.option("--fail-on-unknown", is_flag=True, help="Exit with 1 if a face is nobody in the gallery.")
+@verbose_option
 @output_option
 @click.pass_context
 def identify(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from faceid.cli import offers
 from faceid.cli.calibrate import FARS, FPIRS, table_row
 from faceid.cli.options import ONE_FACE, Number, engine_options, faces_option, output_option
 from faceid.cli.output import progress, say, write_facts, write_records
@@ -37,7 +38,7 @@ def models() -> None:
     """List, import, check and calibrate networks. NAME may also be the path of a model file."""
 
 
-@models.command(name="list")
+@models.command(name="list", epilog="Example: faceid models list")
 @output_option
 def list_(output: str | None) -> None:
     """List the models, the shipped ones and those imported."""
@@ -46,8 +47,8 @@ def list_(output: str | None) -> None:
     write_records(list_models(), output, _listed, _listed)
 
 
-@models.command()
-@click.argument("name")
+@models.command(epilog="Example: faceid models info sphereface")
+@click.argument("name", shell_complete=offers.models)
 @output_option
 def info(name: str, output: str | None) -> None:
     """Show all that is known of a model: architecture, input, training data, accuracies, licence, digest."""
@@ -71,7 +72,7 @@ def info(name: str, output: str | None) -> None:
         write_facts(facts, ("fact", "value"))
 
 
-@models.command(name="import")
+@models.command(name="import", epilog="Example: faceid models import net.onnx --name mine --bgr --licence MIT")
 @click.argument("onnx_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", help="What to call it (default: the file's stem).")
 @click.option(
@@ -101,8 +102,8 @@ def import_(onnx_file: Path, **settings: Any) -> None:
     say(f"Next: faceid models calibrate {model.spec.name} --photos DIR, with DIR one folder of photos per person")
 
 
-@models.command()
-@click.argument("name")
+@models.command(epilog="Example: faceid models export sphereface sphereface.onnx")
+@click.argument("name", shell_complete=offers.models)
 @click.argument("destination", type=click.Path(dir_okay=False, path_type=Path))
 def export(name: str, destination: Path) -> None:
     """Copy a model to DESTINATION: a model file (.safetensors) or an ONNX network (.onnx)."""
@@ -112,8 +113,8 @@ def export(name: str, destination: Path) -> None:
     say(f"{name} written to {destination}.")
 
 
-@models.command()
-@click.argument("name")
+@models.command(epilog="Example: faceid models verify sphereface")
+@click.argument("name", shell_complete=offers.models)
 def verify(name: str) -> None:
     """Check a model's file and run it once."""
     from faceid.models.model_zoo import verify_model
@@ -122,8 +123,8 @@ def verify(name: str) -> None:
     say(f"{model.spec.name} is sound: digest {model.digest}.")
 
 
-@models.command()
-@click.argument("name")
+@models.command(epilog="Example: faceid models calibrate mine --photos people")
+@click.argument("name", shell_complete=offers.models)
 @click.option(
     "--photos",
     "people_dir",

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from faceid.cli import offers
+
 AnyFunction = Callable[..., Any]
 
 
@@ -113,6 +115,7 @@ def model_option(function: AnyFunction) -> AnyFunction:
         "--model",
         "model_name",
         envvar="FACEID_MODEL",
+        shell_complete=offers.models,
         default=None,
         help="Name or file of the network (see `faceid models list`); a gallery stays bound to its own.",
     )(function)

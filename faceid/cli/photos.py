@@ -1,5 +1,6 @@
 """Photos as a command takes them: paths, a list of paths in a file, and `-` for standard input."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -8,11 +9,46 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from faceid.cli.output import say
+
 if TYPE_CHECKING:
     from faceid.vision.picture import Picture
 
 AnyFunction = Callable[..., Any]
 STDIN = Path("-")
+
+
+def verbose_option(function: AnyFunction) -> AnyFunction:
+    """Add `--verbose`: what a listing of photos passes over is told, a line each."""
+    return click.option(
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_tell_what_is_passed_over,
+        help="Also list what is passed over: thumbnails, sidecars, hidden files.",
+    )(function)
+
+
+def _tell_what_is_passed_over(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+    if not value:
+        return
+    listing = logging.getLogger("faceid.vision.photo_list")
+    level, handler = listing.level, _Teller()
+    listing.setLevel(logging.INFO)
+    listing.addHandler(handler)
+
+    def leave_as_it_was() -> None:
+        listing.removeHandler(handler)
+        listing.setLevel(level)
+
+    ctx.call_on_close(leave_as_it_was)
+
+
+class _Teller(logging.Handler):
+    """Shows log records to the person at the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
 def photos_arguments(function: AnyFunction) -> AnyFunction:

@@ -46,7 +46,7 @@ def _data_option(function: AnyFunction) -> AnyFunction:
     return function
 
 
-@click.group(cls=ServeGroup, invoke_without_command=True)
+@click.group(cls=ServeGroup, invoke_without_command=True, epilog="Example: faceid serve --gallery staff --port 8321")
 @click.option(
     "--gallery",
     type=click.Path(file_okay=False, path_type=Path),
@@ -75,7 +75,7 @@ def keys() -> None:
     """Make, list and revoke the keys that programs and people come in with."""
 
 
-@keys.command()
+@keys.command(epilog="Example: faceid serve keys make reception --role staff=identify --days 90")
 @click.argument("label")
 @click.option(
     "--role",
@@ -105,7 +105,7 @@ def make(
         say(f"Key {row.id} for {label}. It is not kept anywhere and will not be shown again.")
 
 
-@keys.command(name="list")
+@keys.command(name="list", epilog="Example: faceid serve keys list --json")
 @_data_option
 @output_option
 @click.pass_context
@@ -117,7 +117,7 @@ def list_(ctx: click.Context, /, output: str | None, **place: Any) -> None:
         write_records(list_keys(database), output, _record, _record)
 
 
-@keys.command()
+@keys.command(epilog="Example: faceid serve keys revoke 3")
 @click.argument("key")
 @_data_option
 @click.pass_context
@@ -135,7 +135,7 @@ def audit() -> None:
     """Check and export the audit log."""
 
 
-@audit.command()
+@audit.command(epilog="Example: faceid serve audit verify --anchor HASH")
 @click.option("--anchor", help="A hash that was noted before: it must still be in the log.")
 @_data_option
 @click.pass_context
@@ -156,7 +156,7 @@ def verify(ctx: click.Context, /, anchor: str | None, **place: Any) -> None:
     ctx.exit(5)
 
 
-@audit.command()
+@audit.command(epilog="Example: faceid serve audit export --gallery staff > audit.jsonl")
 @_data_option
 @click.option("--gallery", help="Only this gallery's, by its name.")
 @click.pass_context

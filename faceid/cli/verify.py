@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from faceid.results import Verification
 
 
-@click.command()
+@click.command(epilog="Example: faceid verify passport.jpg visitor.jpg --far 0.001")
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 @gallery_option

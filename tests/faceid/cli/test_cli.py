@@ -1,11 +1,15 @@
 """The command line as a whole: quick help, clear ends."""
 
 import resource
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import click
 import pytest
 
+from faceid.cli import cli
 from tests.faceid.cli.conftest import Run
 
 HEAVY = ("torch", "faiss", "sqlalchemy", "matplotlib", "cv2", "numpy", "scipy", "onnxruntime", "openvino")
@@ -83,3 +87,35 @@ def test_what_needs_pytorch_says_so_where_it_is_absent() -> None:
     )
     assert result.returncode == 1
     assert "this needs PyTorch" in result.stderr
+
+
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    """Each command that does something, with its whole name; groups aside."""
+    waiting: list[tuple[str, click.Command]] = [("faceid", cli)]
+    while waiting:
+        name, command = waiting.pop()
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for each in command.list_commands(context):
+                below = command.get_command(context, each)
+                assert below is not None, f"{name} {each} cannot be loaded"
+                waiting.append((f"{name} {each}", below))
+        else:
+            yield name, command
+
+
+def test_every_help_has_an_example_that_the_command_understands() -> None:
+    pytest.importorskip("torch", reason="the commands of training need it")
+    for name, command in every_command():
+        example = (command.epilog or "").removeprefix("Example: ").partition(" >")[0]
+        assert name in example, name
+        words = shlex.split(example.partition(name)[2].rstrip(")"))
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert [word for word in words if word.startswith("-") and word not in known] == [], name
+
+
+def test_every_help_fits_into_80_columns() -> None:
+    pytest.importorskip("torch", reason="the commands of training need it")
+    for name, command in every_command():
+        text = command.get_help(click.Context(command, info_name=name, terminal_width=80))
+        assert [line for line in text.splitlines() if len(line) > 80] == [], name

@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from faceid.cli import cli
 from faceid.cli.output import counted, write_facts, write_records
 from faceid.engine import FaceEngine
 from indexer.gallery import Gallery
@@ -178,3 +180,17 @@ def test_enrolling_shows_progress_and_an_interrupt_says_what_is_stored(
         assert gallery.check() == []
     assert 0 < stored < 40
     assert f"now holds {counted(stored, 'person', 'people')}" in said
+
+
+@pytest.mark.parametrize("command", ["enroll", "embed"])
+def test_what_is_passed_over_is_listed_on_request(
+    command: str, two_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = Path(shutil.copytree(two_people, tmp_path / "people"))
+    (people / "Thumbs.db").touch()
+    where = {"enroll": ["--gallery", str(tmp_path / "g")], "embed": ["-o", str(tmp_path / "f.npz")]}[command]
+    told = [
+        CliRunner().invoke(cli, [command, str(people), *where, *wish]).stderr.count("Thumbs.db: passed over")
+        for wish in ([], ["--verbose"], [])
+    ]
+    assert told == [0, 1, 0]
