@@ -16,6 +16,7 @@ $(READY): setup.cfg constraints.txt
 
 demo: $(READY)
 	$(BIN)/faceid demo $(if $(PHOTOS),--photos $(PHOTOS))
+	@echo "in a browser: $(BIN)/faceid serve --demo, then http://127.0.0.1:8321/"
 
 test: lint
 	$(BIN)/pytest --quiet

@@ -1,6 +1,7 @@
 """`faceid serve`: a REST API and a web page over galleries.  In Python: `faceid.service.app.create_app`."""
 
 import json
+import tempfile
 import tomllib
 from dataclasses import asdict
 from datetime import timedelta
@@ -55,19 +56,40 @@ def _data_option(function: AnyFunction) -> AnyFunction:
 )
 @click.option("--host", help="Address to listen at (default 127.0.0.1); any other takes a key.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen at (default 8321).")
+@click.option("--demo", is_flag=True, help="Serve drawn people who do not exist, in a folder that is gone afterwards.")
 @_data_option
 @click.pass_context
-def serve(ctx: click.Context, /, gallery: Path | None, host: str | None, port: int | None, **place: Any) -> None:
+def serve(
+    ctx: click.Context, /, gallery: Path | None, host: str | None, port: int | None, demo: bool, **place: Any
+) -> None:
     """Serve galleries over HTTP: a REST API under /v1, and a page at /. Needs faceid-engine[serve].
 
     Without a key only this machine can ask. Everything else is set in the table [serve] of faceid.toml.
     """
     if ctx.invoked_subcommand is not None:
         return
+    if demo:
+        _serve_demo(ctx, host=host, port=port, **place)
+        return
     settings = _settings(ctx, gallery=gallery, host=host, port=port, **place)
     from faceid.service.run import serve as run
 
     run(settings)
+
+
+def _serve_demo(ctx: click.Context, **flags: Any) -> None:
+    usual = _settings(ctx, **flags)
+    from faceid.service.demo import drawn_gallery
+    from faceid.service.run import address
+    from faceid.service.run import serve as run
+
+    with tempfile.TemporaryDirectory(prefix="faceid-demo-") as folder:
+        say("drawing and enrolling people who do not exist")
+        settings = usual.model_copy(update=drawn_gallery(Path(folder)))
+        say(
+            f"Open {address(settings)} and try the photos in {folder}/visitors: people who are enrolled, and strangers."
+        )
+        run(settings)
 
 
 @serve.group()

@@ -1,0 +1,95 @@
+"""The client: the whole story with both kinds of calls, and the server's refusals as errors."""
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from faceid.client import AsyncClient, Client, ServiceProblem
+from faceid.service.app import create_app
+from faceid.service.settings import make_settings
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Any]:
+    """A running server with an empty gallery."""
+    app = create_app(make_settings({"galleries": {"default": tmp_path / "g"}, "data": tmp_path / "data"}))
+    with TestClient(app, "http://localhost", client=("127.0.0.1", 1)):
+        yield app
+
+
+@pytest.fixture
+def client(app: Any) -> Iterator[Client]:
+    """A client that reaches it without a network."""
+    with Client("http://localhost") as client:
+        client._http = TestClient(app, "http://localhost", client=("127.0.0.1", 1))
+        yield client
+
+
+def test_the_whole_story(client: Client, drawn_people: Path) -> None:
+    ada, eve = drawn_people / "person-0001", drawn_people / "person-0002"
+    enrolled = client.enroll("Ada", [ada / "1.jpg", (ada / "2.jpg").read_bytes()], idempotency_key="1")
+    assert [photo["status"] for photo in enrolled.photos] == ["enrolled", "enrolled"]
+    assert client.enroll("Ada", [ada / "1.jpg", (ada / "2.jpg").read_bytes()], idempotency_key="1") == enrolled
+    other = client.enroll("Eve", [str(eve / "1.jpg")], external_id="e-1").person["id"]
+    assert client.add_photos(other, [eve / "2.jpg"]).person["templates"] == 2
+    person = enrolled.person["id"]
+    known, unknown = client.identify([ada / "3.jpg", drawn_people / "person-0003" / "1.jpg"], threshold=0.45)
+    assert known["identity"]
+    assert known["identity"]["name"] == "Ada"
+    assert unknown["decision"] == "unknown"
+    assert client.verify(ada / "1.jpg", ada / "2.jpg", threshold=0.3)["same"]
+    assert [one["name"] for one in client.people()] == ["Ada", "Eve"]
+    assert len(client.person(person)[1]) == 2
+    assert client.rename(person, "Ada King")["name"] == "Ada King"
+    assert client.merge(other, person)["templates"] == 4
+    assert client.undo()["action"] == "merge"
+    assert client.remove(other)["removed"]
+    assert not client.restore(other)["removed"]
+    assert client.erase(person, confirm="Ada King") == "done"
+    assert [one["name"] for one in client.people("e")] == ["Eve"]
+
+
+def test_a_refusal_is_an_error_with_the_servers_code(client: Client) -> None:
+    with pytest.raises(ServiceProblem, match="no_such_person: nobody has the id 7") as refused:
+        client.rename(7, "x")
+    assert (refused.value.status, refused.value.retry_after) == (404, None)
+    assert refused.value.request_id
+
+
+def test_words_of_a_proxy_in_between_are_an_error_too() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["authorization"] == "Bearer k"
+        return httpx.Response(503, text="<html>try later</html>", headers={"Retry-After": "7"})
+
+    client = Client("http://localhost", key="k")
+    client._http = httpx.Client(
+        base_url="http://localhost", transport=httpx.MockTransport(answer), headers=client._http.headers
+    )
+    with pytest.raises(ServiceProblem, match="try later") as refused:
+        client.people()
+    assert (refused.value.code, refused.value.retry_after) == ("unknown", 7.0)
+
+
+def test_the_calls_that_are_awaited_are_the_same(app: Any, drawn_people: Path) -> None:
+    async def story() -> list[str]:
+        async with AsyncClient("http://localhost") as client:
+            transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+            client._http = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+            made = await client.enroll("Ada", [drawn_people / "person-0001" / "1.jpg"])
+            await client.identify([drawn_people / "person-0001" / "2.jpg"], threshold=0.4)
+            await client.rename(made.person["id"], "Ada King")
+            return [one["name"] for one in await client.people()]
+
+    assert asyncio.run(story()) == ["Ada King"]
+
+    def calls(kind: type) -> dict[str, str]:
+        found = inspect.getmembers(kind, inspect.isfunction)
+        return {name: str(inspect.signature(call)) for name, call in found if not name.startswith("_")}
+
+    assert calls(Client) == calls(AsyncClient)
