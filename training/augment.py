@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from training.covers import draw_mask, draw_sunglasses
+
 UInt8Images = npt.NDArray[np.uint8]
 UInt8Image = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]
@@ -15,6 +17,7 @@ LOW_RESOLUTION = (0.2, 1.0)
 BLUR = (0.3, 2.0)  # pixels of the 112x112 crop
 JPEG_QUALITY = (20, 90)
 OCCLUSION = (0.2, 1.0)
+MOTION = (3, 13)  # pixels of the 112x112 crop
 INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
 
 CROP = 112  # side of the aligned crop inside a packed face; the rest is border
@@ -38,6 +41,10 @@ class Augmentation:
         blur: probability of Gaussian blur, standard deviation 0.3 to 2 pixels.
         jpeg: probability of JPEG at a quality of 20 to 90.
         occlusion: probability that only a box of the crop, 0.2 to 1 of its area, is seen and the rest is black.
+        mask: probability of a mask drawn over nose and mouth (`training.covers`).
+        sunglasses: probability of dark glasses drawn over the eyes.
+        grey: probability of a face without colour.
+        motion: probability of a smear along a line of 3 to 13 pixels, as of a face that moves.
     """
 
     flip: float = 0.5
@@ -51,6 +58,10 @@ class Augmentation:
     blur: float = 0.0
     jpeg: float = 0.0
     occlusion: float = 0.0
+    mask: float = 0.0
+    sunglasses: float = 0.0
+    grey: float = 0.0
+    motion: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class Drawn:
         lifts: float64 [B], added brightness in grey levels.
         plain: bool [B], sampled without low-pass filter.
         worsened: bool [B, 4]: low resolution, blur, JPEG, occlusion.
+        covered: bool [B, 2]: mask, sunglasses.
+        altered: bool [B, 2]: grey, motion.
     """
 
     matrices: Doubles
@@ -70,6 +83,8 @@ class Drawn:
     lifts: Doubles
     plain: npt.NDArray[np.bool_]
     worsened: npt.NDArray[np.bool_]
+    covered: npt.NDArray[np.bool_]
+    altered: npt.NDArray[np.bool_]
 
 
 def draw(
@@ -84,9 +99,12 @@ def draw(
     lifts = augmentation.brightness * random.uniform(-1, 1, count)
     plain = random.random(count) < augmentation.plain_sampling
     chances = [augmentation.low_resolution, augmentation.blur, augmentation.jpeg, augmentation.occlusion]
-    worsened = random.random((count, len(chances))) < chances  # drawn last: an older config draws what it always did
+    worsened = random.random((count, len(chances))) < chances
+    # Drawn last, and where they are wanted: an older config draws what it always did.
+    newer = [augmentation.mask, augmentation.sunglasses, augmentation.grey, augmentation.motion]
+    more = random.random((count, len(newer))) < newer if any(newer) else np.zeros((count, len(newer)), np.bool_)
     jitters = _about_centre(side, angles, scales, mirrored, shifts)
-    return Drawn(jitters @ _crop_to_face(side, size), gains, lifts, plain, worsened)
+    return Drawn(jitters @ _crop_to_face(side, size), gains, lifts, plain, worsened, more[:, :2], more[:, 2:])
 
 
 def augment(
@@ -95,11 +113,15 @@ def augment(
     """Packed faces [B, side, side, 3] -> crops [B, h, w, 3], each moved and lit a little differently."""
     drawn = draw(len(faces), faces.shape[1], size, augmentation, random)
     crops = np.empty((len(faces), *size, 3), np.uint8)
-    for index, face in enumerate(faces):
+    for index, whole in enumerate(faces):
+        face = whole
+        for cover, happens in zip((draw_mask, draw_sunglasses), drawn.covered[index], strict=True):
+            face = cover(face, random) if happens else face
         crop = _sample(face, drawn.matrices[index], size, plain=bool(drawn.plain[index]))
         levels = (np.arange(256) - 127.5) * drawn.gains[index] + 127.5 + drawn.lifts[index]
         crop = np.asarray(cv2.LUT(crop, np.clip(np.rint(levels), 0, 255).astype(np.uint8)), np.uint8)
-        for worsen, happens in zip((_low_resolution, _blur, _jpeg, _occlusion), drawn.worsened[index], strict=True):
+        ways = (_grey, _motion, _low_resolution, _blur, _jpeg, _occlusion)
+        for worsen, happens in zip(ways, (*drawn.altered[index], *drawn.worsened[index]), strict=True):
             crop = worsen(crop, random) if happens else crop
         crops[index] = crop
     return crops
@@ -156,6 +178,26 @@ def _sample(face: UInt8Images, matrix: Doubles, size: tuple[int, int], *, plain:
     if fine > 1:
         crop = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(crop, np.uint8)
+
+
+def motion_kernel(length: int, angle: float) -> npt.NDArray[np.float32]:
+    """Make a filter [length, length] that smears along a line; the angle in radians."""
+    kernel = np.zeros((length, length), np.float32)
+    middle = (length - 1) / 2
+    reach = middle * np.array([np.cos(angle), np.sin(angle)])
+    ends = [tuple(int(place) for place in np.rint(middle + sign * reach)) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0)
+    smear: npt.NDArray[np.float32] = kernel / kernel.sum()
+    return smear
+
+
+def _grey(crop: UInt8Image, _: np.random.Generator) -> UInt8Image:
+    return np.repeat(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
+
+
+def _motion(crop: UInt8Image, random: np.random.Generator) -> UInt8Image:
+    length = round(random.uniform(*MOTION) * crop.shape[0] / CROP)
+    return np.asarray(cv2.filter2D(crop, -1, motion_kernel(max(1, length), random.uniform(0, np.pi))))
 
 
 def _low_resolution(crop: UInt8Image, random: np.random.Generator) -> UInt8Image:

@@ -1,5 +1,7 @@
 """Masks and sunglasses drawn onto aligned faces: where eyes, nose and mouth lie is known there."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ THICKNESS = np.array([0.0, 1.5])  # half of a bar's
 JITTER = 3.0  # of each corner
 MASK_COLOURS = ((150, 185, 210), (225, 225, 225), (35, 35, 38), (120, 110, 105), (60, 75, 120), (190, 150, 160))
 DARK = (5, 60)  # grey levels of glasses
+VARIANTS = 64
 SOFT = 0.7  # of the edges, standard deviation in pixels
 
 
@@ -65,6 +68,16 @@ def cover(face: UInt8Image, opacity: Opacity, colour: tuple[float, float, float]
     mixed = face + opacity[:, :, None] * (np.array(colour, np.float32) - face)
     covered: UInt8Image = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
     return covered
+
+
+@cache
+def opacities(side: int) -> tuple[Opacity, Opacity]:
+    """Shapes drawn ahead, where one a face would be too slow: masks and glasses, each [VARIANTS, side, side]."""
+    random = np.random.default_rng(VARIANTS)
+    masks, glasses = (
+        np.stack([shape(side, random) for _ in range(VARIANTS)]) for shape in (mask_opacity, glasses_opacity)
+    )
+    return masks, glasses
 
 
 def _filled(side: int, shapes: list[npt.NDArray[np.float64]]) -> Opacity:

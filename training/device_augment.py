@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.augment import BLUR, CROP, LOW_RESOLUTION, OCCLUSION, Augmentation, draw
+from training.augment import BLUR, CROP, LOW_RESOLUTION, MOTION, OCCLUSION, Augmentation, draw, motion_kernel
+from training.covers import glasses_colour, mask_colour, opacities
 
 GROUPS = 8  # worsened crops share their size or width of blur in groups: a call a group, where a call a crop is slow
 
@@ -22,10 +23,15 @@ def augment_on_device(
     drawn alike but not the same. JPEG, and crops of less than 112 pixels in height, are left to the processor.
     """
     drawn = draw(len(faces), faces.shape[1], size, augmentation, random)
+    faces = _covered(faces, drawn.covered, random)
     crops = _sample(faces, drawn.matrices, size)
     gains, lifts = (_along_batch(values, faces.device) for values in (drawn.gains, drawn.lifts))
     crops = ((crops - 127.5) * gains + 127.5 + lifts).clamp(0, 255).round()
     low, blurred, _, occluded = drawn.worsened.T
+    grey, moved = drawn.altered.T
+    _worsen(crops, np.flatnonzero(grey), _grey)
+    for chosen in np.array_split(random.permutation(np.flatnonzero(moved)), GROUPS) if moved.any() else ():
+        _worsen(crops, chosen, lambda some: _motion(some, random))
     for chosen in np.array_split(random.permutation(np.flatnonzero(low)), GROUPS):
         _worsen(crops, chosen, lambda some: _low_resolution(some, random))
     for chosen in np.array_split(random.permutation(np.flatnonzero(blurred)), GROUPS):
@@ -59,10 +65,42 @@ def _sample(faces: Tensor, matrices: npt.NDArray[np.float64], size: tuple[int, i
     )
 
 
+def _covered(faces: Tensor, covered: npt.NDArray[np.bool_], random: np.random.Generator) -> Tensor:
+    """Draw masks and sunglasses, shapes drawn ahead in colours drawn now; uint8 [B, side, side, 3]."""
+    if not covered.any():
+        return faces
+    faces = faces.clone()
+    shapes = opacities(faces.shape[1])
+    for opacity, colour, happens in zip(shapes, (mask_colour, glasses_colour), covered.T, strict=True):
+        chosen = np.flatnonzero(happens)
+        if len(chosen) > 0:
+            indices = torch.from_numpy(chosen).to(faces.device)
+            drawn = torch.from_numpy(opacity[random.integers(len(opacity), size=len(chosen))]).to(faces.device)
+            colours = torch.tensor([colour(random) for _ in chosen], dtype=torch.float32).to(faces.device)
+            some = faces[indices].float()
+            some += drawn[..., None] * (colours[:, None, None] - some)
+            faces[indices] = some.clamp(0, 255).round().to(torch.uint8)
+    return faces
+
+
 def _worsen(crops: Tensor, chosen: npt.NDArray[np.int64], worsen: Callable[[Tensor], Tensor]) -> None:
     if len(chosen) > 0:
         indices = torch.from_numpy(chosen).to(crops.device)
         crops[indices] = worsen(crops[indices])
+
+
+def _grey(crops: Tensor) -> Tensor:
+    """Leave the brightness alone, by the weights of ITU-R BT.601."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=crops.device)[:, None, None]
+    return (crops * weights).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+
+
+def _motion(crops: Tensor, random: np.random.Generator) -> Tensor:
+    """Smear these crops along one line."""
+    length = max(1, round(random.uniform(*MOTION) * crops.shape[2] / CROP)) | 1  # odd: as much on both sides
+    kernel = torch.from_numpy(motion_kernel(length, random.uniform(0, np.pi))).to(crops.device)
+    padded = functional.pad(crops, (length // 2,) * 4, mode="reflect")
+    return functional.conv2d(padded, kernel.expand(3, 1, -1, -1), groups=3)
 
 
 def _low_resolution(crops: Tensor, random: np.random.Generator) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faceid.vision.alignment import centre_points
-from training.augment import Augmentation, augment, centre_crops
+from training.augment import Augmentation, augment, centre_crops, draw, motion_kernel
 
 STILL = Augmentation(flip=0, shift=0)
 
@@ -123,3 +123,18 @@ def test_an_occluded_crop_is_black_outside_one_box_of_a_fifth_or_more() -> None:
     shares = seen.mean((1, 2))
     assert shares.min() == pytest.approx(0.2, abs=0.02)
     assert shares.max() > 0.9
+
+
+def test_what_came_later_changes_no_draw_of_an_older_config() -> None:
+    """The number that comes next, whatever an older config draws, is the one that came next before."""
+    drawing = random(3)
+    draw(16, 120, (112, 96), Augmentation(rotation=6, low_resolution=0.5), drawing)
+    assert drawing.random() == 0.8764309030577203
+
+
+def test_a_smear_keeps_the_sum_and_lies_along_its_line() -> None:
+    for angle, axis in ((0.0, 0), (np.pi / 2, 1)):
+        kernel = motion_kernel(9, angle)
+        assert kernel.sum() == pytest.approx(1)
+        assert np.count_nonzero(kernel.sum(1 - axis)) == 1 or np.count_nonzero(kernel.sum(axis)) == 1
+        assert np.count_nonzero(kernel) == 9

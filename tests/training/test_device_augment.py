@@ -50,6 +50,35 @@ def test_worsened_faces_lose_detail_and_keep_their_mean(worsened: str) -> None:
     assert worse.mean() == pytest.approx(plain.mean(), abs=2)
 
 
+@pytest.mark.parametrize("cover", ["mask", "sunglasses"])
+def test_covers_are_where_the_processor_draws_them(cover: str) -> None:
+    green = np.full((64, 120, 120, 3), (0, 255, 0), np.uint8)
+    settings = Augmentation(flip=0, shift=0, **{cover: 1.0})
+    here = augment(green, (112, 96), settings, np.random.default_rng(2))
+    there = augment_on_device(torch.from_numpy(green), (112, 96), settings, np.random.default_rng(2)).numpy()
+    hidden = [(crops != green[0, 0, 0]).any(3).mean(0) for crops in (here, there)]
+    assert np.abs(hidden[0] - hidden[1]).max() < 0.35  # of 64 shapes each
+    assert hidden[0].mean() == pytest.approx(hidden[1].mean(), rel=0.05)
+    assert (green == (0, 255, 0)).all()
+
+
+def test_grey_and_motion_on_a_device_are_the_processors() -> None:
+    packed = faces(8)
+    still = {"flip": 0.0, "shift": 0.0}
+    here, there = (
+        np.asarray(make(some, (112, 96), Augmentation(**still, grey=1.0), np.random.default_rng(2))).astype(int)
+        for make, some in ((augment, packed), (augment_on_device, torch.from_numpy(packed)))
+    )
+    assert np.abs(here - there).max() <= 2
+    assert (here == here[..., :1]).all()
+    smeared, plain = (
+        augment_on_device(torch.from_numpy(packed), (112, 96), settings, np.random.default_rng(2)).float()
+        for settings in (Augmentation(**still, motion=1.0), Augmentation(**still))
+    )
+    assert smeared.std() < plain.std()
+    assert smeared.mean().item() == pytest.approx(plain.mean().item(), abs=3)
+
+
 def test_an_occluded_face_is_black_outside_a_box() -> None:
     grey = torch.full((64, 120, 120, 3), 128, dtype=torch.uint8)
     crops = augment_on_device(grey, (112, 96), Augmentation(occlusion=1.0), np.random.default_rng(2))

@@ -13,17 +13,17 @@ import numpy as np
 from faceid.models.embedding import Embedder
 from faceid.models.model_file import Model
 from indexer.records import FloatMatrix
-from training.augment import CROP, UInt8Image, centre_crops
+from training.augment import CROP, UInt8Image, centre_crops, motion_kernel
 from training.covers import draw_mask, draw_sunglasses
 from training.data.faces import Faces
 from training.validation import Validation, validate
 
 BATCH = 256
 SEED = 7
-SIZES = (80, 64, 48, 32, 24, 20, 16)
-BLURS = (1, 2, 3, 4)
-QUALITIES = (50, 30, 15, 7)
-TURNS = (5, 10, 20, 30)
+SIZES = (64, 48, 32, 24, 16)
+BLURS = (1, 2, 3)
+QUALITIES = (30, 15, 7)
+TURNS = (10, 20, 30)
 
 Damage = Callable[[UInt8Image, np.random.Generator], UInt8Image]
 
@@ -79,12 +79,7 @@ def _blurred(face: UInt8Image, _: np.random.Generator, deviation: float) -> UInt
 
 def _moved(face: UInt8Image, random: np.random.Generator, length: int) -> UInt8Image:
     """Smear along a line of a direction that is drawn."""
-    kernel = np.zeros((length, length), np.float32)
-    middle, angle = (length - 1) / 2, random.uniform(0, np.pi)
-    reach = middle * np.array([np.cos(angle), np.sin(angle)])
-    ends = [tuple(int(place) for place in np.rint(middle + sign * reach)) for sign in (-1, 1)]
-    cv2.line(kernel, ends[0], ends[1], 1.0)
-    return np.asarray(cv2.filter2D(face, -1, kernel / kernel.sum()))
+    return np.asarray(cv2.filter2D(face, -1, motion_kernel(length, random.uniform(0, np.pi))))
 
 
 def _compressed(face: UInt8Image, _: np.random.Generator, quality: int) -> UInt8Image:
@@ -113,12 +108,12 @@ def _grey(face: UInt8Image, _: np.random.Generator) -> UInt8Image:
 DAMAGES: dict[str, Damage] = {
     "as they are": _none,
     **{f"face of {size} px": partial(_small, size=size) for size in SIZES},
-    **{f"blur, {deviation} px": partial(_blurred, deviation=deviation) for deviation in BLURS},
-    **{f"moved, {length} px": partial(_moved, length=length) for length in (7, 13)},
-    **{f"JPEG, quality {quality}": partial(_compressed, quality=quality) for quality in QUALITIES},
-    **{f"turned, {degrees} degrees": partial(_turned, degrees=degrees) for degrees in TURNS},
     "mask": draw_mask,
     "sunglasses": draw_sunglasses,
+    **{f"blur, {deviation} px": partial(_blurred, deviation=deviation) for deviation in BLURS},
+    "moved, 9 px": partial(_moved, length=9),
+    **{f"JPEG, quality {quality}": partial(_compressed, quality=quality) for quality in QUALITIES},
+    **{f"turned, {degrees} degrees": partial(_turned, degrees=degrees) for degrees in TURNS},
     "dark, with noise": _dark,
     "grey": _grey,
 }
