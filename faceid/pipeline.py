@@ -38,7 +38,7 @@ from indexer.records import FloatVector
 
 # Photos per batch: enough to fill the detector's and the network's batches, few enough that memory stays small.
 BATCH_PHOTOS = 32
-# Decoded pixels per batch (3 bytes each): photos of 50 megapixels must not be held 32 at a time.
+# DecodedPicture pixels per batch (3 bytes each): photos of 50 megapixels must not be held 32 at a time.
 BATCH_PIXELS = 64_000_000
 # Photos decoded ahead in threads: one a core and one waiting.
 DECODE_THREADS = 2
@@ -48,7 +48,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class DecodedPicture:
     """A picture in memory with its pixels."""
 
     read: ReadPicture
@@ -129,8 +129,10 @@ class Pipeline:
         with self._adding:
             self.seconds[step] += time.perf_counter() - start
 
-    def _decoded_batches(self, read: Sequence[ReadPicture | PictureFaces]) -> Iterator[list[Decoded | PictureFaces]]:
-        batch: list[Decoded | PictureFaces] = []
+    def _decoded_batches(
+        self, read: Sequence[ReadPicture | PictureFaces]
+    ) -> Iterator[list[DecodedPicture | PictureFaces]]:
+        batch: list[DecodedPicture | PictureFaces] = []
         pixels = 0
         with ThreadPoolExecutor(DECODE_THREADS) as pool:
             decoded = _map_ahead(pool, _decode, read, _announced)
@@ -148,8 +150,8 @@ class Pipeline:
         if batch:
             yield batch
 
-    def _process(self, batch: Sequence[Decoded | PictureFaces], policy: FacePolicy) -> Iterator[PictureFaces]:
-        images = [item.pixels.rgb for item in batch if isinstance(item, Decoded)]
+    def _process(self, batch: Sequence[DecodedPicture | PictureFaces], policy: FacePolicy) -> Iterator[PictureFaces]:
+        images = [item.pixels.rgb for item in batch if isinstance(item, DecodedPicture)]
         with self.timed("detect"):
             turned = look_in_all_directions(self._detect, images, self._detect(images), self._sure)
         chosen = [_choose(each.faces, policy, image) for each, image in zip(turned, images, strict=True)]
@@ -200,11 +202,11 @@ def _read(picture: Picture) -> ReadPicture | PictureFaces:
         return PictureFaces(picture, None, (), error.reason_code, error)
 
 
-def _decode(read: ReadPicture | PictureFaces) -> Decoded | PictureFaces:
+def _decode(read: ReadPicture | PictureFaces) -> DecodedPicture | PictureFaces:
     if isinstance(read, PictureFaces):
         return read
     try:
-        return Decoded(read, read.decode())
+        return DecodedPicture(read, read.decode())
     except ImageError as error:
         return PictureFaces(read.picture, read.digest, (), error.reason_code, error)
 

@@ -78,6 +78,7 @@ class Gallery:
         self._alone = threading.Lock()
         self._kind = AUTO
         self._cohorts: dict[str, CohortScores] = {}
+        self._making: dict[str, threading.RLock] = {}
         self._remembered: dict[str, tuple[int, Any]] = {}
 
     @classmethod
@@ -267,12 +268,16 @@ class Gallery:
         return scores
 
     def remember(self, name: str, make: Callable[[], _Answer]) -> _Answer:
-        """Return what `make` gives at this revision, made once: what is costly and depends on the contents alone."""
-        revision = self.revision
-        known = self._remembered.get(name)
-        if known is None or known[0] != revision:
-            known = (revision, make())
-            self._remembered[name] = known
+        """Return what `make` gives at this revision, made once: what is costly and depends on the contents alone.
+
+        Other threads that ask meanwhile wait for it.
+        """
+        with self._making.setdefault(name, threading.RLock()):
+            revision = self.revision  # of before: what a writer changes while it is made, is made again
+            known = self._remembered.get(name)
+            if known is None or known[0] != revision:
+                known = (revision, make())
+                self._remembered[name] = known
         value: _Answer = known[1]
         return value
 

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from faceid.vision.opencv import cv2
 from training.covers import draw_mask, draw_sunglasses
 
 UInt8Images = npt.NDArray[np.uint8]
@@ -65,7 +65,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Chances:
     """What chance made of B faces.
 
     Attributes:
@@ -89,7 +89,7 @@ class Drawn:
 
 def draw(
     count: int, side: int, size: tuple[int, int], augmentation: Augmentation, random: np.random.Generator
-) -> Drawn:
+) -> Chances:
     """Draw what `augment` does to `count` packed faces of `side` x `side` pixels."""
     mirrored = random.random(count) < augmentation.flip
     angles = np.radians(augmentation.rotation) * random.uniform(-1, 1, count)
@@ -100,11 +100,11 @@ def draw(
     plain = random.random(count) < augmentation.plain_sampling
     chances = [augmentation.low_resolution, augmentation.blur, augmentation.jpeg, augmentation.occlusion]
     worsened = random.random((count, len(chances))) < chances
-    # Drawn last, and where they are wanted: an older config draws what it always did.
+    # Chances last, and where they are wanted: an older config draws what it always did.
     newer = [augmentation.mask, augmentation.sunglasses, augmentation.grey, augmentation.motion]
     more = random.random((count, len(newer))) < newer if any(newer) else np.zeros((count, len(newer)), np.bool_)
     jitters = _about_centre(side, angles, scales, mirrored, shifts)
-    return Drawn(jitters @ _crop_to_face(side, size), gains, lifts, plain, worsened, more[:, :2], more[:, 2:])
+    return Chances(jitters @ _crop_to_face(side, size), gains, lifts, plain, worsened, more[:, :2], more[:, 2:])
 
 
 def augment(

@@ -2,9 +2,10 @@
 
 from functools import cache
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+
+from faceid.vision.opencv import cv2
 
 UInt8Image = npt.NDArray[np.uint8]
 Opacity = npt.NDArray[np.float32]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from faceid.models.networks.sphereface import SphereFace
 from training.augment import centre_crops
-from training.data.faces import Faces, Ints
+from training.data.faces import FaceSource, Ints
 from training.errors import ConfigError
 from training.network_input import to_input
 
@@ -24,7 +24,7 @@ BATCH = 64
 
 
 def fit_linear(
-    network: nn.Module, faces: Faces, aims: Tensor, former: Tensor, *, input_size: tuple[int, int], seed: int
+    network: nn.Module, faces: FaceSource, aims: Tensor, former: Tensor, *, input_size: tuple[int, int], seed: int
 ) -> None:
     """Set the embedding's layer of a SphereFace so that it comes near `aims`, float32 [N, D], of N faces.
 
@@ -84,7 +84,7 @@ def _solve(products: Tensor, wanted: Tensor, penalty: float) -> Tensor:
     return torch.cholesky_solve(wanted, torch.linalg.cholesky(products))
 
 
-def _features(network: SphereFace, faces: Faces, chosen: Ints, size: tuple[int, int]) -> Tensor:
+def _features(network: SphereFace, faces: FaceSource, chosen: Ints, size: tuple[int, int]) -> Tensor:
     """Run the body on faces as they are: float32 [n, F]."""
     device = network.embedding.weight.device
     network.eval()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from training.checkpoint import Checkpoint
 from training.class_shards import ShardedHead, class_range
 from training.config import Config
-from training.data.faces import UNKNOWN, Faces
+from training.data.faces import UNKNOWN, FaceSource
 from training.distillation import Distillation, class_centres, even_axes
 from training.distributed import Group
 from training.growth import Start
@@ -24,7 +24,7 @@ Objectives = Mapping[str, nn.Module]
 def build_objectives(
     config: Config,
     dimension: int,
-    faces: Faces,
+    faces: FaceSource,
     targets: Tensor | None,
     initial: Start | None,
     *,

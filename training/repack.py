@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from faceid.models.embedding import Embedder
 from faceid.models.model_zoo import find_model
+from faceid.vision.opencv import cv2
 from training.augment import centre_crops
 from training.config import DataConfig
-from training.data.faces import UNKNOWN, Faces, Ints, UInt8Images, decode
+from training.data.faces import UNKNOWN, FaceSource, Ints, UInt8Images, decode
 from training.data.opening import open_faces, open_training
 from training.errors import DataError
 
@@ -78,7 +78,7 @@ def repack(data: DataConfig, output: Path, judge: str, *, cosine: float, part_by
     return Repacked(quality, reached, counts, tuple(parts), float(np.mean(lengths)))
 
 
-def lowest_quality(embedder: Embedder, faces: Faces, cosine: float) -> tuple[int, float]:
+def lowest_quality(embedder: Embedder, faces: FaceSource, cosine: float) -> tuple[int, float]:
     """Find the lowest quality of WebP whose mean cosine reaches `cosine`, and that mean. Raises DataError for none."""
     count = len(faces.labels)
     images = faces.read(np.sort(np.random.default_rng(SEED).permutation(count)[:JUDGED]))
@@ -105,7 +105,7 @@ def encode(face: UInt8Images, quality: int) -> bytes:
     return cv2.imencode(".webp", face[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
 
 
-def _encoded(faces: Faces, chosen: Ints, quality: int) -> Iterator[tuple[str, bytes]]:
+def _encoded(faces: FaceSource, chosen: Ints, quality: int) -> Iterator[tuple[str, bytes]]:
     for start in range(0, len(chosen), BATCH):
         some = chosen[start : start + BATCH]
         for index, image in zip(some, faces.read(some), strict=True):

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from indexer.records import FloatMatrix
 from training.config import Config
-from training.data.faces import Faces
+from training.data.faces import FaceSource
 from training.data.opening import open_training
 from training.errors import ConfigError, DataError
 from training.growth import read_start
@@ -52,7 +52,7 @@ def make_targets(config: Config, output: Path, progress: TextIO = sys.stderr) ->
     return len(rows)
 
 
-def write_targets(path: Path, faces: Faces, aims: FloatMatrix, teacher: str) -> None:
+def write_targets(path: Path, faces: FaceSource, aims: FloatMatrix, teacher: str) -> None:
     """Write what is to be matched, float32 [N, C], for each of N faces; a row of 256 is off by less than 0.01 degrees.
 
     Raises:
@@ -66,7 +66,7 @@ def write_targets(path: Path, faces: Faces, aims: FloatMatrix, teacher: str) -> 
     save_file({"codes": codes, "names": names}, path, {"format": FORMAT, "teacher": teacher})
 
 
-def read_targets(path: Path, faces: Faces) -> FloatMatrix:
+def read_targets(path: Path, faces: FaceSource) -> FloatMatrix:
     """Read the rows of these N faces: unit, float32 [N, C].
 
     Raises:
@@ -102,7 +102,7 @@ def _read(path: Path) -> tuple[NDArray[np.int8], NDArray[np.uint64]]:
         raise DataError(f"cannot read the targets {path}: {error}") from error
 
 
-def _keys(faces: Faces) -> NDArray[np.uint64]:
+def _keys(faces: FaceSource) -> NDArray[np.uint64]:
     """Stand for each face's name in 8 bytes: uint64 [N]."""
     names = (faces.name(index).encode() for index in range(len(faces.labels)))
     return np.frombuffer(b"".join(hashlib.sha256(name).digest()[:8] for name in names), "<u8").astype(np.uint64)

@@ -14,7 +14,7 @@ from faceid.models.model_zoo import find_model
 from faceid.vision.alignment import centre_points
 from indexer.records import FloatMatrix
 from training.augment import centre_crops
-from training.data.faces import Faces, Ints, Selection
+from training.data.faces import FaceSource, Ints, Selection
 from training.data.joined import Joined
 from training.errors import ConfigError
 
@@ -26,7 +26,7 @@ Halves = np.memmap[tuple[int, ...], np.dtype[np.float16]]
 
 
 def teacher_embeddings(
-    teacher: str, faces: Faces, cache: Path, progress: TextIO = sys.stderr, *, mirrored: bool = True
+    teacher: str, faces: FaceSource, cache: Path, progress: TextIO = sys.stderr, *, mirrored: bool = True
 ) -> FloatMatrix:
     """Return what the teacher makes of each face: unit rows [N, T] float32.
 
@@ -56,7 +56,9 @@ def teacher_embeddings(
     return _embeddings(teacher, whole, wanted, cache, progress, mirrored)
 
 
-def _embeddings(teacher: str, whole: Faces, wanted: Ints, cache: Path, progress: TextIO, mirrored: bool) -> FloatMatrix:
+def _embeddings(
+    teacher: str, whole: FaceSource, wanted: Ints, cache: Path, progress: TextIO, mirrored: bool
+) -> FloatMatrix:
     """Return the rows `wanted` of a reader that selects nothing."""
     model = find_model(teacher)
     key = hashlib.sha256(f"{model.digest} {whole.digest}".encode()).hexdigest()[:16]
@@ -74,7 +76,7 @@ def _embeddings(teacher: str, whole: Faces, wanted: Ints, cache: Path, progress:
     return unit
 
 
-def _unselected(faces: Faces) -> tuple[Faces, Ints]:
+def _unselected(faces: FaceSource) -> tuple[FaceSource, Ints]:
     """Find the reader below all selections, and the indices into it that they leave."""
     wanted = np.arange(len(faces.labels))
     while isinstance(faces, Selection):
@@ -105,7 +107,7 @@ def _is_written(rows: Halves, wanted: Ints) -> npt.NDArray[np.bool_]:
     return written
 
 
-def _compute(model: Model, faces: Faces, missing: Ints, rows: Halves, *, mirror: bool) -> None:
+def _compute(model: Model, faces: FaceSource, missing: Ints, rows: Halves, *, mirror: bool) -> None:
     embedder = Embedder(model, precision="auto")
     for start in range(0, len(missing), BATCH):
         chosen = missing[start : start + BATCH]

@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -31,6 +30,7 @@ from torch.nn import functional
 
 from faceid.inference.cpu_features import has_bfloat16
 from faceid.models.networks import build_network
+from faceid.vision.opencv import cv2
 from training.augment import centre_crops
 from training.average import averaged_copy, move_average
 from training.checkpoint import (
@@ -43,7 +43,7 @@ from training.checkpoint import (
 from training.class_shards import ShardedHead
 from training.config import Config, to_record
 from training.data.batches import Batches, MakeCrops, stream, stream_on_device
-from training.data.faces import Faces, mislabel
+from training.data.faces import FaceSource, mislabel
 from training.data.opening import TrainingData, open_data
 from training.distributed import Group, joined_group
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
@@ -110,8 +110,8 @@ class _Run:
     config: Config
     folder: Path
     group: Group
-    faces: Faces
-    validation_faces: Faces
+    faces: FaceSource
+    validation_faces: FaceSource
     batches: Batches
     steps: int
     targets: Tensor | None
@@ -226,7 +226,7 @@ def _prepare(config: Config, data: TrainingData, folder: Path, group: Group, pro
     return run
 
 
-def _batches(config: Config, faces: Faces, group: Group) -> Batches:
+def _batches(config: Config, faces: FaceSource, group: Group) -> Batches:
     """Cut the faces into batches, a share of each for every thread of every process."""
     shares = group.size * config.threads
     if group.size > 1 and config.batch_size % shares:
@@ -428,7 +428,7 @@ def _crops(config: Config, batches: Batches, steps: range, group: Group) -> Iter
     return stream(batches, steps, shares, workers=config.workers, pin=config.device == "cuda")
 
 
-def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress: TextIO) -> Tensor | None:
+def _targets(config: Config, faces: FaceSource, folder: Path, group: Group, progress: TextIO) -> Tensor | None:
     """Read the targets, or have the teacher make them, one process for all: float16 [N, T]."""
     if config.distill is None:
         return None
@@ -444,7 +444,7 @@ def _targets(config: Config, faces: Faces, folder: Path, group: Group, progress:
     return torch.from_numpy(rows).half()
 
 
-def _same_run(checkpoint: Checkpoint, record: Mapping[str, object], faces: Faces) -> bool:
+def _same_run(checkpoint: Checkpoint, record: Mapping[str, object], faces: FaceSource) -> bool:
     """Whether both lead to the same weights: the same but for where the faces lie and what is written when."""
     one, other = _given(checkpoint.config), _given(record)
     same_config = all(one.get(key) == other.get(key) for key in {*one, *other} - WITHOUT_EFFECT)

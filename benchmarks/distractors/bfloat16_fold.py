@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.distractors.distractor_kernels import (
     CHUNK,
     MateScores,
-    Tally,
+    PassCounts,
     compiled,
     first_at_least,
     interesting,
@@ -63,7 +63,7 @@ def bfloat16_fold(probes: FloatMatrix, mated: MateScores, kept: int) -> Fold:
     error = sum_error(probes.shape[1])
     seen = threading.local()
 
-    def fold(vectors: FloatMatrix, numbers: Ids, tally: Tally) -> None:
+    def fold(vectors: FloatMatrix, numbers: Ids, tally: PassCounts) -> None:
         block = torch.from_numpy(vectors).to(torch.bfloat16)
         near = torch.mm(rounded, block.T)
         theirs = float(_residuals(torch.from_numpy(vectors), block).max())
@@ -116,7 +116,7 @@ def _fold(
     vectors: FloatMatrix,
     distractors: Ids,
     mated: MateScores,
-    tally: Tally,
+    tally: PassCounts,
     slack: NDArray[np.float64],
     error: float,
     start: int,

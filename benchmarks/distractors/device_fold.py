@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from benchmarks.distractors.distractor_kernels import (
     THRESHOLDS,
     MateScores,
+    PassCounts,
     Points,
-    Tally,
     canonical_score,
     compiled,
     settled,
@@ -57,7 +57,7 @@ def device_fold(probes: FloatMatrix, mated: MateScores, kept: int, device: str) 
     some = mated.offsets[1:] > mated.offsets[:-1]
     lowest[some] = mated.scores[mated.offsets[:-1][some]]
 
-    def fold(vectors: FloatMatrix, numbers: Ids, tally: Tally) -> None:
+    def fold(vectors: FloatMatrix, numbers: Ids, tally: PassCounts) -> None:
         near = wide @ torch.from_numpy(vectors).to(device, torch.float64).T
         places = torch.bucketize(near, edges, right=True)
         tally.counts[:] += torch.bincount(places.ravel(), minlength=THRESHOLDS + 1).cpu().numpy()
@@ -96,7 +96,7 @@ def _take_some(
     vectors: FloatMatrix,
     distractors: Ids,
     mated: MateScores,
-    tally: Tally,
+    tally: PassCounts,
     error: float,
     start: int,
 ) -> int:

@@ -40,7 +40,7 @@ class MateScores(NamedTuple):
     scores: FloatVector
 
 
-class Tally(NamedTuple):
+class PassCounts(NamedTuple):
     """What one worker has found so far.
 
     `above` int64 [Q]: distractors strictly above this mated pair and no higher one of the same probe; `ties` int64 [Q]:
@@ -165,7 +165,7 @@ def first_at_least(rising: FloatVector, first: int, last: int, value: float) -> 
 
 
 @compiled
-def take(tally: Tally, mated: MateScores, probe: int, distractors: Ids, scores: FloatVector) -> None:
+def take(tally: PassCounts, mated: MateScores, probe: int, distractors: Ids, scores: FloatVector) -> None:
     """Let canonical scores of a probe, float32 [n], count for the ranks, its best and the highest of all.
 
     Not for the histogram. `distractors` int64 [n] says whose they are.
@@ -197,7 +197,7 @@ def take(tally: Tally, mated: MateScores, probe: int, distractors: Ids, scores: 
 
 
 @compiled
-def interesting(tally: Tally, mated: MateScores, probe: int) -> float:
+def interesting(tally: PassCounts, mated: MateScores, probe: int) -> float:
     """Below this no score of the probe can change the ranks, its best or the highest of all."""
     bound = min(np.float64(tally.best[probe]), np.float64(tally.floor[0]))
     low = mated.offsets[probe]
@@ -213,7 +213,7 @@ def fold_scores(
     vectors: FloatMatrix,
     distractors: Ids,
     mated: MateScores,
-    tally: Tally,
+    tally: PassCounts,
     error: float,
     start: int,
 ) -> int:

@@ -20,12 +20,12 @@ from indexer.records import FloatMatrix, FloatVector, Ids
 from indexer.search.scores import canonical_scores, check_vectors
 
 if TYPE_CHECKING:
-    from benchmarks.distractors.distractor_kernels import MateScores, Tally
+    from benchmarks.distractors.distractor_kernels import MateScores, PassCounts
 
 BLOCK = 1024  # distractors at a time
 _RESCORE_VALUES = 1 << 22  # float64 values held at once while scoring mated pairs
 
-Fold = Callable[[FloatMatrix, Ids, "Tally"], None]
+Fold = Callable[[FloatMatrix, Ids, "PassCounts"], None]
 """Counts a block of distractors, vectors float32 [B, D] and numbers int64 [B], into a tally."""
 
 
@@ -151,7 +151,7 @@ def exact_fold(probes: FloatMatrix, mated: "MateScores", kept: int) -> Fold:
     wide = torch.from_numpy(probes.astype(np.float64))
     error = sum_error(probes.shape[1])
 
-    def fold(vectors: FloatMatrix, numbers: Ids, tally: "Tally") -> None:
+    def fold(vectors: FloatMatrix, numbers: Ids, tally: "PassCounts") -> None:
         near = torch.mm(wide, torch.from_numpy(vectors.astype(np.float64)).T).numpy()
         done = 0
         while (done := fold_scores(near, probes, vectors, numbers, mated, tally, error, done)) < len(probes):
@@ -160,7 +160,7 @@ def exact_fold(probes: FloatMatrix, mated: "MateScores", kept: int) -> Fold:
     return fold
 
 
-def drop_lowest(tally: "Tally", kept: int) -> None:
+def drop_lowest(tally: "PassCounts", kept: int) -> None:
     """Keep the `kept` highest scores of a tally, and raise its floor to the last of them."""
     filled = int(tally.filled[0])
     if filled < kept:
@@ -176,16 +176,16 @@ def drop_lowest(tally: "Tally", kept: int) -> None:
     _fill(tally, scores[chosen], probes[chosen], at[chosen])
 
 
-def _fill(tally: "Tally", scores: FloatVector, probes: NDArray[np.int32], at: Ids) -> None:
+def _fill(tally: "PassCounts", scores: FloatVector, probes: NDArray[np.int32], at: Ids) -> None:
     filled = len(scores)
     tally.top_scores[:filled], tally.top_probes[:filled], tally.top_at[:filled] = scores, probes, at
     tally.filled[0] = filled
 
 
-def _empty_tally(probes: int, pairs: int, room: int) -> "Tally":
-    from benchmarks.distractors.distractor_kernels import THRESHOLDS, Tally
+def _empty_tally(probes: int, pairs: int, room: int) -> "PassCounts":
+    from benchmarks.distractors.distractor_kernels import THRESHOLDS, PassCounts
 
-    return Tally(
+    return PassCounts(
         above=np.zeros(pairs, np.int64),
         ties=np.zeros(pairs, np.int64),
         best=np.full(probes, -np.inf, np.float32),
@@ -218,8 +218,8 @@ def _work(
     blocks: Iterator[slice | Ids],
     distractors: FloatMatrix,
     fold: Fold,
-    tally: "Tally",
-    tallies: Sequence["Tally"],
+    tally: "PassCounts",
+    tallies: Sequence["PassCounts"],
     kept: int,
 ) -> None:
     """Take blocks until there are none left (`next` of a list's iterator is one step: no two workers get the same)."""
@@ -231,7 +231,7 @@ def _work(
         fold(vectors, numbers, tally)
 
 
-def _raise_floor(tally: "Tally", tallies: Sequence["Tally"], kept: int) -> None:
+def _raise_floor(tally: "PassCounts", tallies: Sequence["PassCounts"], kept: int) -> None:
     """Raise a worker's floor to the highest fixed threshold at or above which all workers together found `kept` scores.
 
     The others may be counting meanwhile: what is read of them is at most too low, and so is the floor.
@@ -245,7 +245,7 @@ def _raise_floor(tally: "Tally", tallies: Sequence["Tally"], kept: int) -> None:
         tally.floor[0], tally.floor_at[:] = below, -1
 
 
-def _prefix(tallies: Sequence["Tally"], pairs: MatedPairs, size: int, kept: int, *, counted: bool) -> Prefix:
+def _prefix(tallies: Sequence["PassCounts"], pairs: MatedPairs, size: int, kept: int, *, counted: bool) -> Prefix:
     """Put the workers' findings together; their highest scores become one worker's, so that all know the floor.
 
     `counted`: scores were held against the fixed thresholds, too.
@@ -283,7 +283,7 @@ def _prefix(tallies: Sequence["Tally"], pairs: MatedPairs, size: int, kept: int,
     )
 
 
-def _counts(tallies: Sequence["Tally"]) -> Ids:
+def _counts(tallies: Sequence["PassCounts"]) -> Ids:
     counts: Ids = np.sum([tally.counts for tally in tallies], axis=0)
     return counts
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from benchmarks.measurements.drawn_galleries import (
-    Drawn,
+    DrawnGallery,
     Pool,
     best_scores,
     clustered,
@@ -123,7 +123,7 @@ def cells(pairs: Sequence[tuple[Pool, Pool]], setting: Pool, network: str, draws
 
 
 def _of_gallery(
-    drawn: Drawn,
+    drawn: DrawnGallery,
     fusion: str,
     cohort: FloatMatrix,
     table: Sequence[Calibration],
@@ -150,7 +150,7 @@ def _of_gallery(
             yield about | {"strangers from": source, "way": way, "asked": ""} | _got(constant, None, scores, who, None)
 
 
-def how_alike(drawn: Drawn, fusion: str, cohort: FloatMatrix) -> Likeness:
+def how_alike(drawn: DrawnGallery, fusion: str, cohort: FloatMatrix) -> Likeness:
     """Return how alike the enrolled are, as `indexer.calibration.self_measured.how_alike` finds it."""
     people = len(drawn.starts)
     rows = np.unique(np.linspace(0, len(drawn.enrolled) - 1, min(SAMPLED, len(drawn.enrolled))).astype(np.int64))
@@ -237,13 +237,13 @@ def _said(rows: Sequence[Row]) -> str:
     return f"{100 * low:.2g} to {100 * high:.2g} %"
 
 
-def _calibration(scores: FloatVector, drawn: Drawn) -> list[Calibration]:
+def _calibration(scores: FloatVector, drawn: DrawnGallery) -> list[Calibration]:
     ordered = np.sort(scores)[::-1]
     return [Calibration("fpir", ordered, len(ordered), len(drawn.starts), None, None, "", "", "", "")]
 
 
 def _threshold(
-    calibrations: Sequence[Calibration], asked: float, drawn: Drawn, alike: Likeness | None
+    calibrations: Sequence[Calibration], asked: float, drawn: DrawnGallery, alike: Likeness | None
 ) -> tuple[float | None, Interval | None]:
     try:
         found = choose_threshold(calibrations, "fpir", asked, len(drawn.starts), "gallery")

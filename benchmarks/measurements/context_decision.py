@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from benchmarks.measurements.asked_and_got import Row
-from benchmarks.measurements.drawn_galleries import Drawn, Pool, draw, make_pool, score
+from benchmarks.measurements.drawn_galleries import DrawnGallery, Pool, draw, make_pool, score
 from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
 from indexer.decision.match_probability import CONTEXT
@@ -53,7 +53,7 @@ def _rows(pool: Pool, size: int) -> list[Row]:
     return rows
 
 
-def _missed(drawn: Drawn, weight: float, asked: float) -> NDArray[np.bool_]:
+def _missed(drawn: DrawnGallery, weight: float, asked: float) -> NDArray[np.bool_]:
     """Return which mated searches miss at the threshold that the strangers give."""
     alarms, _ = _decided(score(drawn, drawn.pool.vectors[drawn.strangers], "mean"), weight)
     mated, best = _decided(score(drawn, drawn.pool.vectors[drawn.probes], "mean"), weight)

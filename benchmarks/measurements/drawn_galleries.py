@@ -33,7 +33,7 @@ class Pool:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class DrawnGallery:
     """A gallery: enrolled rows with a start for each of N people; mated probes and whose they are; strangers' rows.
 
     `stranger_of` [S] numbers the stranger on each row of `strangers`.
@@ -58,7 +58,7 @@ def make_pool(name: str, features: FeatureSet, keep: Callable[[str], bool], weig
     return Pool(name, np.asarray(features.features), tuple(np.split(order, changes)), weights)
 
 
-def draw(pool: Pool, people: int, templates: int | None, random: np.random.Generator) -> Drawn | None:
+def draw(pool: Pool, people: int, templates: int | None, random: np.random.Generator) -> DrawnGallery | None:
     """Enrol `people` of the pool with so many templates each; None where the pool has too few.
 
     With `templates` None everybody is enrolled with half of the photos, the odd one included, at most 20. Everybody
@@ -75,7 +75,7 @@ def draw(pool: Pool, people: int, templates: int | None, random: np.random.Gener
     others = [random.permutation(pool.people[one])[:PROBES_EACH] for one in order if one not in taken]
     if not others:
         return None
-    return Drawn(
+    return DrawnGallery(
         pool,
         np.concatenate([rows[:count] for rows, count in zip(chosen, counts, strict=True)]),
         np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64),
@@ -92,7 +92,7 @@ def strangers_of(pool: Pool) -> tuple[FloatMatrix, Rows]:
     return pool.vectors[np.concatenate(rows)], np.repeat(np.arange(len(rows)), [len(one) for one in rows])
 
 
-def score(drawn: Drawn, queries: FloatMatrix, fusion: str) -> FloatMatrix:
+def score(drawn: DrawnGallery, queries: FloatMatrix, fusion: str) -> FloatMatrix:
     """Return the similarity of queries [Q, D] to each of the N people by the fusion: float32 [Q, N]."""
     templates = drawn.pool.vectors[drawn.enrolled]
     count = np.diff(np.append(drawn.starts, len(templates)))
@@ -115,7 +115,7 @@ def score(drawn: Drawn, queries: FloatMatrix, fusion: str) -> FloatMatrix:
     return scores
 
 
-def best_scores(drawn: Drawn, queries: FloatMatrix, fusion: str) -> FloatMatrix:
+def best_scores(drawn: DrawnGallery, queries: FloatMatrix, fusion: str) -> FloatMatrix:
     """Return each query's best score [Q]."""
     best: FloatMatrix = score(drawn, queries, fusion).max(axis=1)
     return best

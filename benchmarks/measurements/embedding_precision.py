@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
@@ -19,6 +18,7 @@ from tabulate import tabulate
 from faceid.models.embedding import Backend, Embedder, Precision
 from faceid.models.model_file import ONNX, Model, ModelError
 from faceid.models.model_zoo import find_model
+from faceid.vision.opencv import cv2
 
 BATCHES = (1, 8, 64)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

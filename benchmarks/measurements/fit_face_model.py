@@ -13,7 +13,6 @@ import tarfile
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from benchmarks.demo.face_model import (
 )
 from faceid.vision.broken_crops import shows_a_face
 from faceid.vision.images import UInt8Image
+from faceid.vision.opencv import cv2
 from faceid.vision.quality import sharpness
 from indexer.records import FloatMatrix, FloatVector
 

@@ -18,7 +18,7 @@ from tabulate import tabulate
 from benchmarks.measurements.host_globals import changes, import_libraries, settle_in, watch
 
 if TYPE_CHECKING:
-    from benchmarks.measurements.guest_load import Tally
+    from benchmarks.measurements.guest_load import LoadTally
 
 Rows = list[tuple[str, str]]
 
@@ -69,7 +69,7 @@ def _measure(folder: Path, seconds: float, threads: int, searches: int, template
     return rows, any(tally.wrong or tally.errors for tally in tallies)
 
 
-def _rows(who: str, tally: "Tally") -> Rows:
+def _rows(who: str, tally: "LoadTally") -> Rows:
     errors = ", ".join(f"{count} {name}" for name, count in sorted(tally.errors.items()))
     return [
         (f"{who}: seconds", f"{tally.seconds:.1f}"),

@@ -32,7 +32,7 @@ AT_ONCE = 5_000  # templates added in one transaction
 
 
 @dataclass
-class Tally:
+class LoadTally:
     """What threads got: answers, those that a single thread did not get, and errors by their class."""
 
     answers: int = 0
@@ -112,10 +112,10 @@ def model_of_vectors() -> ModelBinding:
     return ModelBinding("random", "0" * 64, DIMENSION)
 
 
-def put_under(load: Load, threads: int, *, seconds: float | None = None) -> Tally:
+def put_under(load: Load, threads: int, *, seconds: float | None = None) -> LoadTally:
     """Ask from that many threads beside a writer for so long, or each question once; return what they got."""
     expected = _alone(load)
-    tally = Tally()
+    tally = LoadTally()
     state_of: dict[int, bool] = {load.revision(): False}
     got: list[list[tuple[int, Any]]] = [[] for _ in range(threads)]
     over, lock = threading.Event(), threading.Lock()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from benchmarks.measurements.asked_and_got import Row, cohort_of, write
-from benchmarks.measurements.drawn_galleries import Drawn, draw, make_pool
+from benchmarks.measurements.drawn_galleries import DrawnGallery, draw, make_pool
 from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
 from indexer.calibration.cohort import Cohort
@@ -69,7 +69,7 @@ def main() -> None:
     print(tabulate(found, headers="keys", tablefmt="github", disable_numparse=True))
 
 
-def _held_out(galleries: list[Drawn], cohort: Cohort, fusion: Fusion) -> Row:
+def _held_out(galleries: list[DrawnGallery], cohort: Cohort, fusion: Fusion) -> Row:
     parts = [list(_told(drawn, cohort, fusion)) for drawn in galleries]
     told, right, weight = (np.concatenate([part[place] for part in parts]) for place in range(3))
     bins = np.minimum((told * BINS).astype(int), BINS - 1)
@@ -82,7 +82,7 @@ def _held_out(galleries: list[Drawn], cohort: Cohort, fusion: Fusion) -> Row:
     }
 
 
-def _told(drawn: Drawn, cohort: Cohort, fusion: Fusion) -> Iterator[NDArray[np.float64]]:
+def _told(drawn: DrawnGallery, cohort: Cohort, fusion: Fusion) -> Iterator[NDArray[np.float64]]:
     """Yield the probabilities that the gallery tells, whether each was right, and the weight of each search."""
     with tempfile.TemporaryDirectory() as folder:
         bound = ModelBinding("measured", "c" * 64, drawn.pool.vectors.shape[1])
@@ -103,7 +103,7 @@ def _told(drawn: Drawn, cohort: Cohort, fusion: Fusion) -> Iterator[NDArray[np.f
     yield np.where(mated, 0.5 / len(drawn.probes), 0.5 / len(drawn.strangers))
 
 
-def _template(drawn: Drawn, row: int, owner: int) -> NewTemplate:
+def _template(drawn: DrawnGallery, row: int, owner: int) -> NewTemplate:
     digest = hashlib.sha256(str(row).encode()).digest()
     return NewTemplate(f"person {owner}", None, drawn.pool.vectors[row], f"{row}", digest, None, None, None, "float32")
 

@@ -15,14 +15,14 @@ Scores = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
-class CohortScores:
+class CohortMoments:
     """Of each probe, or each identity, [n]: mean and standard deviation (> 0) of its scores against the cohort."""
 
     mean: Reals
     deviation: Reals
 
 
-def cohort_scores(scores: Scores, nearest: int | None = None) -> CohortScores:
+def cohort_scores(scores: Scores, nearest: int | None = None) -> CohortMoments:
     """Summarise scores [n, C] against a cohort of C; of the `nearest` largest only where that is given (adaptive).
 
     Adaptive choice: Cumani et al. 2011, Interspeech, "Comparison of speaker recognition approaches for real
@@ -35,10 +35,10 @@ def cohort_scores(scores: Scores, nearest: int | None = None) -> CohortScores:
     mean, deviation = scores.mean(axis=1, dtype=np.float64), scores.std(axis=1, dtype=np.float64)
     if not (deviation > 0).all():
         raise ValueError("all faces of the cohort score the same")
-    return CohortScores(mean, deviation)
+    return CohortMoments(mean, deviation)
 
 
-def z_norm(scores: Scores, probes: CohortScores) -> Reals:
+def z_norm(scores: Scores, probes: CohortMoments) -> Reals:
     """Return (s - mean_p) / deviation_p of scores [Q, N], by the cohort's scores of each probe [Q].
 
     In speaker recognition this is the t-norm (Auckenthaler et al. 2000), for which the test side is normalised.
@@ -46,16 +46,16 @@ def z_norm(scores: Scores, probes: CohortScores) -> Reals:
     return np.asarray((scores - probes.mean[:, None]) / probes.deviation[:, None])
 
 
-def t_norm(scores: Scores, identities: CohortScores) -> Reals:
+def t_norm(scores: Scores, identities: CohortMoments) -> Reals:
     """Return (s - mean_g) / deviation_g of scores [Q, N], by the cohort's scores of each identity [N]."""
     return np.asarray((scores - identities.mean) / identities.deviation)
 
 
-def s_norm(scores: Scores, probes: CohortScores, identities: CohortScores) -> Reals:
+def s_norm(scores: Scores, probes: CohortMoments, identities: CohortMoments) -> Reals:
     """Return the mean of both (Shum et al. 2010, Odyssey): symmetric in probe and identity."""
     return (z_norm(scores, probes) + t_norm(scores, identities)) / 2
 
 
-def centred(scores: Scores, probes: CohortScores, identities: CohortScores) -> Reals:
+def centred(scores: Scores, probes: CohortMoments, identities: CohortMoments) -> Reals:
     """Return s - (mean_p + mean_g) / 2: the level is taken away, the spread is kept, and so is the unit of a cosine."""
     return np.asarray(scores - (probes.mean[:, None] + identities.mean) / 2)

@@ -4,7 +4,7 @@
 
 Each command runs in a process of its own; the checkouts take turns, so that a busy moment of the machine hits all of
 them. The figures are medians. One run of each command comes before and is not counted: it fills the disk cache, and
-makes what a first run leaves behind (compiled modules, converted networks).
+makes what a first run leaves behind (bytecode, compiled loops), which is kept in a folder of this measurement.
 """
 
 import os
@@ -44,14 +44,16 @@ def main(checkouts: tuple[Path, ...], runs: int, photo: Path | None) -> None:
     places = [path.resolve() for path in checkouts] or [HERE]
     with tempfile.TemporaryDirectory() as folder:
         people = Path(folder) / "people"
-        _run(HERE, [sys.executable, "-c", DRAW, str(people)])
+        _run(HERE, [sys.executable, "-c", DRAW, str(people)], Path(folder) / "bytecode")
         shown = photo.resolve() if photo else people / "person-0001" / "2.jpg"
         galleries = {place: Path(folder) / f"gallery-{number}" for number, place in enumerate(places)}
         for place, gallery in galleries.items():
-            _run(place, [*_faceid(), "enroll", str(people), "--gallery", str(gallery), "--faces", "largest"])
+            enrol = [*_faceid(), "enroll", str(people), "--gallery", str(gallery), "--faces", "largest"]
+            _run(place, enrol, Path(folder) / "bytecode")
         rows = []
         for name in _commands(shown, people, Path()):
-            costs = _in_turns({place: _commands(shown, people, galleries[place])[name] for place in places}, runs)
+            commands = {place: _commands(shown, people, galleries[place])[name] for place in places}
+            costs = _in_turns(commands, runs, Path(folder) / "bytecode")
             rows += [(name, place.name, *_medians(costs[place])) for place in places]
     print(tabulate(rows, headers=("command", "checkout", "CPU s", "least", "most", "MiB"), floatfmt=".2f"))
 
@@ -73,17 +75,18 @@ def _commands(photo: Path, people: Path, gallery: Path) -> dict[str, list[str]]:
     }
 
 
-def _in_turns(commands: dict[Path, list[str]], runs: int) -> dict[Path, list[Cost]]:
+def _in_turns(commands: dict[Path, list[str]], runs: int, bytecode: Path) -> dict[Path, list[Cost]]:
     costs: dict[Path, list[Cost]] = {place: [] for place in commands}
     for number in range(runs + 1):
         for place, command in commands.items():
-            cost = _run(place, command)
+            cost = _run(place, command, bytecode)
             costs[place] += [cost] if number else []
     return costs
 
 
-def _run(place: Path, command: list[str]) -> Cost:
-    environment = os.environ | {"PYTHONPATH": str(place)}
+def _run(place: Path, command: list[str], bytecode: Path) -> Cost:
+    environment = os.environ | {"PYTHONPATH": str(place), "PYTHONPYCACHEPREFIX": str(bytecode)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody compiles the sources at every start
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command, cwd=tempfile.gettempdir(), env=environment, stdout=subprocess.DEVNULL, stderr=said

@@ -33,7 +33,7 @@ MOST_ERRORS = 12  # shown of each kind and run
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PageFigure:
     """A figure as it stands on the page: a data URL, its text for those who do not see it, what else to say of it."""
 
     url: str
@@ -118,11 +118,11 @@ def _notes(runs: Runs) -> list[tuple[str, str]]:
     return [("" if len(names) == len(runs) else ", ".join(names), note) for note, names in about.items()]
 
 
-def _drawn(figure: Figure | None, title: str, note: str = "") -> Drawn | None:
-    return None if figure is None else Drawn(figure_url(figure), title, note)
+def _drawn(figure: Figure | None, title: str, note: str = "") -> PageFigure | None:
+    return None if figure is None else PageFigure(figure_url(figure), title, note)
 
 
-def _curve(kind: CurveKind, runs: Runs) -> Drawn | None:
+def _curve(kind: CurveKind, runs: Runs) -> PageFigure | None:
     left_out = labels_left_out(kind, runs)
     note = f"{left_out} more are in the files curves.csv." if left_out else ""
     return _drawn(curve_figure(kind, runs), kind.title, note)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
-from tabulate import tabulate
-from tqdm import tqdm
 
 from faceid.records import SCHEMA_VERSION
 from indexer.text import csv_cell, plain, plain_lines
@@ -46,14 +44,18 @@ def write_records(
 def write_table(rows: Sequence[Row]) -> None:
     """Write a table for people; nothing at all when there are no rows."""
     if rows:
-        cells = [[_cell(value) for value in row.values()] for row in rows]
-        click.echo(tabulate(cells, headers=list(rows[0]), tablefmt="simple", disable_numparse=True))
+        _echo_table([[_cell(value) for value in row.values()] for row in rows], list(rows[0]))
 
 
 def write_facts(facts: Mapping[str, object], head: tuple[str, str]) -> None:
     """Write what is known of one thing as a table of two columns; long texts and lists go on in the next line."""
-    rows = [[name, _fact(value)] for name, value in facts.items()]
-    click.echo(tabulate(rows, headers=head, tablefmt="simple", disable_numparse=True, maxcolwidths=[None, WIDEST_CELL]))
+    _echo_table([[name, _fact(value)] for name, value in facts.items()], head, maxcolwidths=[None, WIDEST_CELL])
+
+
+def _echo_table(rows: Sequence[Sequence[str]], head: Sequence[str], **layout: Any) -> None:
+    from tabulate import tabulate  # `--help` does not wait for it
+
+    click.echo(tabulate(rows, headers=head, tablefmt="simple", disable_numparse=True, **layout))
 
 
 def _fact(value: object) -> str:
@@ -66,6 +68,8 @@ def _fact(value: object) -> str:
 
 def progress(items: Iterable[Item], unit: str) -> Iterator[Item]:
     """Pass items through with a counter on stderr, on a terminal only."""
+    from tqdm import tqdm
+
     # A terminal that does not know its size says 0 x 0, and tqdm would print nothing at all.
     columns, lines = shutil.get_terminal_size()
     shown = tqdm(items, unit=f" {unit}", file=sys.stderr, disable=None, ncols=columns, nrows=lines, mininterval=0.5)
@@ -74,6 +78,8 @@ def progress(items: Iterable[Item], unit: str) -> Iterator[Item]:
 
 def say(message: str) -> None:
     """Tell the person at the terminal something that is not data (stderr)."""
+    from tqdm import tqdm
+
     tqdm.write(plain_lines(message), file=sys.stderr)
 
 

@@ -43,7 +43,7 @@ class Person:
 
 
 @dataclass(eq=False, slots=True)
-class Photo:
+class TemplateEntry:
     """A template that is in the database (it has an id), or will be when this call ends."""
 
     person: Person
@@ -59,7 +59,7 @@ class Verdict:
 
     status: str
     person: Person | None = None
-    photo: Photo | None = None
+    photo: TemplateEntry | None = None
     reason_codes: tuple[str, ...] = field(default=())
 
 
@@ -185,16 +185,16 @@ def _load_people(connection: Connection, keys: Sequence[Key]) -> dict[Key, Perso
 
 def _load_photos(
     connection: Connection, new: Sequence[NewTemplate], people: dict[Key, Person]
-) -> dict[bytes, list[Photo]]:
+) -> dict[bytes, list[TemplateEntry]]:
     """By digest, the templates that the photos of this call already have, under whomever."""
     by_id = {person.id: person for person in people.values()}
-    photos: dict[bytes, list[Photo]] = {}
+    photos: dict[bytes, list[TemplateEntry]] = {}
     for piece in chunks(list({one.source_digest for one in new})):
         rows = rows_with(connection, "template", "source_digest", piece)
         for owner in owner_rows(connection, {row.identity_id for row in rows}).values():
             by_id.setdefault(owner.id, Person(owner.name, owner.external_id, owner.id, owner.removed_at is not None))
         for row in rows:
-            mine = Photo(by_id[row.identity_id], row.id, row.removed_at is not None)
+            mine = TemplateEntry(by_id[row.identity_id], row.id, row.removed_at is not None)
             photos.setdefault(row.source_digest, []).append(mine)
     return photos
 
@@ -203,7 +203,7 @@ def _judge(
     one: NewTemplate,
     key: Key | None,
     people: dict[Key, Person],
-    photos: dict[bytes, list[Photo]],
+    photos: dict[bytes, list[TemplateEntry]],
     restore: bool,
 ) -> Verdict:
     if key is None:
@@ -213,7 +213,7 @@ def _judge(
         person = people[key] = Person(clean_name(one.name), key[0])
     same = photos.get(one.source_digest)
     if same is None and not person.removed:  # the plain case of a photo that is new to the gallery
-        mine = Photo(person, new=one)
+        mine = TemplateEntry(person, new=one)
         photos[one.source_digest] = [mine]
         person.new_templates += 1
         return Verdict("enrolled", person, mine)
@@ -226,7 +226,7 @@ def _judge(
     person.restored |= person.removed
     person.removed = False
     if known is None:
-        mine = Photo(person, new=one)
+        mine = TemplateEntry(person, new=one)
         same.append(mine)
         person.new_templates += 1
         return Verdict("enrolled", person, mine)
@@ -274,7 +274,7 @@ def _insert_people(connection: Connection, people: Sequence[Person]) -> None:
         count_in(connection, "identity", len(rows), sum(row[-1] for row in rows), rows[-1][0])
 
 
-def _insert_templates(connection: Connection, model_id: int, photos: Sequence[Photo]) -> None:
+def _insert_templates(connection: Connection, model_id: int, photos: Sequence[TemplateEntry]) -> None:
     # By hand and not through SQLAlchemy's insert(): a third of the time, and enrolment is measured in rows per second.
     created_at = now()
     ids = next_ids(connection, "template", len(photos))

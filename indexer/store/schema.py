@@ -96,14 +96,12 @@ Index(
     identity.c.external_id,
     unique=True,
     sqlite_where=text("external_id IS NOT NULL"),
-    postgresql_where=text("external_id IS NOT NULL"),
 )
 Index(
     "uq_identity_name_alone",
     identity.c.name,
     unique=True,
     sqlite_where=text("external_id IS NULL"),
-    postgresql_where=text("external_id IS NULL"),
 )
 Index("ix_identity_name", identity.c.name)
 Index("ix_identity_merged_into", identity.c.merged_into)

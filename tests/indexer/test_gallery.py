@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -440,3 +441,25 @@ def test_odd_arguments_raise_what_a_caller_expects_and_change_nothing_unseen(gal
         with suppress(FaceIdError, TypeError, ValueError):
             getattr(gallery, method)(odd, odd)
     assert gallery.check(deep=True) == []
+
+
+def test_what_is_remembered_is_made_once_a_revision_also_by_many_threads(gallery):
+    made = []
+
+    def make():
+        made.append(gallery.revision)
+        return len(made)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: gallery.remember("it", make), range(40))) == {1}
+    gallery.add([photo("Ann", "a")])
+    assert [gallery.remember("it", make), gallery.remember("it", make)] == [2, 2]
+
+
+def test_what_was_remembered_while_somebody_wrote_is_made_again(gallery):
+    def disturbed():
+        gallery.add([photo("Ann", "a")])
+        return "of one revision or the other"
+
+    gallery.remember("it", disturbed)
+    assert gallery.remember("it", lambda: "of this one") == "of this one"

@@ -7,14 +7,14 @@ share's number alone: not on who makes them, nor on how many do.
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from faceid.vision.opencv import cv2
 from training.augment import Augmentation, augment
-from training.data.faces import Faces, Ints, UInt8Images
+from training.data.faces import FaceSource, Ints, UInt8Images
 from training.device_augment import augment_on_device
 
 READ_AT_ONCE = 4096  # faces on their way to a device
@@ -39,7 +39,7 @@ class Batches:
 
     def __init__(
         self,
-        faces: Faces,
+        faces: FaceSource,
         *,
         size: int,
         shares: int,

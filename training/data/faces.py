@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from faceid.vision import png_file
 from faceid.vision.decoding import announced_size
+from faceid.vision.opencv import cv2
 from training.errors import DataError
 
 UInt8Images = npt.NDArray[np.uint8]
@@ -22,7 +22,7 @@ UNKNOWN = -1  # label of a face of whom nobody knows whom it shows
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
-class Faces(Protocol):
+class FaceSource(Protocol):
     """N aligned faces of K people, all of the same size and geometry."""
 
     @property
@@ -58,11 +58,11 @@ class Selection:
     Attributes:
         faces: the reader.
         kept: int64 [N], rising indices into `faces`.
-        labels: as in `Faces`.
-        identities: as in `Faces`.
+        labels: as in `FaceSource`.
+        identities: as in `FaceSource`.
     """
 
-    faces: Faces
+    faces: FaceSource
     kept: Ints
     labels: Ints
     identities: tuple[str, ...]
@@ -78,22 +78,22 @@ class Selection:
         return self.faces.left_out + len(self.faces.labels) - len(self.kept)
 
     def read(self, chosen: Ints) -> UInt8Images:
-        """As in `Faces`."""
+        """As in `FaceSource`."""
         return self.faces.read(self.kept[chosen])
 
     def name(self, index: int) -> str:
-        """As in `Faces`."""
+        """As in `FaceSource`."""
         return self.faces.name(int(self.kept[index]))
 
     def order(self, random: np.random.Generator) -> Ints:
-        """As in `Faces`: the reader's own order, without those left out."""
+        """As in `FaceSource`: the reader's own order, without those left out."""
         places = np.full(len(self.faces.labels), -1, np.int64)
         places[self.kept] = np.arange(len(self.kept))
         ordered: Ints = places[self.faces.order(random)]
         return ordered[ordered >= 0]
 
 
-def leave_out(faces: Faces, names: set[str]) -> Selection:
+def leave_out(faces: FaceSource, names: set[str]) -> Selection:
     """Leave the faces of these names out.
 
     Raises:
@@ -105,7 +105,7 @@ def leave_out(faces: Faces, names: set[str]) -> Selection:
     return _select(faces, kept)
 
 
-def with_photos(faces: Faces, fewest: int) -> Selection:
+def with_photos(faces: FaceSource, fewest: int) -> Selection:
     """Keep the people who have `fewest` faces or more, and faces of unknown people.
 
     Raises:
@@ -115,7 +115,7 @@ def with_photos(faces: Faces, fewest: int) -> Selection:
     return _select(faces, np.flatnonzero((faces.labels == UNKNOWN) | (counts[faces.labels] >= fewest)))
 
 
-def mislabel(faces: Faces, share: float, seed: int) -> Selection:
+def mislabel(faces: FaceSource, share: float, seed: int) -> Selection:
     """Shuffle the labels of this share of the labelled faces among them: everybody keeps as many faces as before."""
     random = np.random.default_rng(seed)
     known = np.flatnonzero(faces.labels != UNKNOWN)
@@ -125,7 +125,7 @@ def mislabel(faces: Faces, share: float, seed: int) -> Selection:
     return Selection(faces, np.arange(len(labels)), labels, faces.identities)
 
 
-def _select(faces: Faces, kept: Ints) -> Selection:
+def _select(faces: FaceSource, kept: Ints) -> Selection:
     if len(kept) == 0:
         raise DataError("every face is to be left out")
     labels = faces.labels[kept]

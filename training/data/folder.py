@@ -13,7 +13,7 @@ from training.errors import DataError
 
 @dataclass(frozen=True)
 class FolderFaces:
-    """Image files [N] of the people, in the order of their names; see `training.data.faces.Faces`."""
+    """Image files [N] of the people, in the order of their names; see `training.data.faces.FaceSource`."""
 
     files: tuple[Path, ...]
     side: int
@@ -23,7 +23,7 @@ class FolderFaces:
     left_out: int = field(default=0)
 
     def read(self, chosen: Ints) -> UInt8Images:
-        """As in `Faces`."""
+        """As in `FaceSource`."""
         files = [self.files[index] for index in chosen]
         try:
             return decode([file.read_bytes() for file in files], [str(file) for file in files], self.side)

@@ -5,19 +5,19 @@ from functools import cached_property
 
 import numpy as np
 
-from training.data.faces import UNKNOWN, Faces, Ints, UInt8Images
+from training.data.faces import UNKNOWN, FaceSource, Ints, UInt8Images
 
 
 @dataclass(frozen=True)
 class Joined:
     """First the labelled faces, then the unlabelled, whose readers' own labels are not looked at."""
 
-    labelled: Faces
-    unlabelled: Faces
+    labelled: FaceSource
+    unlabelled: FaceSource
 
     @cached_property
     def labels(self) -> Ints:
-        """As in `training.data.faces.Faces`."""
+        """As in `training.data.faces.FaceSource`."""
         return np.concatenate([self.labelled.labels, np.full(len(self.unlabelled.labels), UNKNOWN)])
 
     @property
@@ -36,7 +36,7 @@ class Joined:
         return self.labelled.left_out + self.unlabelled.left_out
 
     def read(self, chosen: Ints) -> UInt8Images:
-        """As in `training.data.faces.Faces`."""
+        """As in `training.data.faces.FaceSource`."""
         own = chosen < len(self.labelled.labels)
         images = np.empty((len(chosen), *self._shape), np.uint8)
         images[own] = self.labelled.read(chosen[own])
@@ -44,7 +44,7 @@ class Joined:
         return images
 
     def name(self, index: int) -> str:
-        """As in `training.data.faces.Faces`."""
+        """As in `training.data.faces.FaceSource`."""
         first = len(self.labelled.labels)
         return self.labelled.name(index) if index < first else self.unlabelled.name(index - first)
 

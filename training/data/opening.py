@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.config import DataConfig
-from training.data.faces import Faces, leave_out, read_names, with_photos
+from training.data.faces import FaceSource, leave_out, read_names, with_photos
 from training.data.folder import open_folders
 from training.data.joined import Joined
 from training.data.pack import read_packs
@@ -18,11 +18,11 @@ from training.errors import DataError
 class TrainingData:
     """The faces to learn, and those to validate with; nobody is in both."""
 
-    training: Faces
-    validation: Faces
+    training: FaceSource
+    validation: FaceSource
 
 
-def open_training(config: DataConfig) -> Faces:
+def open_training(config: DataConfig) -> FaceSource:
     """Open the faces to learn, labelled and not, without those that the config leaves out.
 
     Raises DataError as `open_data`.
@@ -49,7 +49,7 @@ def open_data(config: DataConfig) -> TrainingData:
     return TrainingData(faces, strangers)
 
 
-def open_faces(paths: Sequence[Path], *, side: int, only_faces: bool) -> Faces:
+def open_faces(paths: Sequence[Path], *, side: int, only_faces: bool) -> FaceSource:
     """Open the faces at these paths, which are all of one kind.
 
     Args:

@@ -40,7 +40,7 @@ class Pack:
     left_out: int = 0
 
     def read(self, chosen: Ints) -> UInt8Images:
-        """As in `training.data.faces.Faces`."""
+        """As in `training.data.faces.FaceSource`."""
         return self.images[chosen]
 
     def name(self, index: int) -> str:

@@ -32,7 +32,7 @@ META_FLAG = 2  # of record 0 where identity records follow the images: its label
 
 @dataclass(frozen=True)
 class RecordFaces:
-    """Images [N] of one or more .rec files; see `training.data.faces.Faces`.
+    """Images [N] of one or more .rec files; see `training.data.faces.FaceSource`.
 
     Attributes:
         paths: the .rec files.
@@ -54,7 +54,7 @@ class RecordFaces:
     left_out: int = field(default=0)
 
     def read(self, chosen: Ints) -> UInt8Images:
-        """As in `Faces`."""
+        """As in `FaceSource`."""
         names = [self.name(index) for index in chosen]
         payloads = []
         for index in chosen:

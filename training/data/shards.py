@@ -26,7 +26,7 @@ SHARDS_AT_A_TIME = 8  # mixed with each other; 1,000 to 10,000 faces a shard are
 
 @dataclass(frozen=True)
 class ShardFaces:
-    """Images [N] in tars; see `training.data.faces.Faces`.
+    """Images [N] in tars; see `training.data.faces.FaceSource`.
 
     Attributes:
         paths: the tars.
@@ -48,7 +48,7 @@ class ShardFaces:
     left_out: int = field(default=0)
 
     def read(self, chosen: Ints) -> UInt8Images:
-        """As in `Faces`."""
+        """As in `FaceSource`."""
         payloads = [
             os.pread(self.descriptors[self.shards[index]], int(self.sizes[index]), int(self.offsets[index]))
             for index in chosen

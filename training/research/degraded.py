@@ -7,15 +7,15 @@ photo in which the 112x112 crop has s x s pixels: averaged down (INTER_AREA), th
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import cv2
 import numpy as np
 
 from faceid.models.embedding import Embedder
 from faceid.models.model_file import Model
+from faceid.vision.opencv import cv2
 from indexer.records import FloatMatrix
 from training.augment import CROP, UInt8Image, centre_crops, motion_kernel
 from training.covers import draw_mask, draw_sunglasses
-from training.data.faces import Faces
+from training.data.faces import FaceSource
 from training.validation import Validation, validate
 
 BATCH = 256
@@ -28,7 +28,7 @@ TURNS = (10, 20, 30)
 Damage = Callable[[UInt8Image, np.random.Generator], UInt8Image]
 
 
-def measure_degraded(models: Sequence[Model], faces: Faces) -> Iterator[tuple[str, list[Validation]]]:
+def measure_degraded(models: Sequence[Model], faces: FaceSource) -> Iterator[tuple[str, list[Validation]]]:
     """For each kind of damage, its name and the figures of each model on these faces of people."""
     embedders = [Embedder(model, precision="auto") for model in models]
     enrolled = [_embed(embedder, faces, _none) for embedder in embedders]
@@ -49,7 +49,7 @@ def table(names: Sequence[str], rows: Iterator[tuple[str, list[Validation]]]) ->
         yield f"| {damage} | {' | '.join(cells)} |"
 
 
-def _embed(embedder: Embedder, faces: Faces, damage: Damage) -> FloatMatrix:
+def _embed(embedder: Embedder, faces: FaceSource, damage: Damage) -> FloatMatrix:
     rows = []
     for start in range(0, len(faces.labels), BATCH):
         chosen = np.arange(start, min(start + BATCH, len(faces.labels)))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.records import FloatMatrix
-from training.data.faces import Faces, Ints
+from training.data.faces import FaceSource, Ints
 from training.research.person_sums import sums_of_people
 
 FENCE = 1.5
@@ -62,7 +62,7 @@ def find_label_noise(embeddings: FloatMatrix, labels: Ints, limit: float | None 
     return LabelNoise(own, nearest, nearest_angle, fence, suspect)
 
 
-def report(noise: LabelNoise, faces: Faces) -> Iterator[str]:
+def report(noise: LabelNoise, faces: FaceSource) -> Iterator[str]:
     """Write a line for each suspect, the farthest first: name, then tab and why; `data.leave_out` reads this."""
     suspects = np.flatnonzero(noise.suspect)
     yield f"# {len(suspects)} of {len(faces.labels)} faces; limit {noise.limit:.1f} degrees from the own centre"

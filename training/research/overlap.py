@@ -13,7 +13,7 @@ import numpy as np
 
 from faceid.feature_set import FeatureSet, unit_rows
 from indexer.records import FloatMatrix, FloatVector
-from training.data.faces import UNKNOWN, Faces, Ints
+from training.data.faces import UNKNOWN, FaceSource, Ints
 from training.research.person_sums import sums_of_people
 
 LIMIT = 0.5  # the cosine of two means that the given faces were cleaned at
@@ -46,7 +46,7 @@ class Overlap:
     crop_similarity: FloatVector
 
 
-def find_overlap(embeddings: FloatMatrix, faces: Faces, test: FeatureSet) -> Overlap:
+def find_overlap(embeddings: FloatMatrix, faces: FaceSource, test: FeatureSet) -> Overlap:
     """Compare embeddings made by one network that is better than any trained on these faces.
 
     Args:
@@ -116,7 +116,7 @@ def report(overlap: Overlap) -> list[str]:
     ]
 
 
-def faces_in_doubt(overlap: Overlap, faces: Faces) -> Iterator[str]:
+def faces_in_doubt(overlap: Overlap, faces: FaceSource) -> Iterator[str]:
     """Write a line for each face of a person who is that much like a test person, or bears the name of one.
 
     And for each unlabelled face that may be a test person's.

@@ -19,7 +19,7 @@ from faceid.models.backends.onnxruntime_backend import open_session, run_with
 from faceid.models.embedding import normalise
 from faceid.models.model_file import ONNX, Model, ModelError
 from training.augment import centre_crops
-from training.data.faces import Faces, UInt8Images
+from training.data.faces import FaceSource, UInt8Images
 from training.errors import ConfigError
 from training.validation import Validation, validate
 
@@ -47,7 +47,9 @@ class Quantised:
     float32: Validation
 
 
-def quantise(model: Model, output: Path, calibration: Faces, strangers: Faces, *, count: int = 512) -> Quantised:
+def quantise(
+    model: Model, output: Path, calibration: FaceSource, strangers: FaceSource, *, count: int = 512
+) -> Quantised:
     """Write the model's network as int8 ONNX, and measure what that costs on people it was not trained on.
 
     Args:
@@ -124,7 +126,7 @@ class _Calibration:
         return next(self._batches, None)
 
 
-def _embed(network: Path, model: Model, faces: Faces) -> NDArray[np.float32]:
+def _embed(network: Path, model: Model, faces: FaceSource) -> NDArray[np.float32]:
     """Embed the centre crops: unit rows [N, D]."""
     run: Any = run_with(open_session(network.read_bytes(), str(network)), None)
     rows = []

@@ -21,8 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import cv2
-
+from faceid.vision.opencv import cv2
 from indexer.durable_file import replacing
 from training.config import Config, config_of, read_yaml
 from training.data.opening import TrainingData, open_data

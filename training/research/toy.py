@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from benchmarks.demo.face_model import FACE_SIDE, load_face_model
 from faceid.feature_set import unit_rows
 from faceid.models.graphs.sphereface import BLOCKS
 from faceid.models.networks.sphereface import SphereFace
+from faceid.vision.opencv import cv2
 from indexer.records import FloatMatrix
 from training.heads import build_head
 from training.schedules import learning_rate

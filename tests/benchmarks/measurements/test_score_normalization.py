@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmarks.measurements.score_normalization import CohortScores, centred, cohort_scores, s_norm, t_norm, z_norm
+from benchmarks.measurements.score_normalization import CohortMoments, centred, cohort_scores, s_norm, t_norm, z_norm
 
 SCORES = np.array([[0.5, 0.2], [0.9, 0.1]])
-PROBES = CohortScores(np.array([0.1, 0.3]), np.array([0.1, 0.2]))
-IDENTITIES = CohortScores(np.array([0.1, 0.0]), np.array([0.4, 0.1]))
+PROBES = CohortMoments(np.array([0.1, 0.3]), np.array([0.1, 0.2]))
+IDENTITIES = CohortMoments(np.array([0.1, 0.0]), np.array([0.4, 0.1]))
 
 
 def test_by_hand():

@@ -222,7 +222,6 @@ def test_an_exported_model_is_the_same_model(corner: Path, tmp_path: Path) -> No
 
 
 def test_our_own_network_survives_export_and_import(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
     from faceid.models.networks import build_network
 
     arguments = {"width": 0.125, "dimension": 16, "input_size": [32, 32]}
@@ -250,7 +249,6 @@ def test_our_own_network_survives_export_and_import(tmp_path: Path) -> None:
 
 
 def test_the_shipped_networks_onnx_agrees_on_real_crops(shared: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
     with tarfile.open(shared / "data" / "faces-003.tar") as pack:
         members = [member for member in pack if member.isfile()][:: 6000 // 24]
         photos = [pack.extractfile(member) for member in members]

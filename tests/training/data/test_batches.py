@@ -8,16 +8,16 @@ import pytest
 from tests.training.tiny_run import SIDE
 from training.augment import Augmentation
 from training.data.batches import Batches, stream
-from training.data.faces import Faces
+from training.data.faces import FaceSource
 from training.data.pack import read_packs
 
 
 @pytest.fixture(scope="module")
-def faces(packs: Path) -> Faces:
+def faces(packs: Path) -> FaceSource:
     return read_packs([packs / "training.tar"], side=SIDE)
 
 
-def batches(faces: Faces, *, size: int = 16, shares: int = 2, photos: int = 0, seed: int = 1) -> Batches:
+def batches(faces: FaceSource, *, size: int = 16, shares: int = 2, photos: int = 0, seed: int = 1) -> Batches:
     return Batches(
         faces,
         size=size,
@@ -29,13 +29,13 @@ def batches(faces: Faces, *, size: int = 16, shares: int = 2, photos: int = 0, s
     )
 
 
-def test_an_epoch_shows_every_face_but_the_last_few_once_and_the_next_in_another_order(faces: Faces) -> None:
+def test_an_epoch_shows_every_face_but_the_last_few_once_and_the_next_in_another_order(faces: FaceSource) -> None:
     epochs = [np.concatenate([batches(faces).chosen(4 * epoch + step) for step in range(1, 5)]) for epoch in range(2)]
     assert [len(set(epoch)) for epoch in epochs] == [64, 64]
     assert not np.array_equal(*epochs)
 
 
-def test_a_step_is_the_same_asked_first_or_last_and_another_with_another_seed(faces: Faces) -> None:
+def test_a_step_is_the_same_asked_first_or_last_and_another_with_another_seed(faces: FaceSource) -> None:
     one, other = batches(faces), batches(faces)
     for step in range(1, 8):
         one.chosen(step)
@@ -44,7 +44,7 @@ def test_a_step_is_the_same_asked_first_or_last_and_another_with_another_seed(fa
     assert not np.array_equal(one.chosen(3), batches(faces, seed=2).chosen(3))
 
 
-def test_shares_together_are_the_batch(faces: Faces) -> None:
+def test_shares_together_are_the_batch(faces: FaceSource) -> None:
     plain = Augmentation(flip=0, shift=0)
     for shares in (1, 2, 3):
         drawn = Batches(
@@ -57,7 +57,7 @@ def test_shares_together_are_the_batch(faces: Faces) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_worker_processes_make_the_very_crops_that_the_trainer_would(faces: Faces, workers: int) -> None:
+def test_worker_processes_make_the_very_crops_that_the_trainer_would(faces: FaceSource, workers: int) -> None:
     drawn = batches(faces, shares=4)
     steps = range(3, 8)
     made = [[make() for make in shares] for shares in stream(drawn, steps, [2, 3], workers=workers, pin=False)]
@@ -68,7 +68,7 @@ def test_worker_processes_make_the_very_crops_that_the_trainer_would(faces: Face
             assert np.array_equal(crops, drawn.crops(step, share))
 
 
-def test_a_batch_of_identities_has_so_many_photos_of_each(faces: Faces) -> None:
+def test_a_batch_of_identities_has_so_many_photos_of_each(faces: FaceSource) -> None:
     for step in range(1, 10):
         chosen = batches(faces, photos=4).chosen(step)
         people, counts = np.unique(faces.labels[chosen], return_counts=True)
@@ -77,7 +77,7 @@ def test_a_batch_of_identities_has_so_many_photos_of_each(faces: Faces) -> None:
         assert len(set(chosen)) == 16  # everyone has six photos: none twice
 
 
-def test_someone_with_fewer_photos_shows_each_before_any_again(faces: Faces) -> None:
+def test_someone_with_fewer_photos_shows_each_before_any_again(faces: FaceSource) -> None:
     chosen = batches(faces, photos=8).chosen(1)
     for person in set(faces.labels[chosen]):
         shown = chosen[faces.labels[chosen] == person]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.faces import Faces, decode, leave_out, read_names
+from training.data.faces import FaceSource, decode, leave_out, read_names
 from training.data.opening import open_faces
 from training.data.recordio import MAGIC, open_records
 from training.data.shards import SHARDS_AT_A_TIME, open_shards
@@ -111,7 +111,7 @@ def write_bare_records(folder: Path) -> Path:
     return write_records(folder, meta=False)
 
 
-def opened(path: Path) -> Faces:
+def opened(path: Path) -> FaceSource:
     return open_faces([path], side=SIDE, only_faces=False)
 
 

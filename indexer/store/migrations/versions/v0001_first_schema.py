@@ -62,7 +62,6 @@ def upgrade() -> None:
         ["external_id"],
         unique=True,
         sqlite_where=sa.text("external_id IS NOT NULL"),
-        postgresql_where=sa.text("external_id IS NOT NULL"),
     )
     op.create_index(
         "uq_identity_name_alone",
@@ -70,7 +69,6 @@ def upgrade() -> None:
         ["name"],
         unique=True,
         sqlite_where=sa.text("external_id IS NULL"),
-        postgresql_where=sa.text("external_id IS NULL"),
     )
     op.create_index("ix_identity_name", "identity", ["name"])
     op.create_index("ix_identity_merged_into", "identity", ["merged_into"])
