@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from benchmarks.measurements.asked_and_got import Row, write
-from benchmarks.measurements.drawn_galleries import Drawn, Pool, best_scores, draw, make_pool, score
+from benchmarks.measurements.drawn_galleries import DrawnGallery, Pool, best_scores, draw, make_pool, score
 from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
 from faceid.feature_set import FeatureSet
@@ -97,7 +97,7 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _row(galleries: Sequence[Drawn], fusion: str, network: str, size: int, templates: int | None) -> Row:
+def _row(galleries: Sequence[DrawnGallery], fusion: str, network: str, size: int, templates: int | None) -> Row:
     row: Row = {"network": network, "people from": galleries[0].pool.name, "N": size}
     row |= {"photos": "mixed" if templates is None else templates, "fusion": fusion}
     missed: dict[float, list[NDArray[np.bool_]]] = {asked: [] for asked in ASKED}
