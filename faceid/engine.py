@@ -259,6 +259,7 @@ class FaceEngine:
             reason_codes=unique_reasons,
             exact_decision=result.exact_decision,
             exact_candidates=result.exact_candidates,
+            probability=_probability(probability_law(self.model, gallery, len(usable)), result.candidates),
             photos=len(usable),
         )
 

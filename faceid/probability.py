@@ -7,17 +7,22 @@ from indexer.decision.match_probability import MatchProbability
 from indexer.gallery import Gallery
 
 
-def probability_law(model: Model, gallery: Gallery) -> MatchProbability | None:
-    """Return the law that holds for the gallery as it is; None for an empty one, and for a model without a cohort."""
-    return gallery.remember(f"probability {model.digest}", lambda: _law(model, gallery))
+def probability_law(model: Model, gallery: Gallery, photos: int = 1) -> MatchProbability | None:
+    """Return the law that holds for the gallery as it is, for so many photos of one unknown decided on together.
+
+    None for an empty gallery, and for a model without a cohort or whose cohort has nobody with as many photos.
+    """
+    return gallery.remember(f"probability {photos} {model.digest}", lambda: _law(model, gallery, photos))
 
 
-def _law(model: Model, gallery: Gallery) -> MatchProbability | None:
+def _law(model: Model, gallery: Gallery, photos: int) -> MatchProbability | None:
+    cohort = model_zoo.load_cohort(model)
+    if photos > 1:
+        return probability_with_cohort(gallery, cohort, photos) if cohort is not None and gallery.size else None
     fitted = [one for one in gallery.calibrations() if one.probability is not None]
     if fitted:
         contents = gallery.contents().digest
         for one in reversed(fitted):
             if one.circumstances is not None and one.circumstances.contents == contents:
                 return one.probability
-    cohort = model_zoo.load_cohort(model)
     return probability_with_cohort(gallery, cohort) if cohort is not None and gallery.size else None

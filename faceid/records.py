@@ -72,6 +72,7 @@ class AnswerRecord(TypedDict):
     exact_decision: bool | None
     exact_candidates: bool | None
     probability: float | None
+    prior: float | None
     photos: int
 
 

@@ -17,6 +17,7 @@ from faceid.records import (
 from faceid.vision.detection import Box, Landmarks
 from faceid.vision.picture import Picture
 from indexer.decision.decision import Threshold
+from indexer.decision.match_probability import EVEN_ODDS
 from indexer.records import Candidate, FloatVector
 
 Record = dict[str, Any]
@@ -120,6 +121,7 @@ class Answer:
             "exact_decision": self.exact_decision,
             "exact_candidates": self.exact_candidates,
             "probability": None if self.probability is None else round(self.probability, 4),
+            "prior": None if self.probability is None else EVEN_ODDS,
             "photos": self.photos,
         }
 

@@ -279,9 +279,15 @@ def calibrate_model_from_photos(
     return features.failures
 
 
-def gallery_rows(model: Model, gallery: Gallery, fpirs: Sequence[float], fars: Sequence[float]) -> list[Record]:
-    """Return a gallery's threshold table as records: a rate a row, measured, extrapolated, or refused and why."""
-    searches = [_row("fpir", fpir, partial(identification_threshold, model, gallery, fpir)) for fpir in fpirs]
+def gallery_rows(
+    model: Model, gallery: Gallery, fpirs: Sequence[float], fars: Sequence[float], *, detector: str | None = None
+) -> list[Record]:
+    """Return a gallery's threshold table as records: a rate a row, measured, extrapolated, or refused and why.
+
+    What another detector than `detector` (the engine's digest of it) was calibrated with does not count.
+    """
+    choose = partial(identification_threshold, model, gallery, detector=detector)
+    searches = [_row("fpir", fpir, partial(choose, fpir)) for fpir in fpirs]
     pairs = [_row("far", far, partial(verification_threshold, model, gallery, far)) for far in fars]
     return searches + pairs
 

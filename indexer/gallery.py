@@ -20,7 +20,14 @@ from sqlalchemy import Connection, update
 
 from indexer import checks
 from indexer.cache import index_cache
-from indexer.cache.cohort_scores import CohortScores, ask_cohort, read_scores, remove_scores, write_scores
+from indexer.cache.cohort_scores import (
+    CohortScores,
+    ask_cohort,
+    changes_since,
+    read_scores,
+    remove_scores,
+    write_scores,
+)
 from indexer.cache.index_cache import IN_MEMORY, IndexCache
 from indexer.cache.loading import OutdatedRead
 from indexer.cache.segment_file import SegmentDamaged
@@ -254,18 +261,26 @@ class Gallery:
         Raises VectorError.
         """
 
-        def ask(connection: Connection, snapshot: Snapshot) -> CohortScores:
+        def act() -> tuple[CohortScores, bool]:
+            snapshot = self._cache.latest(self._database.read)
             check_vectors(vectors, snapshot.row.model.dimension)
-            known = self._cohorts.get(key) or read_scores(self.path, key, connection)
-            scores = ask_cohort(vectors, key, connection, snapshot, known)
-            if self._database.writable and scores is not known:
-                with suppress(FileNotWritten):  # it saves time, no more
-                    write_scores(self.path, scores, connection)
-            return scores
+            with self._database.read() as connection:
+                known = self._cohorts.get(key) or read_scores(self.path, key, connection)
+                since = changes_since(known, key, len(vectors), snapshot, connection)
+            scores = ask_cohort(vectors, key, snapshot, since)
+            return scores, scores is not known
 
-        scores = self._at_once(ask)
+        scores, are_new = self._in_step(act)
+        if are_new and self._database.writable:
+            with suppress(FileNotWritten), self._database.read() as connection:  # it saves time, no more
+                write_scores(self.path, scores, connection)
         self._cohorts[key] = scores
         return scores
+
+    @property
+    def searched_rows(self) -> int:
+        """The rows that a search compares with: templates, or with fusion 'mean' people."""
+        return self._in_step(lambda: sum(map(len, self._cache.latest(self._database.read).parts)))
 
     def remember(self, name: str, make: Callable[[], _Answer]) -> _Answer:
         """Return what `make` gives at this revision, made once: what is costly and depends on the contents alone.

@@ -2,7 +2,8 @@
 
     python -m benchmarks.measurements.cohort_cost COHORT.safetensors
 
-Random unit vectors as templates, as long as the cohort's; searched as a gallery does (fusion max, one segment).
+Random unit vectors as templates, as long as the cohort's; asked as a gallery asks (fusion max, one segment). A large
+gallery asks some of the strangers first, and all of them for rates below 1 %.
 """
 
 import argparse
@@ -13,10 +14,13 @@ import numpy as np
 from safetensors.numpy import load_file
 from tabulate import tabulate
 
-from indexer.records import FloatMatrix
-from indexer.search.certified_search import Part, search
-from indexer.search.codes import encode
+from indexer.cache.cohort_scores import CohortScores, Since, ask_cohort
+from indexer.cache.snapshot import Snapshot
+from indexer.calibration.cohort import Cohort
+from indexer.records import FloatMatrix, ModelBinding
+from indexer.search.certified_search import Part
 from indexer.search.shortlist import Segment
+from indexer.store.queries import GalleryRow
 
 SIZES = (1_000, 100_000, 1_000_000)
 
@@ -27,29 +31,35 @@ def main() -> None:
     parser.add_argument("cohort", type=Path)
     path = parser.parse_args().cohort
     arrays = load_file(path)
-    first = np.unique(arrays["persons"], return_index=True)[1]
-    cohort = unit(arrays["codes"][first].astype(np.float32))
-    print(f"{path.name}: {path.stat().st_size:,} bytes, {len(cohort):,} strangers of {cohort.shape[1]} numbers")
+    cohort = Cohort(arrays["codes"], arrays["persons"].astype(np.int64), "", "", "", "", "")
+    dimension = cohort.codes.shape[1]
+    print(f"{path.name}: {path.stat().st_size:,} bytes, {len(cohort.strangers):,} strangers of {dimension} numbers")
     rows = []
     for size in SIZES:
         random = np.random.default_rng(0)
-        vectors = unit(random.standard_normal((size, cohort.shape[1]), dtype=np.float32))
-        ids = np.arange(size)
-        segment = Segment(ids, vectors, encode(vectors) if size >= 20_000 else None)
-        search([Part(segment, ids)], cohort[:8], 1)  # the index is made, the kernels are loaded
+        vectors = unit(random.standard_normal((size + 1, dimension), dtype=np.float32))
         row: dict[str, object] = {"templates": f"{size:,}"}
-        row |= {"first, seconds": f"{seconds(Part(segment, ids), cohort):.2f}"}
-        fresh = Part(Segment(np.arange(1), vectors[:1]), np.arange(1))
-        row |= {"after one more template, seconds": f"{seconds(fresh, cohort):.3f}"}
-        rows.append(row | {"bytes kept": f"{len(cohort) * 12:,}"})
+        for what, asked in {"some": cohort.some_strangers, "all": cohort.strangers}.items():
+            first, known = seconds(snapshot(vectors[:size], 1), asked, Since(None, np.empty(0, np.int64)))
+            more, _ = seconds(snapshot(vectors, 2), asked, Since(known, np.array([size])))
+            row |= {f"{what} ({len(asked):,}), first": f"{first:.2f}", "one more template": f"{more:.3f}"}
+        rows.append(row | {"bytes kept": f"{len(cohort.strangers) * 12:,}"})
     print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
 
 
-def seconds(part: Part, cohort: FloatMatrix) -> float:
-    """Return the processor time of searching the cohort in a part."""
+def snapshot(vectors: FloatMatrix, revision: int) -> Snapshot:
+    """Return a gallery of one template a person."""
+    ids = np.arange(len(vectors))
+    model = ModelBinding("", "", vectors.shape[1])
+    row = GalleryRow("", "max", revision, erase_pending=False, model_id=1, model=model, model_since=0, erasure_key=b"")
+    return Snapshot(row, (Part(Segment(ids, vectors), ids),), len(ids) - 1, (len(ids), 0), None)
+
+
+def seconds(gallery: Snapshot, cohort: FloatMatrix, since: Since) -> tuple[float, CohortScores]:
+    """Return the processor time of asking the cohort, and what came of it."""
     start = time.process_time()
-    search([part], cohort, 1)
-    return time.process_time() - start
+    scores = ask_cohort(cohort, "", gallery, since)
+    return time.process_time() - start, scores
 
 
 def unit(vectors: FloatMatrix) -> FloatMatrix:

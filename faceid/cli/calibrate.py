@@ -88,7 +88,7 @@ def calibrate(
 
             picture, numbers = write_calibration_report(outcome.check, report_dir)
             say(f"Checked on held-out people: {picture}, {numbers}")
-        rows = gallery_rows(engine.model, gallery, fpirs or FPIRS, FARS)
+        rows = gallery_rows(engine.model, gallery, fpirs or FPIRS, FARS, detector=engine.detector_digest)
     write_records(rows, output, dict, table_row)
 
 

@@ -91,6 +91,7 @@ def _gallery(path: Path) -> Iterator[Finding]:
     from faceid.cli.session import has_gallery
     from faceid.models.model_zoo import find_model
     from faceid.threshold_words import threshold_line
+    from faceid.vision.mtcnn import DIGEST
     from indexer.gallery import Gallery
 
     if not has_gallery(path):
@@ -116,7 +117,7 @@ def _gallery(path: Path) -> Iterator[Finding]:
                 "; ".join(problem.text for problem in problems) or "no problem",
                 not problems,
             )
-            yield "gallery's threshold", threshold_line(find_model(stats.model.name), gallery), True
+            yield "gallery's threshold", threshold_line(find_model(stats.model.name), gallery, DIGEST), True
     except FaceIdError as error:
         yield "gallery", str(error), False
 

@@ -25,6 +25,9 @@ from faceid.vision.mtcnn_networks import Float32Array, Held, Networks, OnnxNetwo
 from faceid.vision.mtcnn_weights import SHA256, load_weights
 from faceid.vision.opencv import cv2
 
+DIGEST = hashlib.sha256(f"mtcnn {SHA256}".encode()).hexdigest()
+"""What calibrations with this detector are known by."""
+
 MIN_FACE_SIZE = 20  # px; the smallest face that is looked for
 SCALE_FACTOR = 0.709  # from one pyramid level to the next: half the area
 THRESHOLDS = (
@@ -88,7 +91,7 @@ class MtcnnDetector:
     @property
     def digest(self) -> str:
         """Hex SHA-256 of what the published weights are."""
-        return hashlib.sha256(f"mtcnn {SHA256}".encode()).hexdigest()
+        return DIGEST
 
     def detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
         """Find the faces of each image ([H, W, 3] uint8 RGB, any sizes); one `Faces` an image, in order.

@@ -23,6 +23,9 @@ MOST_STRANGERS = 4096
 FEWEST_STRANGERS = 100
 """People below which a cohort says too little: an FPIR of 10 % would rest on ten alarms."""
 
+SOME_STRANGERS = 1000
+"""People of a cohort whom a large gallery asks first: enough for an FPIR of 1 %, in ten alarms."""
+
 PHOTOS_A_PERSON = 5
 """Photos kept of a person at most: decisions on several photos of one unknown are measured on them."""
 
@@ -68,6 +71,12 @@ class Cohort:
     def strangers(self) -> FloatMatrix:
         """One unit vector of each person, float32 [people, D]."""
         return self.rows[self.first]
+
+    @cached_property
+    def some_strangers(self) -> FloatMatrix:
+        """SOME_STRANGERS of them, evenly spread, or all."""
+        count = len(self.strangers)
+        return self.strangers[np.unique(np.linspace(0, count - 1, min(count, SOME_STRANGERS)).astype(np.int64))]
 
     @cached_property
     def key(self) -> str:

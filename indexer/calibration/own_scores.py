@@ -47,6 +47,31 @@ def own_scores(vectors: FloatMatrix, labels: Sequence[str], fusions: Sequence[Fu
     return laws
 
 
+def own_scores_together(
+    vectors: FloatMatrix, persons: Ids, fusion: Fusion, templates: int, photos: int
+) -> FloatVector | None:
+    """Return QUANTILES scores of the direction of the mean of `photos` photos against the same person's other ones.
+
+    From unit vectors [n, D] of `persons` [n], a person's rows together, with as many templates as FEWEST_PEOPLE have
+    beside the photos, `templates` at most; None where these have none.
+    """
+    starts = np.unique(persons, return_index=True)[1]
+    counts = np.diff(np.append(starts, len(persons)))
+    for enrolled in range(templates, 0, -1):
+        chosen = starts[counts >= photos + enrolled]
+        if len(chosen) >= FEWEST_PEOPLE:
+            break
+    else:
+        return None
+    means = vectors[chosen[:, None] + np.arange(photos)].mean(axis=1, dtype=np.float64)
+    probes = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+    rows = (chosen[:, None] + photos + np.arange(enrolled)).ravel()
+    whose = np.arange(len(chosen))
+    scores = _own(vectors[rows], np.repeat(whose, enrolled), fusion, probes, whose)
+    law: FloatVector = np.quantile(scores, np.linspace(0, 1, QUANTILES)).astype(np.float32)
+    return law
+
+
 def law_for(laws: OwnScores, fusion: str, templates: int) -> FloatVector | None:
     """Return the law of this fusion that was measured nearest to this number of templates, in proportion."""
     known = [count for name, count in laws if name == fusion]

@@ -5,16 +5,21 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from indexer.calibration.cohort import Cohort
+from indexer.calibration.cohort import PHOTOS_A_PERSON, Cohort
 from indexer.calibration.likeness import Likeness, Reals, likeness, normal_scores, of_their_kind, with_their_error
-from indexer.calibration.own_scores import law_for
+from indexer.calibration.own_scores import law_for, own_scores_together
 from indexer.decision.decision import Calibration, Threshold, choose_threshold
 from indexer.decision.match_probability import MatchProbability, fit_probability
 from indexer.errors import CalibrationError
+from indexer.fusion import Fusion
 from indexer.gallery import Gallery
 from indexer.records import FloatVector, Ids, KeptStrangers
 from indexer.search.fusion import fuse
 
+USUAL_RATE = 0.01
+"""An FPIR that some of a cohort's strangers bear; a lower one asks for all of them."""
+
+_MANY = 200_000  # rows from which on asking everybody takes more than some seconds
 _ALIKE_TEMPLATES = 400  # templates searched among the others: at a million they take about a second
 _FEW = 100  # people among whom each makes a difference to what a stranger reaches
 _WORTH_A_WORD = 0.002  # of similarity
@@ -27,23 +32,25 @@ def threshold_with_cohort(gallery: Gallery, cohort: Cohort, fpir: float, photos:
     Its interval also counts how surely it is known what strangers of the enrolled people's kind score. Raises
     CalibrationError as `measure_with_cohort`, and where the cohort does not bear the rate.
     """
-    threshold = choose_threshold([measure_with_cohort(gallery, cohort, photos)], "fpir", fpir, gallery.size, "gallery")
+    threshold = choose_threshold(
+        [measure_with_cohort(gallery, cohort, photos, fpir)], "fpir", fpir, gallery.size, "gallery"
+    )
     assert threshold.ci95 is not None
     interval = with_their_error(threshold.ci95, fpir, how_alike(gallery, cohort))
     return replace(threshold, ci95=interval, way="cohort")
 
 
-def measure_with_cohort(gallery: Gallery, cohort: Cohort, photos: int = 1) -> Calibration:
+def measure_with_cohort(gallery: Gallery, cohort: Cohort, photos: int = 1, rate: float = USUAL_RATE) -> Calibration:
     """Return the gallery's non-mated best scores as strangers of its people's kind reach them, of `photos` photos each.
 
-    The cohort's strangers are searched, and their scores raised as `how_alike` says. With several photos of one unknown
-    the direction of their mean is searched. Raises CalibrationError where nobody is enrolled or nobody of the cohort
-    has as many photos.
+    The cohort's strangers are searched, and their scores raised as `how_alike` says; some of them where the gallery is
+    large and the `rate` does not ask for all. With several photos of one unknown the direction of their mean is
+    searched. Raises CalibrationError where nobody is enrolled or nobody of the cohort has as many photos.
     """
     if not gallery.size:
         raise CalibrationError("nobody is enrolled: there is nobody whom a stranger could be taken for")
     if photos == 1:
-        scores = gallery.ask_cohort(cohort.strangers, cohort.key).scores
+        scores = _strangers_scores(gallery, cohort, rate)
     else:
         probes = cohort.groups(photos)
         if not len(probes):
@@ -55,6 +62,13 @@ def measure_with_cohort(gallery: Gallery, cohort: Cohort, photos: int = 1) -> Ca
     if raised >= _WORTH_A_WORD:
         data += f", raised by {raised:.3f} for strangers as alike as your people"
     return _calibration(gallery, theirs, cohort.precision, data)
+
+
+def _strangers_scores(gallery: Gallery, cohort: Cohort, rate: float = USUAL_RATE) -> FloatVector:
+    """Return the best scores of the cohort's strangers; of some of them in a large gallery, but for a low rate."""
+    if rate < USUAL_RATE or gallery.searched_rows <= _MANY:
+        return gallery.ask_cohort(cohort.strangers, cohort.key).scores
+    return gallery.ask_cohort(cohort.some_strangers, f"{len(cohort.some_strangers)}-of-{cohort.key}").scores
 
 
 def how_alike(gallery: Gallery, cohort: Cohort) -> Likeness:
@@ -79,7 +93,7 @@ def _how_alike(gallery: Gallery, cohort: Cohort) -> Likeness:
 def _normal_among_others(gallery: Gallery, cohort: Cohort, best: Reals, persons: Ids, people: int) -> Reals:
     """Return each best score's normal score among those of the cohort in the same gallery without the same person."""
     if people > _FEW:  # one more or less hardly changes them
-        return normal_scores(best, gallery.ask_cohort(cohort.strangers, cohort.key).scores)
+        return normal_scores(best, _strangers_scores(gallery, cohort))
     enrolled = fuse(gallery.embeddings(), gallery.fusion)
     order = np.argsort(enrolled.owners, kind="stable")
     ids, starts = np.unique(enrolled.owners[order], return_index=True)
@@ -112,22 +126,25 @@ def _calibration(gallery: Gallery, scores: FloatVector, precision: str, data: st
     )
 
 
-def probability_with_cohort(gallery: Gallery, cohort: Cohort, seed: int = 0) -> MatchProbability | None:
+def probability_with_cohort(
+    gallery: Gallery, cohort: Cohort, photos: int = 1, seed: int = 0
+) -> MatchProbability | None:
     """Return the law of a match's probability from what strangers and people themselves score in this gallery.
 
-    Mated searches are drawn: a person of the gallery, a score from the model's law for so many templates, and the best
-    rival from the cohort. None where the model has no law of mated scores for the gallery's fusion.
+    Mated searches are drawn: a person of the gallery, a score from the model's law for so many templates (for several
+    `photos` together, from the cohort's own people), and the best rival from the cohort. None where there is no law of
+    mated scores for the gallery's fusion, or nobody of the cohort has as many photos.
     """
     counts = gallery.contents().templates_of
-    scores = gallery.ask_cohort(cohort.strangers, cohort.key).scores
-    rivals = of_their_kind(scores, how_alike(gallery, cohort).shift).astype(np.float64)
-    random = np.random.default_rng(seed)
-    if not len(counts):
+    photos = min(photos, PHOTOS_A_PERSON)
+    if not len(counts) or (photos > 1 and not len(cohort.groups(photos))):
         return None
+    rivals = np.asarray(measure_with_cohort(gallery, cohort, photos).scores, np.float64)
+    random = np.random.default_rng(seed)
     drawn = random.choice(counts, _DRAWS)
     own = np.empty(_DRAWS)
     for count in np.unique(drawn).tolist():
-        law = law_for(cohort.own_scores, gallery.fusion, count)
+        law = _mated_law(cohort, gallery.fusion, count, photos)
         if law is None:
             return None
         its = drawn == count
@@ -137,3 +154,10 @@ def probability_with_cohort(gallery: Gallery, cohort: Cohort, seed: int = 0) -> 
     mated = np.arange(len(similarities)) < _DRAWS
     right = np.concatenate([own >= beside, np.zeros(len(rivals), np.bool_)])
     return fit_probability(similarities, np.zeros(len(similarities)), mated, right)
+
+
+def _mated_law(cohort: Cohort, fusion: Fusion, templates: int, photos: int) -> FloatVector | None:
+    if photos == 1:
+        return law_for(cohort.own_scores, fusion, templates)
+    # A person of the cohort has few photos: beyond these more templates would help, so that this is on the safe side.
+    return own_scores_together(cohort.rows, cohort.persons, fusion, min(templates, PHOTOS_A_PERSON), photos)

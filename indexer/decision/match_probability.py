@@ -19,6 +19,9 @@ CONTEXT = 10
 MIN_SEARCHES = 50
 """Of either kind: three coefficients from fewer say little."""
 
+EVEN_ODDS = 0.5
+"""The share of searches whose person is enrolled for which a law is fitted: the base rate of its probabilities."""
+
 _STEPS = 50
 _TOLERANCE = 1e-10
 
@@ -45,7 +48,7 @@ def context_of(similarities: Sequence[float]) -> float:
     return float(np.mean(rivals)) if len(rivals) else 0.0
 
 
-def match_probability(law: MatchProbability, similarity: float, context: float, prior: float = 0.5) -> float:
+def match_probability(law: MatchProbability, similarity: float, context: float, prior: float = EVEN_ODDS) -> float:
     """Return the probability, 0..1, that the best candidate is the person.
 
     `prior` is the share of searches, before one looks, whose person is enrolled.

@@ -16,7 +16,7 @@ from faceid.models import model_zoo
 from faceid.models.model_file import Model, write_model
 from faceid.probability import probability_law
 from faceid.threshold_words import describe, threshold_line
-from faceid.thresholds import calibrate_gallery, calibrate_model_from_photos, identification_threshold
+from faceid.thresholds import calibrate_gallery, calibrate_model_from_photos, gallery_rows, identification_threshold
 from indexer.decision.match_probability import match_probability
 from indexer.errors import CalibrationError, ModelMismatch
 from indexer.fusion import DEFAULT_FUSION
@@ -124,6 +124,9 @@ def test_fault_2_without_a_cohort_the_old_calibration_is_refused(model: Model, t
         assert identification_threshold(model, gallery, 0.1).way == "strangers"
         with pytest.raises(CalibrationError, match="nothing has been measured"):
             identification_threshold(model, gallery, 0.1, detector="another")
+        (own,) = gallery_rows(model, gallery, [0.1], [], detector="d" * 64)
+        (other,) = gallery_rows(model, gallery, [0.1], [], detector="another")
+        assert (own["basis"], other["basis"]) == ("measured", "refused")
         enrol(gallery, *people(24, 20, 3), range(1, 3))
         with pytest.raises(CalibrationError, match="type `faceid calibrate"):
             identification_threshold(model, gallery, 0.1)

@@ -59,7 +59,7 @@ async def thresholds(
     def work() -> tuple[str, list[dict[str, Any]]]:
         engine = opened.engine
         words = threshold_line(engine.model, opened.reader, engine.detector_digest)
-        return words, gallery_rows(engine.model, opened.reader, fpir, far)
+        return words, gallery_rows(engine.model, opened.reader, fpir, far, detector=engine.detector_digest)
 
     words, rows = await compute(request, work)
     return ThresholdTable(request_id=request_id_of(request), words=words, rows=[ThresholdRow(**row) for row in rows])

@@ -18,7 +18,7 @@ from tests.faceid.cli.conftest import Run
 RECORD = {
     "schema_version", "source", "face_index", "box", "landmarks", "detection_score", "quality", "decision", "identity",
     "similarity", "threshold", "threshold_source", "candidates", "reason_codes", "model", "gallery_revision",
-    "exact_decision", "exact_candidates", "probability", "photos",
+    "exact_decision", "exact_candidates", "probability", "prior", "photos",
 }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_a_calibrated_gallery_gives_a_probability_beside_the_similarity(
 ) -> None:
     arguments = ("identify", second_photo(lfw_people), "--gallery", gallery, "--threshold", "0.3", "--faces", "centre")
     (record,) = run(*arguments, "--json").records
-    assert record["probability"] is None
+    assert (record["probability"], record["prior"]) == (None, None)
     law = MatchProbability(-4.0, 20.0, -10.0, 100, 100)
     with Gallery.open(gallery, writable=True) as opened:
         sample = np.array([0.3], np.float32)
@@ -60,6 +60,7 @@ def test_a_calibrated_gallery_gives_a_probability_beside_the_similarity(
     similarities = [candidate["similarity"] for candidate in wide["candidates"]]
     expected = match_probability(law, similarities[0], context_of(similarities))
     assert with_law["probability"] == pytest.approx(expected, abs=1e-4), "whatever number of candidates is shown"
+    assert with_law["prior"] == 0.5, "the base rate is said beside it"
     assert len(with_law["candidates"]) == 2
 
 

@@ -1,7 +1,7 @@
 """The scores of a cohort are those of searching it in the gallery as it is, however the gallery came to be so."""
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -79,13 +79,49 @@ def test_new_templates_alone_are_searched_after_enrolling(gallery, monkeypatch):
     asked = []
     search = cohort_scores._best
     monkeypatch.setattr(
-        cohort_scores, "_best", lambda parts, vectors: asked.append(len(vectors)) or search(parts, vectors)
+        cohort_scores,
+        "_best",
+        lambda parts, vectors: asked.append((sum(map(len, parts)), len(vectors))) or search(parts, vectors),
     )
-    entries = cohort_scores.fuse
-    rows = []
-    monkeypatch.setattr(cohort_scores, "fuse", lambda data, how: rows.append(len(data.vectors)) or entries(data, how))
     gallery.ask_cohort(COHORT, "k")
-    assert rows == [1], "one template was searched, not all"
+    assert asked == [(1, 50)], "one row was searched, not all"
+
+
+def test_no_transaction_is_open_while_the_cohort_is_searched(gallery, monkeypatch):
+    """A reader that holds one keeps the write-ahead log from shrinking, and erased bytes in it."""
+    gallery.add([photo(f"p{i}", str(i)) for i in range(5)])
+    depth, open_then = [0], []
+    read, search = gallery._database.read, cohort_scores._best
+
+    @contextmanager
+    def counted():
+        depth[0] += 1
+        try:
+            with read() as connection:
+                yield connection
+        finally:
+            depth[0] -= 1
+
+    monkeypatch.setattr(gallery._database, "read", counted)
+    monkeypatch.setattr(cohort_scores, "_best", lambda *asked: open_then.append(depth[0]) or search(*asked))
+    gallery.ask_cohort(COHORT, "k")
+    assert open_then == [0]
+
+
+def test_what_happens_while_it_is_searched_is_not_missed_afterwards(gallery, monkeypatch):
+    added = gallery.add([photo(f"p{i}", str(i)) for i in range(5)])
+    search = cohort_scores._best
+
+    def meanwhile(parts, vectors):
+        monkeypatch.setattr(cohort_scores, "_best", search)
+        gallery.remove(added[0].identity_id)
+        gallery.add([photo("late", "late")])
+        return search(parts, vectors)
+
+    monkeypatch.setattr(cohort_scores, "_best", meanwhile)
+    before = gallery.ask_cohort(COHORT, "k")
+    assert before.people == 5, "the gallery as it was when the question came"
+    assert np.array_equal(gallery.ask_cohort(COHORT, "k").scores, searched(gallery))
 
 
 def test_a_writer_leaves_them_for_the_next_reader(gallery, monkeypatch):

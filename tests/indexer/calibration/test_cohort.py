@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from indexer.calibration import self_measured
 from indexer.calibration.cohort import FEWEST_STRANGERS, MOST_STRANGERS, PHOTOS_A_PERSON, make_cohort
 from indexer.calibration.own_scores import FEWEST_PEOPLE, law_for, own_scores
 from indexer.calibration.self_measured import (
@@ -115,6 +116,17 @@ def test_several_photos_of_one_unknown_have_a_threshold_of_their_own(tmp_path):
         assert 0.07 < rate < 0.13
 
 
+def test_a_large_gallery_asks_some_of_the_strangers_unless_the_rate_is_low(tmp_path, monkeypatch):
+    monkeypatch.setattr(self_measured, "_MANY", 40)
+    cohort = cohort_of(3000)
+    with gallery_of(tmp_path / "g", 150, 2, 3) as gallery:
+        usual, low = (threshold_with_cohort(gallery, cohort, rate) for rate in (0.01, 0.002))
+        assert (usual.trials, low.trials) == (1000, 3000)
+        everybody = choose_threshold([measure_with_cohort(gallery, cohort, rate=0.001)], "fpir", 0.1, 150, "gallery")
+        assert threshold_with_cohort(gallery, cohort, 0.1).value == pytest.approx(everybody.value, abs=0.02)
+    assert len(cohort_of(150).some_strangers) == 150
+
+
 def test_nobody_enrolled_is_said(tmp_path):
     with (
         Gallery.create(tmp_path / "g", type(MODEL)("made-up", MODEL.digest, DIMENSION)) as gallery,
@@ -142,6 +154,30 @@ def test_the_probability_is_what_it_says(tmp_path, photos):
             here = (told >= low) & (told < low + 0.2)
             if here.sum() >= 40:
                 assert abs(told[here].mean() - right[here].mean()) < 0.15
+
+
+@pytest.mark.parametrize("together", [2, 3])
+def test_the_probability_of_several_photos_together_is_what_it_says(tmp_path, together):
+    with gallery_of(tmp_path / "g", 200, 2, 3) as gallery:
+        law = probability_with_cohort(gallery, cohort_of(1500, 5), together)
+        centres = np.repeat(unit_vectors(200, DIMENSION, 3), together, axis=0)
+        mixed = 1.2 * centres + unit_vectors(200 * together, DIMENSION, 77)
+        probes = (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).reshape(200, together, -1).mean(axis=1)
+        fresh = people(400, together, 900)[0].reshape(400, together, -1).mean(axis=1)
+        queries = np.concatenate([probes, fresh])
+        queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+        best = [answer.candidates[0] for answer in gallery.search(queries, 1)]
+        expected = [one.id for one in gallery.identities()] + [-1] * 400
+        told = np.array([match_probability(law, one.similarity, 0.0) for one in best])
+        right = np.array([one.id == person for one, person in zip(best, expected, strict=True)])
+        weights = np.where(np.arange(600) < 200, 2.0, 1.0)  # even odds
+        assert np.average((told - right) ** 2, weights=weights) < 0.05
+        assert abs(np.average(told - right, weights=weights)) < 0.05
+
+
+def test_nobody_with_several_photos_gives_no_probability_together(tmp_path):
+    with gallery_of(tmp_path / "g", 30, 1, 3) as gallery:
+        assert probability_with_cohort(gallery, cohort_of(150, 1), 2) is None
 
 
 def test_without_mated_scores_there_is_no_probability(tmp_path):
