@@ -1,0 +1,83 @@
+"""People who are probably one person under two names: their means are closer than those of two people are.
+
+Examples of one person under two names are the gallery's own people with several templates, split in two in thought;
+where there are too few of them, scores of two photos of one person that the model's cohort knows. Examples of two
+people are everybody and the person nearest to them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.errors import CalibrationError
+from indexer.hygiene.explanations import FEWEST_EXAMPLES, Reals, explain_from
+from indexer.hygiene.nearest import AHEAD, nearest_owners, searchable
+from indexer.hygiene.people import People, directions
+from indexer.records import FloatVector, Ids
+
+_MOST_EXAMPLES = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Duplicates:
+    """Pairs of people, numbers int64 [p] each, with their means' similarity and the probability of being one person."""
+
+    first: Ids
+    second: Ids
+    similarity: Reals
+    probability: Reals
+
+
+def find_duplicates(people: People, mated: FloatVector | None, seed: int) -> Duplicates:
+    """Return everybody with the nearest other person, each pair once.
+
+    `mated` are scores of two photos of one person. Raises CalibrationError for fewer than FEWEST_EXAMPLES people, and
+    where no examples can be made.
+    """
+    if len(people.counts) < FEWEST_EXAMPLES:
+        raise CalibrationError(f"{len(people.counts)} people are too few to tell who is enrolled twice")
+    means = directions(people)
+    found = nearest_owners(searchable(means, np.arange(len(means))), means, AHEAD)
+    itself = found.ids == np.arange(len(means))[:, None]
+    itself[~itself.any(axis=1), -1] = True  # many people with the very same face
+    others = found.ids[~itself].reshape(len(means), -1)
+    scores = found.scores[~itself].reshape(len(means), -1).astype(np.float64)
+    nearest, best = others[:, 0], scores[:, 0]
+    crowd = scores[:, 1:].mean(axis=1)
+    share = 1 / people.counts
+    rows = np.column_stack([best, crowd, share + share[nearest]])
+    probability = explain_from(rows, [_halves(people, crowd, mated, seed)])[:, 1]
+    low, high = np.minimum(nearest, np.arange(len(means))), np.maximum(nearest, np.arange(len(means)))
+    order = np.lexsort((-probability, high, low))
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
+    once = order[new]
+    return Duplicates(low[once], high[once], best[once], probability[once])
+
+
+def _halves(people: People, crowd: Reals, mated: FloatVector | None, seed: int) -> Reals:
+    """Return what people score against themselves when they are split in two, as rows of `find_duplicates`."""
+    random = np.random.default_rng(np.random.PCG64(seed))
+    several = np.flatnonzero(people.counts > 1)
+    if len(several) >= FEWEST_EXAMPLES:
+        return np.array([_split(people, person, crowd[person], random) for person in _some(several, random)])
+    if mated is None or len(mated) < FEWEST_EXAMPLES:
+        raise CalibrationError(
+            f"only {len(several)} people have two templates, and the model has no law of what one person's photos"
+            " score: run `faceid models calibrate`"
+        )
+    return np.column_stack([mated, random.choice(crowd, len(mated)), np.full(len(mated), 2.0)])
+
+
+def _some(several: Ids, random: np.random.Generator) -> list[int]:
+    chosen: NDArray[np.int64] = random.permutation(several)[:_MOST_EXAMPLES]
+    return [int(one) for one in chosen]
+
+
+def _split(people: People, person: int, crowd: float, random: np.random.Generator) -> tuple[float, float, float]:
+    rows = random.permutation(people.templates_of(person))
+    cut = int(random.integers(1, len(rows) // 2 + 1))
+    one, other = people.vectors[rows[:cut]].sum(axis=0), people.vectors[rows[cut:]].sum(axis=0)
+    cosine = float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9)
+    return cosine, crowd, 1 / cut + 1 / (len(rows) - cut)
