@@ -56,7 +56,7 @@ from indexer.records import (
 from indexer.search.certified_search import Found, search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
-from indexer.store import curation, reembedding, rejections, strangers, transfer, undo
+from indexer.store import answered, curation, reembedding, rejections, strangers, transfer, undo
 from indexer.store import queries as store
 from indexer.store.adding import add_templates
 from indexer.store.schema import gallery
@@ -382,6 +382,29 @@ class Gallery:
         with self._database.write() as connection:
             curation.note_places(connection, {_id(one): source for one, source in sources.items()})
 
+    def move_templates(self, template_ids: Sequence[int], into_id: int) -> int:
+        """Give templates of one person to another, whose photos they are; how many moved.
+
+        Raises GalleryError, and moves none, where one is unknown or hidden, or of a photo that the other has already.
+        """
+        with self._database.write() as connection:
+            return curation.move_templates(connection, [_id(one) for one in template_ids], _id(into_id))
+
+    def rejected_findings(self) -> set[str]:
+        """Return the keys of a review's findings (`indexer.hygiene.review`) that were called wrong."""
+        with self._database.read() as connection:
+            return answered.rejected(connection)
+
+    def reject_findings(self, keys: Sequence[str]) -> None:
+        """Remember that findings of a review are wrong: it does not make them again. Raises GalleryError."""
+        with self._database.write() as connection:
+            answered.answer(connection, keys, reject=True)
+
+    def ask_again(self, keys: Sequence[str]) -> None:
+        """Forget that findings were called wrong. Raises GalleryError for what is no key of a finding."""
+        with self._database.write() as connection:
+            answered.answer(connection, keys, reject=False)
+
     def erase(self, identity_id: int) -> Literal["done", "pending"]:
         """Destroy a person: afterwards no byte of the templates, names, digests or paths is in the gallery's files.
 
@@ -399,7 +422,9 @@ class Gallery:
             return undo.undoable(connection)
 
     def undo(self, entry: int | None = None) -> Undoable:
-        """Take back a remove, merge, rename or remove_templates: the newest one, or an `entry` of `undoable`.
+        """Take back what was done to people and templates: the newest one, or an `entry` of `undoable`.
+
+        That is remove, merge, rename, move_templates and remove_templates.
 
         Raises GalleryError if there is nothing to undo, or if something later about the same people must be undone
         first. Photos enrolled since a merge stay with the person they went to.

@@ -121,14 +121,16 @@ def copied(model: Model, faces: Sequence[UInt8Image], count: int) -> tuple[Float
         turned = cv2.warpAffine(face, cv2.getRotationMatrix2D((side / 2, side / 2), 1, 1), (side, side))
         small = cv2.resize(turned, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
         _, jpeg = cv2.imencode(".jpg", cv2.resize(small, (side, side)), [cv2.IMWRITE_JPEG_QUALITY, 60])
-        copies.append(cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
+        copies.append(np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8))
     return embedded(model, list(faces[:count])), embedded(model, copies)
 
 
-def embedded(model: Model, crops: Sequence[UInt8Image]) -> FloatMatrix:
+def embedded(model: Model, crops: Sequence[NDArray[Any]]) -> FloatMatrix:
     """Embed aligned crops."""
     embedder = Embedder(model)
-    return embedder.embed(np.stack([input_crop(crop, embedder.spec, Path("crop")) for crop in crops]))
+    return embedder.embed(
+        np.stack([input_crop(np.asarray(crop, np.uint8), embedder.spec, Path("crop")) for crop in crops])
+    )
 
 
 def plant(

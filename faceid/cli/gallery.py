@@ -1,6 +1,5 @@
 """`faceid gallery ...`: look after a gallery.  In Python: the methods of `Gallery` of the same names."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -12,13 +11,13 @@ from faceid.cli import offers
 from faceid.cli.gallery_care import backup, check, export, import_, merge_from, rebuild, reembed, stats
 from faceid.cli.options import Number, gallery_option, output_option
 from faceid.cli.output import counted, say, write_records
+from faceid.cli.people import one_person
+from faceid.cli.review import review
 from faceid.records import person_record, template_record, undoable_record
-from indexer.errors import GalleryError
 from indexer.fusion import FUSIONS, Fusion
 
 if TYPE_CHECKING:
-    from indexer.gallery import Gallery
-    from indexer.records import Identity, TemplateRow
+    from indexer.records import TemplateRow
 
 person_argument = click.argument("person", shell_complete=offers.people)
 all_option = click.option("--all", "include_removed", is_flag=True, help="Removed people and templates too.")
@@ -51,7 +50,7 @@ def show(person: str, gallery_path: Path, include_removed: bool, output: str | N
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path) as opened:
-        identity = _one(opened, person)
+        identity = one_person(opened, person)
         templates = opened.templates_of(identity.id, include_removed=include_removed or identity.removed)
         write_records(templates, output, template_record, _template_row)
 
@@ -65,7 +64,7 @@ def rename(person: str, new_name: str, gallery_path: Path) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        identity = _one(opened, person)
+        identity = one_person(opened, person)
         opened.rename(identity.id, new_name)
         say(f"{identity.name} (id {identity.id}) is now called {new_name}.")
 
@@ -79,7 +78,7 @@ def merge(person: str, into: str, gallery_path: Path) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        source, target = _one(opened, person), _one(opened, into)
+        source, target = one_person(opened, person), one_person(opened, into)
         opened.merge(source.id, target.id)
         say(f"{source.name} (id {source.id}) is now part of {target.name} (id {target.id}).")
 
@@ -92,7 +91,7 @@ def remove(people: tuple[str, ...], gallery_path: Path) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        for identity in [_one(opened, person) for person in people]:
+        for identity in [one_person(opened, person) for person in people]:
             opened.remove(identity.id)
             say(
                 f"{identity.name} (id {identity.id}) is removed; `faceid gallery restore {identity.id}` brings it back."
@@ -107,7 +106,7 @@ def restore(people: tuple[str, ...], gallery_path: Path) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        for identity in [_one(opened, person) for person in people]:
+        for identity in [one_person(opened, person) for person in people]:
             opened.restore(identity.id)
             say(f"{identity.name} (id {identity.id}) is back.")
 
@@ -121,12 +120,38 @@ def erase(people: tuple[str, ...], gallery_path: Path) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        for identity in [_one(opened, person) for person in people]:
+        for identity in [one_person(opened, person) for person in people]:
             state = opened.erase(identity.id)
             if state == "pending":
                 say(f"Id {identity.id}: pending, a reader holds an older revision; the rest is erased when it leaves.")
             else:
                 say(f"Id {identity.id} is erased.")
+
+
+@gallery.command(epilog="Example: faceid gallery move 55 'Ann Lee' --gallery staff")
+@click.argument("templates", nargs=-1, required=True, type=int, metavar="TEMPLATE...")
+@click.argument("person")
+@gallery_option
+def move(templates: tuple[int, ...], person: str, gallery_path: Path) -> None:
+    """Give TEMPLATE (an id that `show` lists) to PERSON, whose photo it is. All of them are of one person so far."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path, writable=True) as opened:
+        identity = one_person(opened, person)
+        count = opened.move_templates(templates, identity.id)
+        say(f"{counted(count, 'template', 'templates')} moved to {identity.name} (id {identity.id}).")
+
+
+@gallery.command(name="remove-template", epilog="Example: faceid gallery remove-template 55 56 --gallery staff")
+@click.argument("templates", nargs=-1, required=True, type=int, metavar="TEMPLATE...")
+@gallery_option
+def remove_template(templates: tuple[int, ...], gallery_path: Path) -> None:
+    """Hide TEMPLATE (an id that `show` lists): it stays hidden when its photo is enrolled again."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path, writable=True) as opened:
+        count = opened.remove_templates(templates)
+        say(f"{counted(count, 'template is', 'templates are')} removed; `faceid gallery undo` brings them back.")
 
 
 @gallery.command(epilog="Example: faceid gallery undo --list --gallery staff")
@@ -135,7 +160,7 @@ def erase(people: tuple[str, ...], gallery_path: Path) -> None:
 @click.option("--list", "listed", is_flag=True, help="Show what can be undone, newest first, and change nothing.")
 @output_option
 def undo(entry: int | None, gallery_path: Path, listed: bool, output: str | None) -> None:
-    """Take back the newest remove, merge or rename, or the ENTRY of the trail that --list shows."""
+    """Take back the newest remove, merge, move or rename, or the ENTRY of the trail that --list shows."""
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=not listed) as opened:
@@ -177,18 +202,8 @@ def fusion(how: "Fusion", gallery_path: Path) -> None:
     say(f"People are scored by `{how}` from now on; thresholds are measured anew when they are next asked for.")
 
 
-for command in (export, import_, merge_from, backup, check, rebuild, stats, reembed):
+for command in (review, export, import_, merge_from, backup, check, rebuild, stats, reembed):
     gallery.add_command(command)
-
-
-def _one(opened: "Gallery", person: str) -> "Identity":
-    found: Sequence[Identity] = opened.find(person)
-    if not found:
-        raise GalleryError(f"nobody called {person!r} in {opened.path}; `faceid gallery list --all` shows everybody")
-    if len(found) > 1:
-        ids = ", ".join(str(identity.id) for identity in found)
-        raise GalleryError(f"several people are called {person!r}: give the id ({ids})")
-    return found[0]
 
 
 def _template_row(template: "TemplateRow") -> dict[str, object]:

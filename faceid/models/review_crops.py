@@ -7,7 +7,7 @@ from faceid.models.trial_crops import trial_crops
 from faceid.vision.images import UInt8Image
 from faceid.vision.opencv import cv2
 
-_OF_EACH = 24
+_OF_EACH = 8
 
 
 def broken_crops(height: int, width: int) -> UInt8Image:
@@ -51,8 +51,7 @@ def _grainy(height: int, width: int, random: np.random.Generator) -> UInt8Image:
 
 def _coarse(face: UInt8Image, pixels: int) -> UInt8Image:
     small = cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA)
-    coarse: UInt8Image = cv2.resize(small, face.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    return coarse
+    return np.asarray(cv2.resize(small, face.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _cut_off(face: UInt8Image, random: np.random.Generator) -> UInt8Image:
@@ -64,8 +63,7 @@ def _cut_off(face: UInt8Image, random: np.random.Generator) -> UInt8Image:
 def _corner(face: UInt8Image, random: np.random.Generator) -> UInt8Image:
     high, wide = (int(side * random.uniform(0.2, 0.3)) for side in face.shape[:2])
     y, x = (int(random.integers(0, 2)) * (whole - part) for whole, part in zip(face.shape, (high, wide), strict=False))
-    corner: UInt8Image = cv2.resize(face[y : y + high, x : x + wide], face.shape[1::-1])
-    return corner
+    return np.asarray(cv2.resize(face[y : y + high, x : x + wide], face.shape[1::-1]), np.uint8)
 
 
 def with_copies(crops: UInt8Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -79,8 +77,7 @@ def _copy(crop: UInt8Image, random: np.random.Generator) -> UInt8Image:
     size = crop.shape[1::-1]
     factor = random.uniform(0.6, 0.95)
     small = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    moved = np.float32([[1, 0, random.normal(0, 0.7)], [0, 1, random.normal(0, 0.7)]])
+    moved = np.array([[1, 0, random.normal(0, 0.7)], [0, 1, random.normal(0, 0.7)]])
     shifted = cv2.warpAffine(cv2.resize(small, size), moved, size, borderMode=cv2.BORDER_REPLICATE)
     _, jpeg = cv2.imencode(".jpg", shifted, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(50, 91))])
-    copy: UInt8Image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
-    return copy
+    return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)

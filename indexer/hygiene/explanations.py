@@ -72,7 +72,7 @@ def explain(odds: Odds, features: Reals, plain: int = 0) -> Reals:
     """
     likelihood = np.exp(_capped(odds.log_likelihoods(features)))
     shares = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
-    probability = likelihood
+    probability: Reals = likelihood
     for _ in range(_ROUNDS):
         probability = likelihood * shares
         probability /= probability.sum(axis=1, keepdims=True)
@@ -103,7 +103,8 @@ def listed(probabilities: Reals, fdr: float) -> NDArray[np.intp]:
     """Return the places of the longest list, likeliest first, whose expected share of wrong ones is at most `fdr`."""
     order = np.argsort(-probabilities, kind="stable")
     wrong = np.cumsum(1 - probabilities[order]) / np.arange(1, len(order) + 1)
-    return order[: int(np.searchsorted(wrong, fdr, side="right"))]
+    kept: NDArray[np.intp] = order[: int(np.searchsorted(wrong, fdr, side="right"))]
+    return kept
 
 
 def _capped(logs: Reals) -> Reals:

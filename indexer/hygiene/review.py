@@ -43,10 +43,7 @@ class Finding:
     @property
     def key(self) -> str:
         """What the finding is known by from one review to the next."""
-        if self.kind == "duplicate":
-            numbers = self.identity_ids
-        else:
-            numbers = (*self.template_ids, *self.identity_ids[1:])
+        numbers = self.identity_ids if self.kind == "duplicate" else (*self.template_ids, *self.identity_ids[1:])
         return f"{self.kind}:{'-'.join(map(str, numbers))}"
 
 

@@ -153,6 +153,52 @@ def note_places(connection: Connection, sources: Mapping[int, str]) -> None:
         bump_revision(connection)
 
 
+def move_templates(connection: Connection, template_ids: Sequence[int], into_id: int) -> int:
+    """Give templates of one person to another, whose photos they are; how many moved.
+
+    Refused, all of them, where one does not exist, is hidden, or is of a photo that `into_id` has already.
+    """
+    into = person(connection, into_id)
+    wanted = sorted(set(template_ids))
+    rows = [row for piece in chunks(wanted) for row in sound_rows(connection, "template", template.c.id.in_(piece))]
+    shown = {row.id for row in rows if row.removed_at is None}
+    if len(shown) < len(wanted):
+        raise GalleryError(f"there is no template {min(set(wanted) - shown)} in this gallery, or it is hidden")
+    sources = {row.identity_id for row in rows} - {into_id}
+    if len(sources) > 1:
+        raise GalleryError(f"templates of {len(sources)} people are moved person by person")
+    if into.removed_at is not None or any(person(connection, one).removed_at is not None for one in sources):
+        raise GalleryError("templates move between people who are enrolled; restore the removed one first")
+    moved = [row.id for row in rows if row.identity_id != into_id]
+    if not moved:
+        return 0
+    twin = template.alias()
+    taken = (
+        select(template.c.id)
+        .join(twin, (twin.c.source_digest == template.c.source_digest) & (twin.c.identity_id == into_id))
+        .where(template.c.id.in_(moved))
+    )
+    has_it = connection.execute(taken).scalars().first()
+    if has_it is not None:
+        raise GalleryError(
+            f"identity {into_id} has the photo of template {has_it} already; remove the template instead"
+        )
+    (source,) = sources
+    give_templates(connection, moved, into_id)
+    record_audit(connection, "reassign", [(source, {"into": into_id, "templates": len(moved)})])
+    keep_undo(connection, {"into": into_id, "templates": moved})
+    bump_revision(connection)
+    return len(moved)
+
+
+def give_templates(connection: Connection, template_ids: Sequence[int], into_id: int) -> None:
+    """Change whose templates are."""
+    for piece in chunks(template_ids):
+        theirs = template.c.id.in_(piece)
+        with moving(connection, theirs):
+            change_rows(connection, "template", theirs, identity_id=into_id)
+
+
 def erase(connection: Connection, identity_id: int) -> None:
     """Delete a person, the aliases merged into it, all their templates and undo records; the caller then scrubs."""
     person(connection, identity_id)

@@ -1,4 +1,4 @@
-"""Taking back: remove, merge, rename and remove_templates from their undo records, until these are purged."""
+"""Taking back: remove, merge, rename, move and remove_templates from their undo records, until these are purged."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from indexer.store.queries import bump_revision, chunks, record_audit
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
 from indexer.store.sealed_rows import change_rows, delete_rows, every_row, moving, rows_with, sound_rows
 
-_BLOCKING = ("remove", "restore", "merge", "rename", "remove_photos")
+_BLOCKING = ("remove", "restore", "merge", "rename", "remove_photos", "reassign")
 """A later one of these about the same people must be taken back first; enrolments are no obstacle."""
 
 
@@ -51,15 +51,15 @@ def take_back(connection: Connection, audit_id: int | None) -> Undoable:
         if audit_id is None:
             raise GalleryError("there is nothing to undo")
         raise GalleryError(
-            f"entry {audit_id} of the trail cannot be undone: it was undone, purged, erased, or is no remove, merge or"
-            " rename; `faceid gallery undo --list` shows what can"
+            f"entry {audit_id} of the trail cannot be undone: it was undone, purged, erased, or is no remove, merge,"
+            " move or rename; `faceid gallery undo --list` shows what can"
         )
     (row,) = sound_rows(connection, "undo", undo.c.audit_id == audit_id)
     payload = json.loads(row.payload)
     _refuse_if_later(connection, entry, payload)
-    {"rename": _rename, "remove": _remove, "merge": _merge, "remove_photos": _remove_photos}[entry.action](
-        connection, entry, payload
-    )
+    {"rename": _rename, "remove": _remove, "merge": _merge, "reassign": _reassign, "remove_photos": _remove_photos}[
+        entry.action
+    ](connection, entry, payload)
     delete_rows(connection, "undo", undo.c.audit_id == entry.id)
     about = entry.identity_ids[0] if len(entry.identity_ids) == 1 else None
     record_audit(connection, "undo", [(about, {"of": entry.id, "action": entry.action})])
@@ -137,6 +137,18 @@ def _merge(connection: Connection, entry: Undoable, payload: dict[str, Any]) -> 
         back = identity.c.id.in_(payload["aliases"]) & (identity.c.merged_into == into_id)
         change_rows(connection, "identity", back, merged_into=source_id)
         change_rows(connection, "identity", identity.c.id == source_id, merged_into=None, removed_at=None)
+    hide_templates_of_others(connection, [source_id])
+
+
+def _reassign(connection: Connection, entry: Undoable, payload: dict[str, Any]) -> None:
+    into_id = payload["into"]
+    source_id = next(one for one in entry.identity_ids if one != into_id)
+    back = [
+        row.id
+        for piece in chunks(payload["templates"])
+        for row in sound_rows(connection, "template", template.c.id.in_(piece) & (template.c.identity_id == into_id))
+    ]
+    curation.give_templates(connection, back, source_id)
     hide_templates_of_others(connection, [source_id])
 
 

@@ -1,0 +1,81 @@
+"""A review as one HTML page: the faces of each finding side by side, the command that mends it, and answers to save.
+
+The page is one file that refers to nothing outside. It holds faces: protect it as the photos.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from faceid.gallery_review import Suggestion
+from faceid.vision.images import ImageError, UInt8Image, read_photo
+from faceid.vision.opencv import cv2
+from indexer.durable_file import replacing
+from indexer.hygiene.review import FindingKind
+from indexer.records import TemplateRow
+from indexer.text import plain
+
+_SIDE = 120  # pixels of a face on the page
+_AROUND = 0.25  # of the box, shown on each side of it
+
+HEADINGS: dict[FindingKind, str] = {
+    "duplicate": "One person under two names",
+    "mislabelled": "Photos of another enrolled person",
+    "stranger": "Photos of somebody else",
+    "disagree": "Two photos that do not agree",
+    "broken": "Crops that show no face",
+    "same_photo": "One photo twice",
+}
+
+
+@dataclass(frozen=True)
+class _Face:
+    caption: str
+    picture: str | None
+
+
+def write_review_page(suggestions: Sequence[Suggestion], path: Path, *, gallery: str, fdr: float) -> Path:
+    """Write the page; photos that are gone or have changed are shown by their path alone. Raises FileNotWritten."""
+    from jinja2 import Environment
+
+    template = files("faceid").joinpath("review_page.html.jinja").read_text(encoding="utf-8")
+    page = Environment(autoescape=True).from_string(template)
+    groups = [
+        (heading, [(one, [_face(row) for row in one.templates]) for one in suggestions if one.finding.kind == kind])
+        for kind, heading in HEADINGS.items()
+    ]
+    text = page.render(groups=[group for group in groups if group[1]], gallery=gallery, fdr=fdr)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _face(row: TemplateRow) -> _Face:
+    caption = f"{plain(row.name)}: {plain(Path(row.source).name)} (template {row.id})"
+    try:
+        photo = read_photo(Path(row.source))
+    except ImageError:
+        return _Face(caption, None)
+    if photo.digest != row.source_digest:
+        return _Face(caption, None)
+    return _Face(caption, _picture(_cut(photo.pixels, row.box, photo.reduction)))
+
+
+def _cut(pixels: UInt8Image, box: tuple[float, float, float, float] | None, reduction: int) -> UInt8Image:
+    """Return the face with what is around it; the whole photo where nobody knows where the face is."""
+    if box is None:
+        return pixels
+    left, top, width, height = (value / reduction for value in box)
+    x, y = left - width * _AROUND, top - height * _AROUND
+    right, bottom = left + width * (1 + _AROUND), top + height * (1 + _AROUND)
+    inside = pixels[max(0, int(y)) : max(1, int(bottom)), max(0, int(x)) : max(1, int(right))]
+    return inside if inside.size else pixels
+
+
+def _picture(pixels: UInt8Image) -> str:
+    factor = _SIDE / max(pixels.shape[:2])
+    small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")
