@@ -227,7 +227,8 @@ def fault_of(finding: Finding, planted: Planted) -> tuple[int, ...] | None:
     people = [one - 1 for one in finding.identity_ids]
     strange = [row for row in rows if truth[row] != planted.shows[owner[row]]]
     if finding.kind == "duplicate":
-        return tuple(sorted(people)) if planted.shows[people[0]] == planted.shows[people[1]] else None
+        first, second = (np.bincount(truth[owner == one] + 1).argmax() for one in people)  # whom most photos show
+        return tuple(sorted(people)) if first == second > 0 else None
     if finding.kind == "same_photo":
         return tuple(rows) if planted.photo[rows[0]] == planted.photo[rows[1]] else None
     if finding.kind == "broken":
