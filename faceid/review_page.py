@@ -3,21 +3,19 @@
 The page is one file that refers to nothing outside. It holds faces: protect it as the photos.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from faceid.gallery_review import Suggestion
+from faceid.picture_url import picture_url
 from faceid.vision.images import ImageError, UInt8Image, read_photo
-from faceid.vision.opencv import cv2
 from indexer.durable_file import replacing
 from indexer.hygiene.review import FindingKind
 from indexer.records import TemplateRow
 from indexer.text import plain
 
-_SIDE = 120  # pixels of a face on the page
 _AROUND = 0.25  # of the box, shown on each side of it
 
 HEADINGS: dict[FindingKind, str] = {
@@ -60,7 +58,7 @@ def _face(row: TemplateRow) -> _Face:
         return _Face(caption, None)
     if photo.digest != row.source_digest:
         return _Face(caption, None)
-    return _Face(caption, _picture(_cut(photo.pixels, row.box, photo.reduction)))
+    return _Face(caption, picture_url(_cut(photo.pixels, row.box, photo.reduction)))
 
 
 def _cut(pixels: UInt8Image, box: tuple[float, float, float, float] | None, reduction: int) -> UInt8Image:
@@ -72,10 +70,3 @@ def _cut(pixels: UInt8Image, box: tuple[float, float, float, float] | None, redu
     right, bottom = left + width * (1 + _AROUND), top + height * (1 + _AROUND)
     inside = pixels[max(0, int(y)) : max(1, int(bottom)), max(0, int(x)) : max(1, int(right))]
     return inside if inside.size else pixels
-
-
-def _picture(pixels: UInt8Image) -> str:
-    factor = _SIDE / max(pixels.shape[:2])
-    small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")

@@ -20,6 +20,7 @@ COMMANDS = {
     "identify": "faceid.cli.identify",
     "verify": "faceid.cli.verify",
     "gallery": "faceid.cli.gallery",
+    "cluster": "faceid.cli.cluster",
     "calibrate": "faceid.cli.calibrate",
     "embed": "faceid.cli.embed",
     "models": "faceid.cli.models",

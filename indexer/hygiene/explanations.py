@@ -92,7 +92,7 @@ def explain_from(rows: Reals, examples: Sequence[Reals]) -> Reals:
     makes it seem to explain just that.
     """
     likelihood = np.exp(_capped(fit_odds([rows, *examples]).log_likelihoods(rows)))
-    probability = likelihood / likelihood.sum(axis=1, keepdims=True)
+    probability: Reals = likelihood / likelihood.sum(axis=1, keepdims=True)
     for _ in range(_CLEANINGS):
         first = rows[probability[:, 0] > _DOUBTFUL]
         probability = explain(fit_odds([first, *examples]), rows)

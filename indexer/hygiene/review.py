@@ -25,6 +25,7 @@ KINDS: tuple[FindingKind, ...] = get_args(FindingKind)
 templates of a person of which one is wrong; a crop that shows no face; one photo twice."""
 
 _PROBABLY = 0.5
+_PERHAPS = 0.05  # a crop that may be broken does not speak for its person: broken ones are all alike
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def review(
     broken = np.zeros(len(people.ids), np.bool_)
     if examples.broken is not None and len(people.ids) >= FEWEST_EXAMPLES:
         found = find_broken(people, examples.broken)
-        broken = found.probability > _PROBABLY
+        broken = found.probability > _PERHAPS
         if "broken" in kinds:
             findings += _broken(people, found.similarity, found.probability, fdr)
     elif "broken" in kinds:

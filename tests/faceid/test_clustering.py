@@ -1,0 +1,134 @@
+"""What a run leaves in its folder is read again, or refused; names and sources become no paths."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceid.cluster_page import write_cluster_page
+from faceid.clustering import (
+    ClusteringError,
+    add_photos,
+    read_faces,
+    read_names,
+    sort_faces,
+    write_faces,
+    write_folder,
+)
+from faceid.pipeline import FoundFace, PictureFaces
+from faceid.vision.picture import Picture
+from faceid.vision.quality import Limits, Quality
+from indexer.decision.decision import user_threshold
+from indexer.gallery import Gallery
+from indexer.records import ModelBinding, NewTemplate
+from tests.indexer.hygiene.faces import directions, photos
+
+GOOD, POOR = Quality(100, 0.99, 80, 0.1), Quality(10, 0.99, 80, 0.1)
+
+
+class Engine:
+    """An engine whose photos say who is on them: their names are numbers of people, `3+5_2.png`, `x` a poor face."""
+
+    def __init__(self):
+        random = np.random.default_rng(0)
+        self.people, self.random, self.looked = directions(20, random), random, 0
+        self.pipeline = SimpleNamespace(read=self.read, find_faces=self.find)
+
+    def read(self, pictures):
+        return [SimpleNamespace(picture=one, digest=one.path.read_bytes()[-32:]) for one in pictures]
+
+    def find(self, files, policy):
+        for file in files:
+            self.looked += 1
+            faces = []
+            for place, who in enumerate(file.picture.path.stem.partition("_")[0].split("+")):
+                vector = photos(self.people[[int(who.strip("x"))]], self.random)[0]
+                box = (10.0 + 40 * place, 10.0, 20.0, 20.0)
+                faces.append(FoundFace(box, (), 0.99, POOR if "x" in who else GOOD, vector))
+            yield PictureFaces(file.picture, file.digest, tuple(faces), None)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    names = ["1_1", "1_2", "1_3", "2_1", "2_2", "1+2_1", "7_1", "x2_3"]
+    for number, name in enumerate(names):
+        Image.new("RGB", (100, 60), (number * 20, 90, 40)).save(tmp_path / f"{name}.png")
+        with (tmp_path / f"{name}.png").open("ab") as file:
+            file.write(number.to_bytes(32, "big"))
+    return [tmp_path / f"{name}.png" for name in names]
+
+
+def add(engine, paths, faces):
+    return add_photos(engine, [Picture(path) for path in paths], faces, lambda source, reason: None, Limits())
+
+
+def test_people_singles_and_poor_faces_are_told_apart(archive, tmp_path):
+    faces = add(Engine(), archive, read_faces(tmp_path, "m", 0.45))
+    placed = sort_faces(faces, {})
+    assert [one.status for one in placed] == ["person"] * 7 + ["single", "unclear"]
+    assert [one.person for one in placed[:7]] == ["person-00000"] * 3 + ["person-00003"] * 2 + [
+        "person-00000",
+        "person-00003",
+    ]
+
+
+def test_a_second_run_looks_only_at_new_photos_and_keeps_numbers(archive, tmp_path):
+    engine = Engine()
+    write_faces(tmp_path, add(engine, archive[3:], read_faces(tmp_path, "m", 0.45)))
+    before = {
+        one.source: one.person for one in sort_faces(read_faces(tmp_path, "m", 0.45), {}) if one.status == "person"
+    }
+    looked = engine.looked
+    faces = add(engine, archive, read_faces(tmp_path, "m", 0.45))
+    assert engine.looked == looked + 3
+    after = {one.source: one.person for one in sort_faces(faces, {})}
+    assert all(after[source] == person for source, person in before.items() if "+" not in source)
+
+
+def test_those_whom_the_gallery_knows_come_first(archive, tmp_path):
+    engine = Engine()
+    vector = photos(engine.people[[2]], engine.random)[0]
+    model = ModelBinding("m", "a" * 64, 64)
+    new = NewTemplate("Bo", None, vector, "b.jpg", b"\1" * 32, None, None, None, "float32")
+    faces = add(engine, archive, read_faces(tmp_path, "m", 0.45))
+    with Gallery.create(tmp_path / "gallery", model) as gallery:
+        gallery.add([new])
+        placed = sort_faces(faces, {}, gallery, user_threshold(0.45))
+    assert {(one.person, one.name) for one in placed if one.status == "known"} == {("known-00001", "Bo")}
+    assert sum(one.status == "known" for one in placed) == 3
+
+
+def test_the_manifest_names_photos_or_cut_outs_and_takes_names(archive, tmp_path):
+    faces = add(Engine(), archive, read_faces(tmp_path, "m", 0.45))
+    (tmp_path / "names.csv").write_text('person,name\nperson-00003,"../Ann ""A"""\n')
+    folder = tmp_path / "out"
+    folder.mkdir()
+    placed = sort_faces(faces, read_names(tmp_path / "names.csv"))
+    write_folder(folder, faces, placed, copies=False)
+    rows = list(csv.DictReader((folder / "manifest.csv").open()))
+    assert {row["name"] for row in rows} == {"person-00000", '../Ann "A"'}
+    assert all((folder / row["path"]).is_file() for row in rows)
+    assert len(rows) == 7
+    assert sum(row["path"].endswith("5.png") or row["path"].endswith("6.png") for row in rows) == 2
+    assert sorted(path.name for path in (folder / "people").iterdir()) == ["person-00000", "person-00003"]
+    text = write_cluster_page(placed, folder).read_text()
+    assert "../Ann &#34;A&#34;" in text
+    assert text.count("data:image/jpeg") == 8
+
+
+@pytest.mark.parametrize("spoil", ["cut", "text", "other", "pairs"])
+def test_a_folder_that_is_damaged_or_of_another_model_is_refused(archive, tmp_path, spoil):
+    path = tmp_path / "faces.npz"
+    write_faces(tmp_path, add(Engine(), archive, read_faces(tmp_path, "m", 0.45)))
+    if spoil == "cut":
+        path.write_bytes(path.read_bytes()[:-2000])
+    elif spoil == "text":
+        path.write_text("faces")
+    elif spoil == "pairs":
+        with np.load(path) as file:
+            values = dict(file)
+        np.savez(path, **values | {"first": values["first"] + 100})
+    with pytest.raises(ClusteringError, match="another folder"):
+        read_faces(tmp_path, "n" if spoil == "other" else "m", 0.45)
