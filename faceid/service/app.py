@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from faceid.service.api import audit, change, identify, jobs, people, system, thresholds
 from faceid.service.door import Door
+from faceid.service.page import pages
 from faceid.service.problems import answer_with_problems
 from faceid.service.service import Service
 from faceid.service.settings import Settings
@@ -47,6 +48,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = service
     for part in (system, identify, people, change, thresholds, jobs, audit):
         app.include_router(part.router)
+    for router in pages.ROUTERS:
+        app.include_router(router)
     answer_with_problems(app)
     app.add_middleware(Door, service=service)
     return app
