@@ -24,7 +24,7 @@ class Words:
         self.language = language
         self.texts = _flat(tomllib.loads((files(__package__) / "words" / f"{language}.toml").read_text("utf-8")))
 
-    def __call__(self, name: str, **values: object) -> str:
+    def __call__(self, name: str, /, **values: object) -> str:
         """Return a text with its values put in; KeyError for a name that there is none of."""
         return self.texts[name].format(**values)
 
