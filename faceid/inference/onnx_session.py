@@ -7,6 +7,7 @@ costs a busy machine nothing, and a forked process finds no pool whose threads s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from faceid.inference.cpu_features import available_cores
 from indexer.errors import FaceIdError
 
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 Session = Any  # an onnxruntime.InferenceSession; the package has no types
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -23,14 +25,31 @@ class SessionError(FaceIdError):
     """ONNX Runtime is missing, lacks the device, or refuses the network."""
 
 
-def open_session(network: bytes, device: str = "cpu") -> Session:
-    """Open a session for these ONNX bytes on `cpu`, `cuda` or `cuda:N`; raises SessionError."""
+def onnx_runtime() -> Any:
+    """Import ONNX Runtime, without its telemetry; raises SessionError where it is missing.
+
+    Wheels from 1.31 on note a device in the user's cache folder, send reports, and start threads for that; a process
+    that is forked afterwards waits for those threads for ever when it ends. They ask once, when they are imported.
+    """
+    before = os.environ.get(_NO_TELEMETRY)
+    os.environ[_NO_TELEMETRY] = "1"
     try:
         import onnxruntime
     except ImportError as error:
         raise SessionError(
             f"ONNX Runtime cannot be imported ({error}); install it with `pip install onnxruntime`"
         ) from error
+    finally:
+        if before is None:
+            del os.environ[_NO_TELEMETRY]
+        else:
+            os.environ[_NO_TELEMETRY] = before
+    return onnxruntime
+
+
+def open_session(network: bytes, device: str = "cpu") -> Session:
+    """Open a session for these ONNX bytes on `cpu`, `cuda` or `cuda:N`; raises SessionError."""
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised; on stderr it would only be in red
     options.intra_op_num_threads = options.inter_op_num_threads = 1

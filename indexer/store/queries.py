@@ -31,7 +31,7 @@ from indexer.store.tally import ACTIVE_PAIRS, is_active_set, pair_sql, tally
 
 _CHUNK = 5_000  # bound parameters in one statement; SQLite's own limit is 32,766 or more
 
-_GALLERY_ROW = GALLERY.replace(" FROM ", ", g.checksum FROM ", 1)
+_GALLERY_ROW = GALLERY.replace(" FROM ", ", g.id, g.checksum FROM ", 1)
 
 _ACTIVE_PAIRS = f"SELECT t.id, t.identity_id {ACTIVE_PAIRS}"
 _VECTORS = 2_000  # read from the database at a time
@@ -62,8 +62,8 @@ def gallery_row(connection: Connection) -> GalleryRow:
     found = connection.exec_driver_sql(_GALLERY_ROW).first()
     if found is None:
         raise StoreDamaged("the database says nothing about its gallery or model; restore it from a backup")
-    *covered, expected = found
-    if checksum(*covered) != expected:
+    *covered, number, expected = found
+    if number != 1 or checksum(*covered) != expected:
         raise StoreDamaged("the database's row on its gallery and model is damaged; restore it from a backup")
     uuid, _, fusion, revision, model_id, model_since, key, erase_pending, name, digest, dimension = covered
     bound = ModelBinding(name, digest, dimension)

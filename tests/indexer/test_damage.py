@@ -97,6 +97,7 @@ def found(folder):
         ("UPDATE audit SET action = 'rename' WHERE action = 'remove'", "undoable"),
         ("UPDATE gallery SET fusion = 'mean'", "search"),
         ("UPDATE gallery SET model_since = 0", "search"),
+        ("UPDATE gallery SET id = 5", "search"),
         ("UPDATE model SET name = 'other'", "search"),
         ("UPDATE tally SET total = total + 1 WHERE name = 'identity'", "people"),
         ("DELETE FROM tally WHERE name = 'active'", "size"),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceid.inference.onnx_session import onnx_runtime
 from faceid.models.backends.onnxruntime_backend import open_session, run_with
 from faceid.models.embedding import normalise
 from faceid.models.model_file import ONNX, Model, ModelError
@@ -63,6 +64,7 @@ def quantise(
         ConfigError: the model is an imported one, or the packages for it are missing.
         ModelError: the network cannot be exported.
     """
+    onnx_runtime()  # before anything else imports it
     try:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process

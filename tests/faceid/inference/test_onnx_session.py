@@ -1,5 +1,8 @@
 """A session is a good guest: no threads of its own, right answers from many threads, and no network that is none."""
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -55,3 +58,37 @@ def test_parts_come_back_in_order_and_an_error_comes_through():
 def test_bytes_that_are_no_network_are_refused(content):
     with pytest.raises(SessionError, match="refuses the network"):
         open_session(content)
+
+
+IMPORTING = """
+import os, sys, time
+before = dict(os.environ)
+from faceid.inference.onnx_session import onnx_runtime
+onnx_runtime()
+assert dict(os.environ) == before
+child = os.fork()
+if child == 0:
+    sys.exit(3)  # through everything that C registered for the end
+for _ in range(200):
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        break
+    time.sleep(0.1)
+else:
+    os.kill(child, 9)
+print(ended == child and os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_onnx_runtime_reports_nothing_and_lets_forked_processes_end(tmp_path: Path) -> None:
+    usual = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_"))}
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTING],
+        env={**usual, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.strip() == "3"
+    assert list(tmp_path.rglob("*onnxruntime*")) == []
