@@ -3,7 +3,8 @@
     python -m benchmarks.measurements.context_decision LFW.npz FACES-003.npz
 
 w is chosen on half A of LFW and half A of the validation faces; half B of both reports. Thresholds are those that the
-very strangers give, so that each row shows FNIR at the same FPIR. Galleries of `mean`, means over DRAWS of them.
+very strangers give, so that each row shows FNIR at the same FPIR. Galleries of `mean`, means over DRAWS of them. A
+last table has half B of both in one gallery: FNIR, and the FPIR of either source's strangers at one threshold for all.
 """
 
 import argparse
@@ -35,6 +36,39 @@ def main() -> None:
         rows = [row for pool in pools for size in (24, 100, 500) for row in _rows(pool, size)]
         print(f"\nhalf {half}, {what}\n")
         print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
+    print("\nboth sources in one gallery, half B: FNIR; FPIR of strangers from LFW, from the validation faces\n")
+    pools = [make_pool(name, each, lambda who: half_of(who) == "B") for name, each in sources.items()]
+    print(tabulate(_mixed_rows(*pools), headers="keys", tablefmt="github", disable_numparse=True))
+
+
+def _mixed_rows(first: Pool, second: Pool) -> list[Row]:
+    """Return rows for galleries of people of two sources, as many of each."""
+    shifted = tuple(rows + len(first.vectors) for rows in second.people)
+    some = np.random.default_rng(3).permutation(len(first.people))[: len(shifted)]
+    both = Pool("both", np.concatenate([first.vectors, second.vectors]), (*(first.people[i] for i in some), *shifted))
+    rows = []
+    for size in (24, 100):
+        for templates in (1, 5):
+            drawn = [draw(both, size, templates, np.random.default_rng([9, one, size])) for one in range(DRAWS)]
+            galleries = [one for one in drawn if one is not None and len(one.probes)]
+            for asked in (0.1, 0.01) if galleries else ():
+                row: Row = {"N": size, "photos": templates, "FPIR": f"{asked:g}"}
+                for weight in (0.0, *WEIGHTS):
+                    missed = np.concatenate([_missed(one, weight, asked) for one in galleries])
+                    rates = np.mean([_rates(one, weight, asked, len(first.vectors)) for one in galleries], axis=0)
+                    row["s" if weight == 0 else f"s - {weight:g} c"] = (
+                        f"{100 * missed.mean():.2f}; {100 * rates[0]:.2f}, {100 * rates[1]:.2f} %"
+                    )
+                rows.append(row)
+    return rows
+
+
+def _rates(drawn: DrawnGallery, weight: float, asked: float, of_first: int) -> tuple[float, float]:
+    """Return the FPIR of strangers from the first source, whose rows come first, and from the second."""
+    alarms, _ = _decided(score(drawn, drawn.pool.vectors[drawn.strangers], "mean"), weight)
+    named = alarms >= np.quantile(alarms, 1 - asked)
+    is_first = drawn.strangers < of_first
+    return float(named[is_first].mean()), float(named[~is_first].mean())
 
 
 def _rows(pool: Pool, size: int) -> list[Row]:
