@@ -100,7 +100,7 @@ def draw(
     plain = random.random(count) < augmentation.plain_sampling
     chances = [augmentation.low_resolution, augmentation.blur, augmentation.jpeg, augmentation.occlusion]
     worsened = random.random((count, len(chances))) < chances
-    # Chances last, and where they are wanted: an older config draws what it always did.
+    # Drawn last, and where they are wanted: an older config draws what it always did.
     newer = [augmentation.mask, augmentation.sunglasses, augmentation.grey, augmentation.motion]
     more = random.random((count, len(newer))) < newer if any(newer) else np.zeros((count, len(newer)), np.bool_)
     jitters = _about_centre(side, angles, scales, mirrored, shifts)

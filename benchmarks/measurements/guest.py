@@ -55,9 +55,9 @@ def _measure(folder: Path, seconds: float, threads: int, searches: int, template
     with Gallery.open(folder / "people", create=engine.binding) as gallery:
         load = guest_load.engine_load(engine, gallery, folder / "photos")
         warm = guest_load.put_under(load, threads, seconds=min(10.0, seconds / 4))
-        start = _resident()
+        start = resident()
         many = guest_load.put_under(load, threads, seconds=seconds)
-        end = _resident()
+        end = resident()
     with Gallery.open(folder / "vectors", create=guest_load.model_of_vectors()) as gallery:
         long = guest_load.put_under(guest_load.search_load(gallery, templates, searches), searches)
     rows = _rows(f"{threads} threads", many)
@@ -81,7 +81,7 @@ def _rows(who: str, tally: "LoadTally") -> Rows:
     ]
 
 
-def _resident() -> float:
+def resident() -> float:
     """Return what this process holds in memory now, in MiB (Linux)."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     (line,) = [one for one in status.splitlines() if one.startswith("VmRSS")]
