@@ -141,7 +141,11 @@ async def _load(
         while time.perf_counter() < ends:
             number = next(turn) % len(data)
             asked = time.perf_counter()
-            response = await http.post(ROUTE, files={"photos": ("x", data[number])}, data={"fpir": str(FPIR)})
+            try:
+                response = await http.post(ROUTE, files={"photos": ("x", data[number])}, data={"fpir": str(FPIR)})
+            except httpx.TransportError as error:
+                load.outcomes[f"no answer: {type(error).__name__}"] += 1
+                continue
             load.seconds.append(time.perf_counter() - asked)
             if response.status_code != httpx.codes.OK:
                 load.outcomes[f"status {response.status_code}"] += 1

@@ -38,6 +38,7 @@ class _Visit:
     deadline: float
     began: float = field(default_factory=time.perf_counter)
     taken: int = 0
+    held: int = 0  # of `taken`: what counts among all uploads until it is read to its end
     read: bool = False
     status: int = 0
     problem: Problem | None = None
@@ -121,16 +122,16 @@ class Door:
         bounded = visit.most_bytes <= self._service.settings.request_bytes  # archives go to the disk, not into memory
         with self._counting:
             if bounded and self._uploading + count > self._service.settings.uploads_bytes:
-                visit.taken -= count
                 visit.problem = Problem("busy", "too many uploads at a time")
                 raise _Refused
+            visit.held += count
             self._uploading += count
             self._service.metrics.uploading.set(self._uploading)
 
     def _give_back(self, visit: _Visit) -> None:
         with self._counting:
-            self._uploading -= visit.taken
-            visit.taken = 0
+            self._uploading -= visit.held
+            visit.held = 0
             self._service.metrics.uploading.set(self._uploading)
 
     def _sender(self, scope: Scope, visit: _Visit, send: Send) -> Send:

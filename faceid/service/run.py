@@ -17,6 +17,9 @@ from faceid.service.settings import Settings, SettingsError
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _CONNECTIONS = 1024  # that wait or are served; the next one is told 503
+_KEPT_SECONDS = (
+    75  # an idle connection: longer than clients and proxies keep theirs, which then never meet a closed one
+)
 
 
 def serve(settings: Settings) -> None:
@@ -70,6 +73,7 @@ def _uvicorn(settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=_KEPT_SECONDS,
         timeout_graceful_shutdown=int(settings.seconds) + 1,
     )
 

@@ -1,12 +1,15 @@
 """A server in this process over a gallery of drawn people, and what asks it."""
 
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -15,6 +18,7 @@ from faceid.service.app import create_app
 from faceid.service.settings import make_settings
 
 Serve = Callable[..., TestClient]
+Live = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +55,28 @@ def serve(gallery_path: Path, tmp_path: Path) -> Iterator[Serve]:
 def client(serve: Serve) -> TestClient:
     """A server with the usual settings and no keys."""
     return serve()
+
+
+@pytest.fixture
+def live(gallery_path: Path, tmp_path: Path) -> Iterator[Live]:
+    """Start a server on a port of its own with these settings; returns the port and the server's parts."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(**settings: Any) -> tuple[int, Any]:
+        values = {"galleries": {"default": gallery_path}, "data": tmp_path / "data", "workers": 2} | settings
+        app = create_app(make_settings(values))
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.02)
+        running.append((server, thread))
+        return server.servers[0].sockets[0].getsockname()[1], app.state.service
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture(scope="session")

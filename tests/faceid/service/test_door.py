@@ -3,48 +3,19 @@
 import json
 import socket
 import struct
-import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
-from faceid.service.app import create_app
-from faceid.service.settings import make_settings
-from tests.faceid.service.conftest import Serve, photo
+from tests.faceid.service.conftest import Live, Serve, photo
 
 IDENTIFY = "/v1/galleries/default/identify"
 BOUNDARY = b"--b\r\n"
 PART = b'Content-Disposition: form-data; name="photos"; filename="x.jpg"\r\n\r\n'
-
-Live = Callable[..., tuple[int, Any]]
-
-
-@pytest.fixture
-def live(gallery_path: Path, tmp_path: Path) -> Iterator[Live]:
-    """Start a server on a port of its own with these settings; returns the port and the server's parts."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
-
-    def start(**settings: Any) -> tuple[int, Any]:
-        values = {"galleries": {"default": gallery_path}, "data": tmp_path / "data", "workers": 2} | settings
-        app = create_app(make_settings(values))
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        running.append((server, thread))
-        return server.servers[0].sockets[0].getsockname()[1], app.state.service
-
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join()
 
 
 def send(port: int, *pieces: bytes, pause: float = 0.0) -> socket.socket:
