@@ -12,6 +12,8 @@ COMMANDS = {
     "verification": "benchmarks.cli.verification",
     "ytf": "benchmarks.cli.ytf",
     "ijb": "benchmarks.cli.ijb",
+    "cluster": "benchmarks.cli.cluster",
+    "groups": "benchmarks.cli.groups",
     "features": "benchmarks.cli.features",
     "speed": "benchmarks.cli.speed",
 }

@@ -58,6 +58,9 @@ def print_tables(results: "Results") -> None:
     """Print what was measured, then, apart, what was only foretold and what was refused."""
     from benchmarks.report.tables import (
         accuracy_table,
+        clustering_table,
+        differentials_table,
+        groups_table,
         identification_table,
         open_set_table,
         prediction_table,
@@ -70,6 +73,9 @@ def print_tables(results: "Results") -> None:
         ("Identification", identification_table),
         ("Verification", verification_table),
         ("Open set", open_set_table),
+        ("Clusters", clustering_table),
+        ("Errors by group", groups_table),
+        ("How unequal", differentials_table),
         ("Predicted, not measured", prediction_table),
         ("Refused: too few trials", refusal_table),
     ):

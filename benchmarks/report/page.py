@@ -13,8 +13,11 @@ from benchmarks.report.html_page import figure_url, picture_url, render
 from benchmarks.report.score_figures import histogram_figure
 from benchmarks.report.tables import (
     accuracy_table,
+    clustering_table,
     conventions_table,
     differences,
+    differentials_table,
+    groups_table,
     headlines,
     identification_table,
     open_set_table,
@@ -81,6 +84,9 @@ def write_report(runs: Sequence[tuple[Results, Provenance]], folder: Path) -> Pa
             "identification": identification_table(named),
             "verification": verification_table(named),
             "open_set": open_set_table(named),
+            "clustering": clustering_table(named),
+            "groups": groups_table(named),
+            "differentials": differentials_table(named),
             "predictions": prediction_table(named),
             "refusals": refusal_table(named),
             "conventions": conventions_table(named),

@@ -80,6 +80,79 @@ def open_set_table(runs: Runs) -> Table | None:
     )
 
 
+def clustering_table(runs: Runs) -> Table | None:
+    """List how well faces were sorted into people."""
+    head = (
+        "faces",
+        "people",
+        "clusters",
+        "largest",
+        "threshold",
+        "BCubed P",
+        "BCubed R",
+        "BCubed F",
+        "95 %, clustered",
+    )
+    return _table(
+        runs,
+        (*head, "pair P", "pair R"),
+        lambda results: (
+            (
+                f"{row.faces:,}",
+                f"{row.people:,}",
+                f"{row.clusters:,}",
+                f"{row.largest:,}",
+                f"{row.threshold:.4f}",
+                percent(row.bcubed_precision.value),
+                percent(row.bcubed_recall.value),
+                percent(row.bcubed_f.value),
+                NOT_COMPUTED if row.bcubed_f.ci95_clustered is None else interval(row.bcubed_f.ci95_clustered),
+                percent(row.pair_precision.value),
+                percent(row.pair_recall.value),
+            )
+            for row in results.clustering
+        ),
+    )
+
+
+def groups_table(runs: Runs) -> Table | None:
+    """List the errors of each group."""
+    rates = ("FMR", "FNMR", "FPIR", "FNIR")
+    head = ("attribute", "group", "people", *(word for name in rates for word in (name, f"{name} 95 %")))
+    return _table(
+        runs,
+        head,
+        lambda results: (
+            (
+                row.attribute,
+                row.group,
+                f"{row.people:,}",
+                *(cell for one in (row.fmr, row.fnmr, row.fpir, row.fnir) for cell in _group_cells(one)),
+            )
+            for row in results.groups
+        ),
+    )
+
+
+def differentials_table(runs: Runs) -> Table | None:
+    """List how unequal the groups of an attribute are."""
+    return _table(
+        runs,
+        ("attribute", "rate", "groups", "worst", "worst / geometric mean", "worst / best"),
+        lambda results: (
+            (
+                row.attribute,
+                row.rate.upper(),
+                str(row.groups),
+                row.worst,
+                f"{row.worst_to_mean:.2f}",
+                f"{row.worst_to_best:.2f}",
+            )
+            for row in results.differentials
+        ),
+    )
+
+
 def accuracy_table(runs: Runs) -> Table | None:
     """List the mean accuracy over folds, a row for each convention, and the pairs decided rightly."""
     return _table(
@@ -225,6 +298,13 @@ def _columns(runs: Runs, rows: Sequence[tuple[str, Sequence[str]]]) -> Table | N
 def _rate_cells(rate: Rate) -> Cells:
     clustered = NOT_COMPUTED if rate.ci95_clustered is None else interval(rate.ci95_clustered)
     return percent(rate.rate), f"{rate.hits:,} of {rate.trials:,}", interval(rate.ci95), clustered
+
+
+def _group_cells(rate: Rate | None) -> Cells:
+    """Return a rate and its interval; a group with too few trials has neither."""
+    if rate is None:
+        return "", ""
+    return f"{rate.rate:.3g}", "{:.2g} to {:.2g}".format(*(rate.ci95_clustered or rate.ci95))
 
 
 def _share_cell(rate: Rate | None) -> str:

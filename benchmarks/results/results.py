@@ -21,7 +21,18 @@ from indexer.text import printable
 # Raised whenever a name in results.json changes its meaning; new names may come without.
 SCHEMA_VERSION = 1
 FILE = "results.json"
-TABLES = ("identification", "verification", "open_set", "accuracy", "predictions", "refusals", "worst_errors")
+TABLES = (
+    "identification",
+    "verification",
+    "open_set",
+    "clustering",
+    "groups",
+    "differentials",
+    "accuracy",
+    "predictions",
+    "refusals",
+    "worst_errors",
+)
 INTERVALS = ("ci95", "ci95_clustered")
 
 Points = NDArray[np.float64]
@@ -89,6 +100,57 @@ class OpenSetRow:
     false_alarms: int
     non_mated_searches: int
     achieved_fpir: Rate
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A value, 0..1, that is no count of trials, with its 95 % interval over people drawn anew (None: not computed)."""
+
+    value: float
+    ci95_clustered: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class ClusteringRow:
+    """Faces sorted into people at a threshold, and how well: `largest` is a cluster's size, `unclear` counts faces."""
+
+    faces: int
+    people: int
+    clusters: int
+    largest: int
+    unclear: int
+    threshold: float
+    bcubed_precision: Measure
+    bcubed_recall: Measure
+    bcubed_f: Measure
+    pair_precision: Measure
+    pair_recall: Measure
+    pair_f: Measure
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """Errors of one group of an attribute at the thresholds of all; None where its trials are too few."""
+
+    attribute: str
+    group: str
+    people: int
+    fmr: Rate | None
+    fnmr: Rate | None
+    fpir: Rate | None
+    fnir: Rate | None
+
+
+@dataclass(frozen=True)
+class DifferentialRow:
+    """How unequal `groups` groups are in one rate: the worst, over the geometric mean, and over the best."""
+
+    attribute: str
+    rate: str
+    groups: int
+    worst: str
+    worst_to_mean: float
+    worst_to_best: float
 
 
 @dataclass(frozen=True)
@@ -177,6 +239,9 @@ class Results:
     identification: tuple[IdentificationRow, ...] = ()
     verification: tuple[VerificationRow, ...] = ()
     open_set: tuple[OpenSetRow, ...] = ()
+    clustering: tuple[ClusteringRow, ...] = ()
+    groups: tuple[GroupRow, ...] = ()
+    differentials: tuple[DifferentialRow, ...] = ()
     accuracy: tuple[MeanAccuracy, ...] = ()
     predictions: tuple[Prediction, ...] = ()
     refusals: tuple[Refusal, ...] = ()

@@ -14,6 +14,9 @@ from indexer.hygiene.people import People
 from indexer.records import FloatMatrix, FloatVector, Ids
 from indexer.search.scores import canonical_scores
 
+SAME_PHOTO = 0.94
+"""Below it two photos are never called one: networks differ in what they make of copies of drawn faces."""
+
 _AT_ONCE = 2048  # templates of one person that are compared with each other at a time
 
 
@@ -56,7 +59,7 @@ def find_same_photos(people: People, same_photo: FloatVector) -> SamePhotos:
     if not len(once):
         return SamePhotos(pairs[0], pairs[1], similarity, similarity)
     probability = explain_from(similarity[:, None], [same_photo.astype(np.float64)[:, None]])[:, 1]
-    return SamePhotos(pairs[0], pairs[1], similarity, np.where(similarity > np.median(similarity), probability, 0.0))
+    return SamePhotos(pairs[0], pairs[1], similarity, np.where(similarity >= SAME_PHOTO, probability, 0.0))
 
 
 def _nearest_inside(people: People) -> tuple[Ids, Ids, Reals]:
