@@ -14,6 +14,7 @@ import csv
 import resource
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +75,18 @@ def threshold_of(vectors: FloatMatrix, labels: Any, far: float) -> float:
 
 def compare(vectors: FloatMatrix, people: Ids, thresholds: dict[float, float], *, slow: bool) -> Iterator[Row]:
     """Yield a row for each algorithm and threshold."""
-    alone = np.arange(len(vectors))
     for far, threshold in thresholds.items():
         ways: dict[str, Callable[[], Ids]] = {
-            "Chinese whispers": lambda at=threshold: cluster(near_pairs(vectors, at), alone).labels,
-            "connected components": lambda at=threshold: components(vectors, at),
-            "DBSCAN, 3": lambda at=threshold: dbscan(vectors, at),
+            "Chinese whispers": partial(whispers, vectors, threshold),
+            "connected components": partial(components, vectors, threshold),
+            "DBSCAN, 3": partial(dbscan, vectors, threshold),
         }
         if slow:
-            ways["average linkage"] = lambda at=threshold: linkage(vectors, at)
+            ways["average linkage"] = partial(linkage, vectors, threshold)
         for name, way in ways.items():
             yield measured(name, far, threshold, way, people)
     if slow:
-        yield measured("HDBSCAN, 2", None, None, lambda: hdbscan(vectors), people)
+        yield measured("HDBSCAN, 2", None, None, partial(hdbscan, vectors), people)
 
 
 def measured(name: str, far: float | None, threshold: float | None, way: Callable[[], Ids], people: Ids) -> Row:
@@ -113,6 +113,11 @@ def measured(name: str, far: float | None, threshold: float | None, way: Callabl
         "seconds": seconds,
         "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
+
+
+def whispers(vectors: FloatMatrix, threshold: float) -> Ids:
+    """Sort as `faceid cluster` does."""
+    return cluster(near_pairs(vectors, threshold), np.arange(len(vectors))).labels
 
 
 def components(vectors: FloatMatrix, threshold: float) -> Ids:
@@ -152,12 +157,12 @@ def linkage(vectors: FloatMatrix, threshold: float) -> Ids:
     from scipy.spatial.distance import pdist
 
     joined = tree(pdist(vectors.astype(np.float64), "cosine"), "average")
-    return fcluster(joined, 1 - threshold, "distance").astype(np.int64)
+    return np.asarray(fcluster(joined, 1 - threshold, "distance"), np.int64)
 
 
 def singled(labels: Any) -> Ids:
     """Give everything that an algorithm calls noise a cluster of its own."""
-    answer = labels.astype(np.int64)
+    answer = np.array(labels, np.int64)
     noise = answer < 0
     answer[noise] = answer.max() + 1 + np.arange(int(noise.sum()))
     return answer
