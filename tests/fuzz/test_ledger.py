@@ -14,3 +14,8 @@ def test_runs_of_one_target_add_up(tmp_path: Path) -> None:
         ["photos", "2", "2", "1,500", "0"],
         ["bin", "1", "1", "5", "1"],
     ]
+
+
+def test_the_page_shows_the_sums_of_the_ledger() -> None:
+    results = Path(__file__).parents[2] / "docs" / "results"
+    assert sums(results / "fuzz.csv") in (results / "photos.md").read_text(encoding="utf-8")
