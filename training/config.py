@@ -4,9 +4,9 @@ import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
+import msgspec
 import yaml
 
 from training.augment import Augmentation
@@ -214,7 +214,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 def config_of(record: Any, folder: Path) -> Config:
     """Check a config that was read from YAML; its relative paths start at `folder`. Raises ConfigError."""
-    config: Config = _build(Config, record, "")
+    config = _typed(record)
     _check_ranges(config)
     data = dataclasses.replace(
         config.data,
@@ -232,16 +232,7 @@ def config_of(record: Any, folder: Path) -> Config:
 
 def to_record(config: Config) -> dict[str, Any]:
     """Turn the config into plain JSON, to be kept beside the weights it made."""
-
-    def plain(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return str(value) if isinstance(value, Path) else value
-
-    record = plain(dataclasses.asdict(config))
-    assert isinstance(record, dict)
+    record: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dataclasses.asdict(config), enc_hook=str))
     return record
 
 
@@ -286,40 +277,27 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(f"{name} must be 1 or more, not {getattr(config, name)}")
 
 
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Turn a YAML value into `kind`: a dataclass, a tuple of something, a path or a scalar."""
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where or 'the config'} must be a mapping, not {value!r}")
-        hints = get_type_hints(kind)
-        unknown = [key for key in value if key not in hints]
-        if unknown:
-            raise ConfigError(f"unknown key {_join(where, unknown[0])!r}; known are {', '.join(hints)}")
-        for item in dataclasses.fields(kind):
-            required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-            if required and item.name not in value:
-                raise ConfigError(f"missing key {_join(where, item.name)!r}")
-        arguments = {key: _build(hints[key], item, _join(where, key)) for key, item in value.items()}
-        return kind(**arguments)
-    if get_origin(kind) is UnionType:  # of something and None
-        inner = next(option for option in get_args(kind) if option is not NoneType)
-        return None if value is None else _build(inner, value, where)
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where} must be a list, not {value!r}")
-        return tuple(_build(get_args(kind)[0], item, where) for item in value)
-    if get_origin(kind) is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a mapping, not {value!r}")
-        return value
+def _typed(record: Any) -> Config:
+    """Turn what YAML gave into a config; raises ConfigError with the key."""
+    try:
+        config = msgspec.convert(record, Config, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        what, _, place = str(error).partition(" - at `$.")
+        raise ConfigError(f"{place.rstrip('`')}: {what}" if place else what) from error
+    _check_keys(record, to_record(config), "")
+    return config
+
+
+def _path(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(os.path.expandvars(value))
-    if kind is float and type(value) in (int, float):
-        return float(value)
-    if type(value) is kind:
-        return value
-    raise ConfigError(f"{where} must be of type {kind.__name__}, not {value!r}")
+    raise ValueError(f"Expected the path of a file, got {value!r}")
 
 
-def _join(where: str, key: object) -> str:
-    return f"{where}.{key}" if where else str(key)
+def _check_keys(given: dict[str, Any], known: dict[str, Any], where: str) -> None:
+    """Raise ConfigError for a key that no config has: msgspec passes over those of a dataclass."""
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {where + str(key)!r}; known are {', '.join(known)}")
+        if isinstance(value, dict):
+            _check_keys(value, known[key], f"{where}{key}.")
