@@ -79,6 +79,14 @@ def test_grey_and_motion_on_a_device_are_the_processors() -> None:
     assert smeared.mean().item() == pytest.approx(plain.mean().item(), abs=3)
 
 
+def test_nothing_of_it_stays_on_the_processor() -> None:
+    """Torch's device `meta` holds nothing, and refuses the processor's tensors among its own as a GPU does."""
+    everything = dict.fromkeys(("low_resolution", "blur", "occlusion", "mask", "sunglasses", "grey", "motion"), 0.5)
+    packed = torch.empty((32, 120, 120, 3), dtype=torch.uint8, device="meta")
+    crops = augment_on_device(packed, (112, 96), Augmentation(**everything), np.random.default_rng(2))
+    assert (crops.device.type, crops.shape) == ("meta", (32, 112, 96, 3))
+
+
 def test_an_occluded_face_is_black_outside_a_box() -> None:
     grey = torch.full((64, 120, 120, 3), 128, dtype=torch.uint8)
     crops = augment_on_device(grey, (112, 96), Augmentation(occlusion=1.0), np.random.default_rng(2))
