@@ -38,7 +38,7 @@ from indexer.records import FloatVector
 
 # Photos per batch: enough to fill the detector's and the network's batches, few enough that memory stays small.
 BATCH_PHOTOS = 32
-# DecodedPicture pixels per batch (3 bytes each): photos of 50 megapixels must not be held 32 at a time.
+# Decoded pixels per batch (3 bytes each): photos of 50 megapixels must not be held 32 at a time.
 BATCH_PIXELS = 64_000_000
 # Photos decoded ahead in threads: one a core and one waiting.
 DECODE_THREADS = 2

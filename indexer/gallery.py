@@ -135,14 +135,14 @@ class Gallery:
         """Bring the cache up to date (after writing), and let go of the files and the lock."""
         if self._database.closed:
             return
-        if self._database.inherited:  # the lock and the caches are the parent's business
+        if self._database.inherited:  # only the parent may save the caches and let go of the lock
             self._database.close()
             return
         try:
             if self._database.writable:
                 if self._row().erase_pending:
                     self._finish_erase()
-                with suppress(GalleryError, FileNotWritten):  # what was written is safe, and can be searched without
+                with suppress(GalleryError, FileNotWritten):  # the database has it all; caches only save time
                     self._save_cache()
         finally:
             self._database.close()
@@ -252,7 +252,7 @@ class Gallery:
             found = self._found(snapshot, vectors, k, threshold, fast)
             return _results(snapshot, found, store.names(connection, np.unique(found.ids).tolist()))
 
-        return self._at_once(ask)  # a writer that never rests was always in between
+        return self._at_once(ask)  # a writer came in between every time: inside one transaction it cannot
 
     def ask_cohort(self, vectors: FloatMatrix, key: str) -> CohortScores:
         """Return the best score of each stranger of a cohort, vectors [n, D] under a `key` that no other cohort has.
@@ -272,7 +272,7 @@ class Gallery:
 
         scores, are_new = self._in_step(act)
         if are_new and self._database.writable:
-            with suppress(FileNotWritten), self._database.read() as connection:  # it saves time, no more
+            with suppress(FileNotWritten), self._database.read() as connection:  # the scores can be computed again
                 write_scores(self.path, scores, connection)
         self._cohorts[key] = scores
         return scores
@@ -628,7 +628,7 @@ class Gallery:
         """Ask the snapshot within the transaction of its revision, whatever writers do and the caches' files are."""
 
         def act() -> _Answer:
-            # One at a time: it waits for the caches with a transaction open, and whoever refreshes them needs one, too.
+            # One at a time: each waits for the caches with a connection in hand; many would leave none to refresh them.
             with self._alone, self._database.read() as connection:
                 return ask(connection, self._cache.at(connection))
 
@@ -639,7 +639,7 @@ class Gallery:
         for attempt in itertools.count():
             try:
                 return act()
-            except OutdatedRead:  # saved a moment after the transaction began; or of a revision that never was
+            except OutdatedRead:  # the caches are newer than the transaction, or than a database that was put back
                 if attempt >= _PATIENCE:
                     self._cache.distrust()
             except SegmentDamaged:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-# What decides who is let in is never taken from a file that happens to lie where somebody stands.
+# Thresholds and rates decide who is let in: never from a settings file that happens to lie in the current folder.
 DECISIVE = ("threshold", "fpir", "far")
 
 

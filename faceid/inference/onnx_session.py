@@ -51,7 +51,7 @@ def open_session(network: bytes, device: str = "cpu") -> Session:
     """Open a session for these ONNX bytes on `cpu`, `cuda` or `cuda:N`; raises SessionError."""
     onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised; on stderr it would only be in red
+    options.log_severity_level = 4  # what goes wrong is raised; it need not be on stderr, too
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # An arena never gives memory back, and each session would keep its largest moment for each thread.
     options.enable_cpu_mem_arena = False

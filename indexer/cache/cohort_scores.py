@@ -110,7 +110,7 @@ def read_scores(folder: Path, key: str, connection: Connection) -> CohortScores 
         sound = facts["sha256"] == _digest({k: v for k, v in facts.items() if k != "sha256"}, scores, owners)
         whose = (facts["format"], facts["cohort"], facts["gallery"], facts["model"], facts["fusion"])
         trail = (int(facts["trail"][0]), int(facts["trail"][1]))
-        past = trail == (0, 0) or trail == trail_at(connection, trail[0])  # not a backup's that went another way
+        past = trail == (0, 0) or trail == trail_at(connection, trail[0])  # not of another copy
         if not sound or not past or whose != (_FORMAT, key, row.uuid, row.model.digest, row.fusion):
             return None
         seen = replace(row, revision=int(facts["revision"]))

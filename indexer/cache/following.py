@@ -64,7 +64,7 @@ def _follow_templates(
         before[here] = part.owners[places]
         there |= here
     parts = _with_owners(old.parts, changes.ids, changes.owners)
-    # Without a row so far: what is new, and what was hidden whenever a snapshot was made.
+    # What has no row yet: new templates, and those that were hidden when the rows were made.
     missing = ~there & (changes.owners != _NOBODY)
     ids = np.concatenate([changes.ids[missing], changes.new_ids])
     owners = np.concatenate([changes.owners[missing], changes.new_owners])

@@ -41,7 +41,7 @@ class IndexCache:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # for what is in memory; nobody waits for it with a transaction open but a saver
+        self._lock = threading.Lock()  # for what is in memory; only a saver waits for it with a transaction open
         self._saving = threading.RLock()  # for the files: one thread of the one writer at a time
         self._current: Snapshot | None = None
         self._distrusted: Manifest | None = None
@@ -147,7 +147,7 @@ class IndexCache:
                 current = follow(current, connection, row, self._take_vectors)
             if is_sound(current, connection):
                 return current
-        self._distrusted = read_manifest(self._folder)  # not believed once, not believed again, and made anew
+        self._distrusted = read_manifest(self._folder)  # wrong: never read again, replaced by the next saving
         return read_all(connection, row, self._take_vectors)
 
     def _loaded(self, current: Snapshot | None, connection: Connection, row: GalleryRow) -> Snapshot | None:

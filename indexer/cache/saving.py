@@ -31,7 +31,7 @@ def write_files(
     FileNotWritten, SegmentDamaged.
     """
     rows = sum(map(_alive, snapshot.parts))
-    # Another thread may have seen a segment longer than its file is there.
+    # A snapshot may hold a segment whose file an earlier saving deleted.
     there = set(before.segments) if before else set()
     may_stay = _rows_that_may_stay(snapshot, connection) if erased else None
     records: list[FileRecord] = []

@@ -29,7 +29,7 @@ CHUNK = 1 << 20
 
 _ALIGNED = 64  # bytes: a cache line, and the widest register
 _MANY = 8  # chunks from which two threads hash: hashlib lets go of the interpreter's lock
-_HEADER = 1 << 16  # bytes that a header of ours stays far below
+_HEADER = 1 << 16  # bytes; headers of ours are far shorter
 _BLOCK = 16 << 20  # bytes copied at a time while a file is written
 
 # safetensors' words for types

@@ -144,6 +144,6 @@ def _prepare(
     cuts = np.full(len(integers), _NOTHING_YET, np.float32)
     limits = [shift.astype(np.int32).view(np.float32), query_scales, grow, add, cuts]
     padded_limits = [np.pad(line, (0, padding)) for line in limits]
-    padded_limits[-1][len(integers) :] = -OUT_OF_REACH  # no row is above the cut of a query that is not there
+    padded_limits[-1][len(integers) :] = -OUT_OF_REACH  # what only fills up the registers keeps no row
     lines = np.stack(padded_limits).reshape(5, -1, LANES).swapaxes(0, 1)
     return scan_many, (np.ascontiguousarray(packed), np.ascontiguousarray(lines))

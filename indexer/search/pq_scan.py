@@ -80,7 +80,7 @@ def _import_faiss() -> Any:
 
 def _after_fork() -> None:
     global _forked
-    _forked = _used  # also a child's child: what it inherits stays true
+    _forked = _used  # stays true in a child of the child
 
 
 os.register_at_fork(after_in_child=_after_fork)

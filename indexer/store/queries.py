@@ -280,7 +280,7 @@ def find(connection: Connection, ref: str | int) -> list[Identity]:
         hits += rows_with(connection, "identity", "external_id", [word])
         hits += rows_with(connection, "identity", "name", [word])
     if not hits:
-        every_row(connection, "identity")  # that nobody is called so may be a name that was changed on the disk
+        every_row(connection, "identity")  # finds a name that was damaged on the disk
     ids = {row.id if row.merged_into is None else row.merged_into for row in hits}
     found = sorted(owner_rows(connection, ids).values(), key=lambda row: row.id)
     theirs = rows_with(connection, "template", "identity_id", sorted(ids)) if ids else []
