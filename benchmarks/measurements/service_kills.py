@@ -11,6 +11,7 @@ import asyncio
 import io
 import json
 import random
+import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ def main(kills: int, seed: int) -> None:
                 server.stop()
             else:
                 asyncio.run(_write_until_killed(server, known, photos, rng))
+                print(f"kill {number + 1}: {known.acknowledged} acknowledged, {len(known.lost)} lost", file=sys.stderr)
             with ServiceDatabase(folder / "data") as database:
                 if audit.verify(database).broken_at is not None:
                     known.lost.append(f"kill {number}: the audit log is broken")
