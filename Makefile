@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A file's tests stay in one process: they share what it takes long to make.
+PYTEST := $(BIN)/pytest --quiet -n 2 --dist loadfile
 READY := $(VENV)/.ready
 
 .PHONY: demo test test-quick lint setup clean
@@ -19,11 +21,11 @@ demo: $(READY)
 	@echo "in a browser: $(BIN)/faceid serve --demo, then http://127.0.0.1:8321/"
 
 test: lint
-	$(BIN)/pytest --quiet
+	$(PYTEST)
 
 # Without the tests that take over five seconds.
 test-quick: $(READY)
-	$(BIN)/pytest --quiet -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
