@@ -31,6 +31,7 @@ from faceid.records import EnrollmentStatus
 from faceid.results import Answer, Enrollment, Verification
 from faceid.vision.detection import FACE_POLICIES, Detector, FacePolicy
 from faceid.vision.detectors import make_detector
+from faceid.vision.face_picture import face_picture
 from faceid.vision.photo_list import PersonPhoto
 from faceid.vision.picture import Content, Picture, ReadPicture, as_picture, as_pictures, is_one_photo
 from faceid.vision.quality import Limits
@@ -131,16 +132,21 @@ class FaceEngine:
         limits: Limits | None = DEFAULT_LIMITS,
         restore: bool = False,
         again: bool = False,
+        keep_crops: bool = False,
     ) -> list[Enrollment]:
         """Enrol photos of named people: one result per photo, in order; all is safely stored when it returns.
 
         Photos whose bytes are in the gallery already are not looked at again, so that a run that was interrupted goes
         on where it stopped. `limits` None takes faces of any quality; `restore` brings back removed people and
         templates whose photos appear again. A photo that was rejected under the same settings is not looked at again
-        either (`remembered` is among its reason codes) unless `again`. Raises ModelMismatch for a gallery of another
+        either (`remembered` is among its reason codes) unless `again`. With `keep_crops` the gallery also keeps a small
+        picture of each face that it takes, for people to see. Raises ModelMismatch for a gallery of another
         model, ValueError for the policy `all`: which of a photo's faces is the named person?
         """
-        return list(self.enroll_stream(gallery, people, faces=faces, limits=limits, restore=restore, again=again))
+        results = self.enroll_stream(
+            gallery, people, faces=faces, limits=limits, restore=restore, again=again, keep_crops=keep_crops
+        )
+        return list(results)
 
     def enroll_stream(
         self,
@@ -151,6 +157,7 @@ class FaceEngine:
         limits: Limits | None = DEFAULT_LIMITS,
         restore: bool = False,
         again: bool = False,
+        keep_crops: bool = False,
     ) -> Iterator[Enrollment]:
         """Enrol as `enroll` does while the results are taken: each comes after it is safely stored."""
         _check_policy(faces)
@@ -158,7 +165,9 @@ class FaceEngine:
             raise ValueError("enrolment takes one face a photo: exactly-one, largest or centre")
         _check_limits(limits)
         self._require_same_model(gallery)
-        wishes = _Enrolling(faces, limits, bool(restore), bool(again), self._rejection_policy(faces, limits))
+        wishes = _Enrolling(
+            faces, limits, bool(restore), bool(again), self._rejection_policy(faces, limits), bool(keep_crops)
+        )
         batches = _batches(_person_photos(people))
         return (result for batch in batches for result in self._enroll_batch(gallery, batch, wishes))
 
@@ -352,7 +361,7 @@ class FaceEngine:
         templates: dict[int, NewTemplate] = {}
         remarks: dict[int, tuple[str, ...]] = {}
         rejections: dict[bytes, tuple[str, ...]] = {}
-        found_faces = self.pipeline.find_faces(list(unseen.values()), wishes.faces)
+        found_faces = self.pipeline.find_faces(list(unseen.values()), wishes.faces, crops=wishes.keep_crops)
         for i, found in zip(unseen, found_faces, strict=True):
             rejected = _rejected(photos[i], found, wishes.limits)
             if rejected:
@@ -402,6 +411,7 @@ class FaceEngine:
             detection_score=face.detection_score,
             quality=face.quality.overall,
             precision=self.pipeline.embedder.precision,
+            crop=None if face.crop is None else face_picture(face.crop),
         )
 
     def _answers(self, gallery: Gallery, found: Sequence[PictureFaces], asking: "_Asking") -> Iterator[Answer]:
@@ -473,6 +483,7 @@ class _Enrolling:
     restore: bool
     again: bool
     policy: str
+    keep_crops: bool
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class FoundFace:
     """One face: where it is, how good it is, and its `vector` [D] float32 of unit length.
 
     `box` (x, y, w, h) and `landmarks` (x, y of left eye, right eye, nose, left and right mouth corner, left as seen)
-    are in pixels of the upright photo; `detection_score` is the detector's probability of a face.
+    are in pixels of the upright photo; `detection_score` is the detector's probability of a face. `crop` is the aligned
+    face that the network saw, RGB uint8 [H, W, 3], where it was asked for.
     """
 
     box: Box
@@ -68,6 +69,7 @@ class FoundFace:
     detection_score: float
     quality: Quality
     vector: FloatVector
+    crop: UInt8Image | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +115,17 @@ class Pipeline:
         with self.timed("read"):
             return [_read(picture) for picture in pictures]
 
-    def find_faces(self, read: Sequence[ReadPicture | PictureFaces], policy: FacePolicy) -> list[PictureFaces]:
-        """Find, choose and embed the faces of the pictures; results that are there already stay in their place."""
+    def find_faces(
+        self, read: Sequence[ReadPicture | PictureFaces], policy: FacePolicy, *, crops: bool = False
+    ) -> list[PictureFaces]:
+        """Find, choose and embed the faces of the pictures; results that are there already stay in their place.
+
+        With `crops` each face comes with its aligned picture.
+        """
         require_own_threads()
         found: list[PictureFaces] = []
         for batch in self._decoded_batches(read):
-            found.extend(self._process(batch, policy))
+            found.extend(self._process(batch, policy, crops))
         return found
 
     @contextmanager
@@ -150,7 +157,9 @@ class Pipeline:
         if batch:
             yield batch
 
-    def _process(self, batch: Sequence[DecodedPicture | PictureFaces], policy: FacePolicy) -> Iterator[PictureFaces]:
+    def _process(
+        self, batch: Sequence[DecodedPicture | PictureFaces], policy: FacePolicy, keep: bool
+    ) -> Iterator[PictureFaces]:
         images = [item.pixels.rgb for item in batch if isinstance(item, DecodedPicture)]
         with self.timed("detect"):
             turned = look_in_all_directions(self._detect, images, self._detect(images), self._sure)
@@ -164,13 +173,14 @@ class Pipeline:
             ]
         with self.timed("embed"):
             vectors = self._embed(crops)
-        results = iter(zip(chosen, qualities, vectors, strict=True))
+        results = iter(zip(chosen, qualities, vectors, crops, strict=True))
         for item in batch:
             if isinstance(item, PictureFaces):
                 yield item
             else:
-                (faces, reason), quality, face_vectors = next(results)
-                found = _found_faces(_in_photo(faces, item.pixels.reduction), quality, face_vectors)
+                (faces, reason), quality, face_vectors, pictures = next(results)
+                kept = list(pictures) if keep else [None] * len(faces)
+                found = _found_faces(_in_photo(faces, item.pixels.reduction), quality, face_vectors, kept)
                 read = item.read
                 yield PictureFaces(read.picture, read.digest, found, reason, remarks=item.pixels.remarks)
 
@@ -220,12 +230,13 @@ def _choose(faces: Faces, policy: FacePolicy, image: UInt8Image) -> tuple[Faces,
     return kept, None if len(kept) else "no_face"
 
 
-def _found_faces(faces: Faces, qualities: Sequence[Quality], vectors: FloatVector) -> tuple[FoundFace, ...]:
+def _found_faces(
+    faces: Faces, qualities: Sequence[Quality], vectors: FloatVector, crops: Sequence[UInt8Image | None]
+) -> tuple[FoundFace, ...]:
+    places = zip(faces.boxes.tolist(), faces.landmarks.tolist(), faces.scores.tolist(), strict=True)
     return tuple(
-        FoundFace((x, y, w, h), tuple((px, py) for px, py in points), score, quality, vector)
-        for (x, y, w, h), points, score, quality, vector in zip(
-            faces.boxes.tolist(), faces.landmarks.tolist(), faces.scores.tolist(), qualities, vectors, strict=True
-        )
+        FoundFace((x, y, w, h), tuple((px, py) for px, py in points), score, quality, vector, crop)
+        for ((x, y, w, h), points, score), quality, vector, crop in zip(places, qualities, vectors, crops, strict=True)
     )
 
 

@@ -56,7 +56,7 @@ from indexer.records import (
 from indexer.search.certified_search import Found, search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
-from indexer.store import answered, curation, reembedding, rejections, strangers, transfer, undo
+from indexer.store import answered, crops, curation, reembedding, rejections, strangers, transfer, undo
 from indexer.store import queries as store
 from indexer.store.adding import add_templates
 from indexer.store.schema import gallery
@@ -351,6 +351,16 @@ class Gallery:
         """One person's templates with their sources, in order of id; none for an id that nobody has."""
         with self._database.read() as connection:
             return store.templates_of(connection, _id(identity_id), include_removed)
+
+    def crop(self, template_id: int) -> bytes | None:
+        """Return the JPEG of a template's face; None where the gallery keeps none. Raises StoreDamaged."""
+        with self._database.read() as connection:
+            return crops.crop_of(connection, _id(template_id))
+
+    def with_crops(self, identity_ids: Sequence[int]) -> dict[int, list[int]]:
+        """Return, by identity, the templates whose face's picture is kept, removed ones too, oldest first."""
+        with self._database.read() as connection:
+            return crops.with_crops(connection, [_id(one) for one in identity_ids])
 
     def rename(self, identity_id: int, new_name: str) -> None:
         """Give a person another name. Raises InvalidName, and GalleryError if the name is somebody else's key."""

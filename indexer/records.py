@@ -32,7 +32,7 @@ class NewTemplate:
     """One face to enrol: vector [D] float32 of unit length, and the photo it came from.
 
     `source_digest` is the SHA-256 of the photo's bytes (32 bytes), `box` (x, y, width, height) in pixels of the
-    photo, `precision` what the network computed in ('float32' or 'bfloat16').
+    photo, `precision` what the network computed in ('float32' or 'bfloat16'). `crop` is a JPEG of the face to keep.
     """
 
     name: str
@@ -44,6 +44,7 @@ class NewTemplate:
     detection_score: float | None
     quality: float | None
     precision: str
+    crop: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--fusion", type=click.Choice(FUSIONS), help="Score of a person: best template, or their mean.")
 @click.option("--restore", is_flag=True, help="Bring back removed people whose photos appear again.")
 @click.option("--again", is_flag=True, help="Also look again at photos that an earlier run rejected.")
+@click.option("--keep-crops", is_flag=True, help="Keep a small picture of each face in the gallery, for people to see.")
 @click.option("--sync", is_flag=True, help="Also report templates whose photo is gone from PEOPLE_DIR.")
 @click.option("--prune", is_flag=True, help="With --sync: remove those templates.")
 @verbose_option
@@ -57,6 +58,7 @@ def enroll(
     fusion: Any,
     restore: bool,
     again: bool,
+    keep_crops: bool,
     sync: bool,
     prune: bool,
     output: str | None,
@@ -80,7 +82,13 @@ def enroll(
     photos = _photos(paths, manifest, name)
     with open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery):
         results = engine.enroll_stream(
-            gallery, photos, faces=faces, limits=Limits() if quality else None, restore=restore, again=again
+            gallery,
+            photos,
+            faces=faces,
+            limits=Limits() if quality else None,
+            restore=restore,
+            again=again,
+            keep_crops=keep_crops,
         )
         counts: Counter[str] = Counter()
         followed = _counted(results, counts)

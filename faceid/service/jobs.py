@@ -254,7 +254,9 @@ class Jobs:
             self._look_up(row.id)
             engine = gallery.engine
             with self._writing(row, gallery) as writer:
-                results = engine.enroll(writer, chunk, faces=asked["faces"], limits=Limits())
+                results = engine.enroll(
+                    writer, chunk, faces=asked["faces"], limits=Limits(), keep_crops=self._settings.keep_crops
+                )
             done = self._note(row, done, results)
         return None
 

@@ -41,6 +41,8 @@ class Settings(BaseModel):
     far: Rate = Field(default=0.001, description="share of pairs of different people that may pass, unless asked")
     embeddings: bool = Field(default=False, description="give vectors away at /v1/embed")
 
+    keep_crops: bool = Field(default=False, description="keep a small picture of each enrolled face, for the page")
+
     workers: int = Field(default_factory=available_cores, ge=1, le=256)
     queue: int = Field(default=64, ge=1, description="requests that wait for a worker; the next one gets 503")
     batch: int = Field(default=1, ge=1, le=32, description="photos of several clients that are computed together")

@@ -13,6 +13,7 @@ from indexer.errors import GalleryError, InvalidName, VectorError
 from indexer.records import Added, FloatMatrix, ModelBinding, NewTemplate, clean_name
 from indexer.search.scores import check_vectors
 from indexer.store.checksum import COVERED, checksum
+from indexer.store.crops import is_crop, keep_crops
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, now, owner_rows, record_audit
 from indexer.store.schema import identity, template
 from indexer.store.sealed_rows import change_rows, moving, rows_with, sound_rows
@@ -139,6 +140,8 @@ def _nonsense(one: NewTemplate) -> str | None:
         return f"a number is not finite (score {one.detection_score}, quality {one.quality}, box {one.box})"
     if one.box is not None and not (len(one.box) == 4 and one.box[2] > 0 and one.box[3] > 0):
         return f"its box {one.box} has no extent"
+    if one.crop is not None and not is_crop(one.crop):
+        return "its picture is no small JPEG"
     return None
 
 
@@ -289,6 +292,8 @@ def _insert_templates(connection: Connection, model_id: int, photos: Sequence[Te
         connection.exec_driver_sql(_INSERT_TEMPLATE, rows)
         _count_templates(connection, rows)
         _insert_embeddings(connection, model_id, ids[start], np.stack(vectors))
+    pictures = [(photo.id, photo.new.crop) for photo in photos if photo.new is not None]
+    keep_crops(connection, {new_id: jpeg for new_id, jpeg in pictures if new_id is not None and jpeg is not None})
 
 
 def _count_templates(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -54,6 +54,7 @@ COVERED = {
     "undo": ("audit_id", "payload"),
     "erased": ("digest",),
     "rejection": ("source_digest", "policy", "reasons", "at"),
+    "crop": ("template_id", "jpeg"),
     "tally": ("name", "rows", "total", "last_id"),
 }
 """The columns of each table that its rows' checksums cover, in order: all but the checksum, the key first."""

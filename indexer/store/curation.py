@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, delete, select, update
 from indexer.errors import GalleryError
 from indexer.records import clean_name
 from indexer.store.adding import hide_templates_of_others, is_utf8
+from indexer.store.crops import delete_crops
 from indexer.store.queries import bump_revision, chunks, keep_undo, next_ids, now, record_audit
 from indexer.store.rejections import forget_all
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
@@ -214,6 +215,7 @@ def erase(connection: Connection, identity_id: int) -> None:
     with moving(connection, theirs):
         doomed = select(template.c.id).where(theirs)
         connection.execute(delete(embedding).where(embedding.c.template_id.in_(doomed)))
+        delete_crops(connection, theirs)
         delete_rows(connection, "template", theirs)
         delete_rows(connection, "identity", identity.c.merged_into == identity_id)
         delete_rows(connection, "identity", identity.c.id == identity_id)

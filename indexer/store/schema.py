@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every schema this code can read, oldest first; each is a file in migrations/versions."""
 HEAD = SCHEMA_VERSIONS[-1]
 
@@ -236,6 +236,16 @@ rejection = Table(
     Column("at", String(20), nullable=False),
     _checksum(),
     CheckConstraint("length(source_digest) = 32", name="source_digest"),
+)
+
+crop = Table(
+    "crop",
+    metadata,
+    # A picture of the face, where enrolment was asked to keep one; it goes with its template.
+    Column("template_id", ForeignKey("template.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("jpeg", LargeBinary, nullable=False),
+    _checksum(),
+    CheckConstraint("length(jpeg) > 0", name="jpeg"),
 )
 
 tally = Table(

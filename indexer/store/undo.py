@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 from indexer.errors import GalleryError, StoreDamaged
 from indexer.store import curation
 from indexer.store.adding import hide_templates_of_others
+from indexer.store.crops import delete_crops
 from indexer.store.queries import bump_revision, chunks, record_audit
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
 from indexer.store.sealed_rows import change_rows, delete_rows, every_row, moving, rows_with, sound_rows
@@ -87,6 +88,7 @@ def purge(connection: Connection, older_than: timedelta) -> int:
     doomed = select(template.c.id).where(leftover)
     with moving(connection, leftover):
         connection.execute(delete(embedding).where(embedding.c.template_id.in_(doomed)))
+        delete_crops(connection, leftover)
         delete_rows(connection, "template", leftover)
     record_audit(connection, "purge", [(None, {"records": len(old)})])
     connection.execute(update(gallery).values(erase_pending=1))

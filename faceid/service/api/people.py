@@ -188,9 +188,12 @@ def _enroll(
     if faces == "all":
         raise Problem("invalid_request", "enrolment takes one face a photo: exactly-one, largest or centre")
     people = [PersonPhoto(picture, name, external_id) for picture in uploaded.pictures]
+    keep_crops = service_of(request).settings.keep_crops
     with changing(request, "enroll", opened.name) as change:
         with opened.writing() as writer:
-            results = opened.engine.enroll(writer, people, faces=faces, limits=Limits(), restore=restore)
+            results = opened.engine.enroll(
+                writer, people, faces=faces, limits=Limits(), restore=restore, keep_crops=keep_crops
+            )
         for result in results:
             service_of(request).metrics.enrolled.labels(opened.name, result.status).inc()
         records = [result.record() for result in results]

@@ -2,15 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from faceid.service.api import people as api
 from faceid.service.api.parts import GalleryPath, PersonPath, service_of
 from faceid.service.gate import access
-from faceid.service.page.rendering import show
+from faceid.service.page.rendering import HEADERS, show
 from faceid.service.page.routes import page_router
+from faceid.service.problems import Problem
 
 router = page_router()
 
@@ -38,7 +39,7 @@ def people(
         search=search,
         removed=removed,
         count=reader.size,
-        portraits={},
+        portraits={who: ids[0] for who, ids in reader.with_crops([one["id"] for one in page.people]).items()},
     )
 
 
@@ -47,6 +48,15 @@ def names(request: Request, gallery: GalleryPath, other: _Search = "") -> Respon
     """Suggest people whose names hold what was typed."""
     found = api.list_people(request, gallery, search=other, limit=_SUGGESTED).people if other else []
     return show(request, "names", people=found)
+
+
+@router.get("/galleries/{gallery}/crops/{template}", openapi_extra=access("enrol"))
+def crop(request: Request, gallery: GalleryPath, template: Annotated[int, Path(ge=0, lt=2**63)]) -> Response:
+    """Send the picture of an enrolled face, where the gallery keeps one."""
+    kept = service_of(request).galleries.get(gallery).reader.crop(template)
+    if kept is None:
+        raise Problem("no_such_page", "the gallery keeps no such picture")
+    return Response(kept, headers=HEADERS, media_type="image/jpeg")
 
 
 @router.get("/galleries/{gallery}/people/{person}", openapi_extra=access("enrol"))
@@ -59,6 +69,6 @@ def person(request: Request, gallery: GalleryPath, person: PersonPath) -> Respon
         "person",
         person=found.person,
         templates=found.templates,
-        crops=(),
+        crops=reader.with_crops([person]).get(person, []),
         history=[entry for entry in reader.undoable() if person in entry.identity_ids],
     )

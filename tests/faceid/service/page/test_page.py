@@ -6,7 +6,7 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 
 from benchmarks.demo.people import write_people
-from tests.faceid.service.conftest import photo
+from tests.faceid.service.conftest import Serve, photo
 from tests.faceid.service.page.conftest import HOME, LogIn, token_of
 
 EVERY_PAGE = (
@@ -163,3 +163,16 @@ def test_a_server_without_keys_needs_no_login(client: TestClient) -> None:
     assert client.get(f"{HOME}/people").status_code == 200
     foreign = client.post(f"{HOME}/people/1/remove", headers={"Sec-Fetch-Site": "cross-site"})
     assert foreign.status_code == 403
+
+
+def test_a_gallery_that_keeps_pictures_shows_them_and_one_that_does_not_says_so(serve: Serve, drawn_people) -> None:
+    client = serve(keep_crops=True)
+    assert "keeps no pictures" in client.get(f"{HOME}/people/1").text
+    assert client.get(f"{HOME}/crops/1").status_code == 404
+    client.post(f"{HOME}/people/1/photos", files=[photo(drawn_people, 1, 3)])
+    shown = re.findall(rf'src="({HOME}/crops/\d+)"', client.get(f"{HOME}/people/1").text)
+    assert len(shown) == 1
+    assert client.get(shown[0]).content.startswith(b"\xff\xd8\xff")
+    assert shown[0] in client.get(f"{HOME}/people").text
+    client.post(f"{HOME}/people/1/erase", data={"confirm": "person-0001"})
+    assert client.get(shown[0]).status_code == 404
