@@ -1,5 +1,7 @@
 """The page in a real browser: a receptionist's day, with an eye on the console, on other hosts and on axe-core."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import threading
@@ -33,7 +35,7 @@ pytestmark = [
 class Visit:
     """A page, its server's address, and what was wrong so far: in the console, with other hosts, with access."""
 
-    page: "Page"
+    page: Page
     server: str
     faults: list[str] = field(default_factory=list)
 
@@ -71,7 +73,7 @@ def server(gallery_path: Path, tmp_path: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
+def browser() -> Iterator[Browser]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright (pip install playwright)")
     pytest.importorskip("axe_playwright_python", reason="no axe-core (pip install axe-playwright-python)")
     with sync_api.sync_playwright() as playwright:
@@ -80,7 +82,7 @@ def browser() -> "Iterator[Browser]":
         started.close()
 
 
-def visit(browser: "Browser", server: tuple[str, str], width: int, scheme: str, language: str = "en") -> Visit:
+def visit(browser: Browser, server: tuple[str, str], width: int, scheme: str, language: str = "en") -> Visit:
     """Open a window and log in."""
     address, key = server
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, locale=language)  # type: ignore[arg-type]
@@ -125,7 +127,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_receptionist_does_a_days_work(browser, server, others: Path) -> None:
+def test_a_receptionist_does_a_days_work(browser: Browser, server: tuple[str, str], others: Path) -> None:
     found = visit(browser, server, 1200, "light")
     page = found.page
     enroll(found, "Ada Lovelace", others / "person-0007" / "1.jpg", others / "person-0007" / "2.jpg")
