@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -49,13 +50,14 @@ def write_table(rows: Sequence[Row]) -> None:
 
 def write_facts(facts: Mapping[str, object], head: tuple[str, str]) -> None:
     """Write what is known of one thing as a table of two columns; long texts and lists go on in the next line."""
-    _echo_table([[name, _fact(value)] for name, value in facts.items()], head, maxcolwidths=[None, WIDEST_CELL])
+    # Not by tabulate's own widths: with them it takes the text False for a truth value, and shows True.
+    _echo_table([[name, textwrap.fill(_fact(value), WIDEST_CELL)] for name, value in facts.items()], head)
 
 
-def _echo_table(rows: Sequence[Sequence[str]], head: Sequence[str], **layout: Any) -> None:
+def _echo_table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> None:
     from tabulate import tabulate  # `--help` does not wait for it
 
-    click.echo(tabulate(rows, headers=head, tablefmt="simple", disable_numparse=True, **layout))
+    click.echo(tabulate(rows, headers=head, tablefmt="simple", disable_numparse=True))
 
 
 def _fact(value: object) -> str:

@@ -59,6 +59,16 @@ def test_facts_are_read_in_lines_of_bearable_length(capsys: pytest.CaptureFixtur
     assert "a: 1, b:" in shown
 
 
+def test_facts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    write_facts({"erase_pending": False, "name": "False", "count": 7, "none": None}, ("what", "value"))
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[2:]] == [
+        ["erase_pending", "False"],
+        ["name", "False"],
+        ["count", "7"],
+        ["none"],
+    ]
+
+
 def test_one_person_and_two_people() -> None:
     assert [counted(n, "person", "people") for n in (0, 1, 2000)] == ["0 people", "1 person", "2,000 people"]
 
