@@ -6,6 +6,7 @@ and names. It holds faces' vectors: biometric data of people who may never have 
 
 import csv
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ FAR = 1e-5
 """Pairs of two people that count as near, by default: measured in docs/results/hygiene.md."""
 
 _AROUND = 0.6  # of a face's box, shown around it where it is cut out of a photo of several people
-_NOBODY = -1
+_OUR_FOLDER, _OUR_FILE = re.compile(r"(person|known)-\d{5,}(-b)?"), re.compile(r"\d{7,}\.[a-z0-9]+")
 
 
 class ClusteringError(FaceIdError):
@@ -298,8 +299,8 @@ def write_folder(folder: Path, faces: Faces, placed: Sequence[SortedFace], *, co
     shared = {photo for photo, count in zip(*np.unique(faces.photos, return_counts=True), strict=True) if count > 1}
     people = folder / PEOPLE
     try:
-        shutil.rmtree(people, ignore_errors=True)
-        people.mkdir(parents=True)
+        _clear(people)
+        people.mkdir(parents=True, exist_ok=True)
         manifest = []
         for face in placed:
             if face.person is None:
@@ -317,6 +318,17 @@ def write_folder(folder: Path, faces: Faces, placed: Sequence[SortedFace], *, co
     _write_csv(folder / MANIFEST, ("path", "name"), manifest)
     listed = [dict(one.record()) | {"box": " ".join(map(str, one.record()["box"]))} for one in placed]
     _write_csv(folder / FACES, ("source", "box", "status", "person", "name", "similarity"), listed)
+
+
+def _clear(people: Path) -> None:
+    """Take away what an earlier run put there, and nothing else: somebody's own photos may lie beside it."""
+    for place in people.glob("*"):
+        if not place.is_symlink() and place.is_dir() and _OUR_FOLDER.fullmatch(place.name):
+            for file in place.iterdir():
+                if _OUR_FILE.fullmatch(file.name):
+                    file.unlink()
+            if not any(place.iterdir()):
+                place.rmdir()
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

@@ -15,7 +15,7 @@ from faceid.models.model_file import Model
 from faceid.models.review_crops import broken_crops, with_copies
 from faceid.models.trial_crops import trial_crops
 from faceid.results import Record
-from indexer.errors import FaceIdError, GalleryError
+from indexer.errors import FaceIdError, GalleryError, ModelMismatch
 from indexer.gallery import Gallery
 from indexer.hygiene.review import KINDS, Examples, Finding, FindingKind, review
 from indexer.records import Identity, TemplateRow
@@ -105,10 +105,15 @@ def review_gallery(
     """Return what is probably wrong in a gallery of this model, and the kinds that could not be looked for and why.
 
     Of each kind a share of at most `fdr`, 0..1, is expected to be wrong. What was answered with `reject` before is left
-    out. Raises ValueError for an fdr out of range.
+    out. Raises ValueError for an fdr out of range, ModelMismatch for another model than the gallery's.
     """
     if not 0 < fdr < 1:
         raise ValueError(f"the share of wrong suggestions lies between 0 and 1, not {fdr}")
+    if gallery.model.digest != model.digest:
+        raise ModelMismatch(
+            f"{printable(gallery.path)} is bound to the model {gallery.model.name!r} ({gallery.model.digest}), not to"
+            f" {model.spec.name!r} ({model.digest})"
+        )
     found = review(
         gallery.embeddings(), review_examples(model), fdr=fdr, kinds=kinds, rejected=gallery.rejected_findings()
     )

@@ -2,9 +2,10 @@
 
     python -m benchmarks.measurements.group_calibration PEOPLE.npz STRANGERS.npz --groups GROUPS.csv --column race
 
-Enrolled with one photo each: half of STRANGERS' people, and everybody of PEOPLE; searched: the other photos of PEOPLE
-(mated) and the other half of STRANGERS (non-mated, by group). Both laws are fitted on half of the searches and checked
-on the other half, with even odds: one logistic in the similarity, and the same with the mean of the next ten rivals
+Enrolled with one photo each: half of the people of PEOPLE and half of STRANGERS; searched: the other photos of PEOPLE
+(mated, and non-mated of the other half) and the other half of STRANGERS (non-mated, by group). Both laws are fitted on
+half of the searches of PEOPLE, so that mated and non-mated are of one source, and checked on the other half and on
+STRANGERS, with even odds: one logistic in the similarity, and the same with the mean of the next ten rivals
 (`indexer.decision.match_probability`). No group is an input of either. ECE: ten bins of equal width.
 """
 
@@ -47,10 +48,13 @@ def main() -> None:
     enrolled, searched = order[: len(order) // 2], order[len(order) // 2 :]
     _, owner = np.unique(people.labels, return_inverse=True)
     _, first = np.unique(owner, return_index=True)
-    gallery = np.concatenate([people.features[first], strangers.features[enrolled]])
+    known = np.sort(random.permutation(len(first))[: len(first) // 2])
+    gallery = np.concatenate([people.features[first[known]], strangers.features[enrolled]])
     probes = np.setdiff1d(np.arange(len(owner)), first)
     queries = np.concatenate([people.features[probes], strangers.features[searched]])
-    whose = np.concatenate([owner[probes], np.full(len(searched), -1)])
+    place = np.full(len(first), -1)
+    place[known] = np.arange(len(known))
+    whose = np.concatenate([place[owner[probes]], np.full(len(searched), -1)])
     cluster_of = np.concatenate([owner[probes], owner.max() + 1 + np.arange(len(searched))])
     group = np.concatenate([np.full(len(probes), ""), group_of[searched]])
     found = nearest_owners(searchable(gallery, np.arange(len(gallery))), queries, 1 + CONTEXT)
@@ -58,9 +62,10 @@ def main() -> None:
     right, mated = found.ids[:, 0] == whose, whose >= 0
     half = random.permutation(cluster_of.max() + 1) % 2 == 0
     fit, check = half[cluster_of], ~half[cluster_of]
+    own = fit & (group == "")  # mated and non-mated searches of one source
     print(f"{len(gallery):,} enrolled, {mated.sum():,} mated and {(~mated).sum():,} non-mated searches")
     laws = {
-        name: probabilities(fit_probability(best[fit], used[fit], mated[fit], right[fit]), best, used)
+        name: probabilities(fit_probability(best[own], used[own], mated[own], right[own]), best, used)
         for name, used in (("one logistic", np.zeros(len(best))), ("with context", context))
     }
     rows = list(calibration(laws, mated, right, group, check, cluster_of))
@@ -88,9 +93,9 @@ def calibration(
     cluster_of: NDArray[np.int64],
 ) -> Iterator[Row]:
     """Yield Brier score and ECE of all, and of each group's strangers together with all the mated searches."""
-    for name in ["all", *np.unique(group[group != ""]).tolist()]:
-        chosen = check & (mated | (group == name)) if name != "all" else check
-        row: Row = {"searches of": name, "non-mated": int((chosen & ~mated).sum())}
+    for name in ["", *np.unique(group[group != ""]).tolist()]:
+        chosen = check & (mated | (group == name))
+        row: Row = {"non-mated of": name or "the same source", "searches": int((chosen & ~mated).sum())}
         weight = np.where(mated, 0.5 / max((chosen & mated).sum(), 1), 0.5 / max((chosen & ~mated).sum(), 1))[chosen]
         parts = {law: (probability[chosen], right[chosen].astype(float)) for law, probability in laws.items()}
         for law, (probability, truth) in parts.items():
@@ -132,7 +137,7 @@ def decisions(
     names = np.unique(group[group != ""]).tolist()
     for asked in FPIRS:
         for name, score in scores.items():
-            strangers = np.sort(score[fit & ~mated].astype(np.float32))[::-1]
+            strangers = np.sort(score[fit & (group != "")].astype(np.float32))[::-1]
             threshold = threshold_at(strangers, len(strangers), asked)
             accepted = score.astype(np.float32) >= threshold
             by_group = [float(accepted[check & (group == one)].mean()) for one in names]
@@ -140,7 +145,7 @@ def decisions(
             yield {
                 "decided on": name,
                 "FPIR asked": asked,
-                "got": float(accepted[check & ~mated].mean()),
+                "got": float(accepted[check & (group != "")].mean()),
                 **dict(zip(names, by_group, strict=True)),
                 "worst / geometric mean": float(rates.max() / np.exp(np.log(np.maximum(rates, 1e-6)).mean())),
                 "FNIR": float(1 - (accepted & right)[check & mated].mean()),

@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import CalibrationError
-from indexer.hygiene.explanations import FEWEST_EXAMPLES, Reals, explain_from
+from indexer.hygiene.explanations import FEWEST_EXAMPLES, MOST_EXAMPLES, Reals, explain_from
 from indexer.hygiene.nearest import AHEAD, nearest_owners, searchable
 from indexer.hygiene.people import People, directions
 from indexer.records import FloatVector, Ids
-
-_MOST_EXAMPLES = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,7 @@ def _halves(people: People, crowd: Reals, mated: FloatVector | None, seed: int) 
 
 
 def _some(several: Ids, random: np.random.Generator) -> list[int]:
-    chosen: NDArray[np.int64] = random.permutation(several)[:_MOST_EXAMPLES]
+    chosen: NDArray[np.int64] = random.permutation(several)[:MOST_EXAMPLES]
     return [int(one) for one in chosen]
 
 

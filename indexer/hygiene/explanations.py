@@ -20,6 +20,9 @@ Reals = NDArray[np.float64]
 FEWEST_EXAMPLES = 50
 """Examples of an explanation below which nothing is said of it."""
 
+MOST_EXAMPLES = 10_000
+"""Examples of an explanation that a fit looks at: two dozen weights need no more."""
+
 _RIDGE = 1e-6  # on scaled features: examples that a surface separates would have no solution
 _ROUNDS = 200
 _STILL = 1e-9
@@ -42,7 +45,8 @@ class Odds:
 
 
 def fit_odds(examples: Sequence[Reals]) -> Odds:
-    """Fit to examples of each explanation, [n_k, F] each; every explanation weighs the same."""
+    """Fit to examples of each explanation, [n_k, F] each, MOST_EXAMPLES at most; each explanation weighs the same."""
+    examples = [_spread(one) for one in examples]
     together = np.concatenate(examples)
     middle, scale = together.mean(axis=0), np.maximum(together.std(axis=0), 1e-6)
     terms = _terms((together - middle) / scale)
@@ -61,7 +65,7 @@ def fit_odds(examples: Sequence[Reals]) -> Odds:
         return float(-(weight * (logs * wanted).sum(axis=1)).sum() + _RIDGE / 2 * (law**2).sum()), slope.ravel()
 
     start = np.zeros(len(examples) * terms.shape[1])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000})
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     return Odds(np.asarray(found.x).reshape(len(examples), -1), middle, scale)
 
 
@@ -105,6 +109,13 @@ def listed(probabilities: Reals, fdr: float) -> NDArray[np.intp]:
     wrong = np.cumsum(1 - probabilities[order]) / np.arange(1, len(order) + 1)
     kept: NDArray[np.intp] = order[: int(np.searchsorted(wrong, fdr, side="right"))]
     return kept
+
+
+def _spread(examples: Reals) -> Reals:
+    """Return at most MOST_EXAMPLES of the examples, from all over them."""
+    if len(examples) <= MOST_EXAMPLES:
+        return examples
+    return examples[np.linspace(0, len(examples) - 1, MOST_EXAMPLES).astype(np.int64)]
 
 
 def _capped(logs: Reals) -> Reals:

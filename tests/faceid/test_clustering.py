@@ -118,6 +118,22 @@ def test_the_manifest_names_photos_or_cut_outs_and_takes_names(archive, tmp_path
     assert text.count("data:image/jpeg") == 8
 
 
+def test_a_second_run_takes_away_what_is_its_own_and_nothing_else(archive, tmp_path):
+    faces = add(Engine(), archive, read_faces(tmp_path, "m", 0.45))
+    mine = tmp_path / "people" / "Ann" / "0000001.jpg"
+    beside = tmp_path / "people" / "person-00000" / "holiday.jpg"
+    for photo in (mine, beside):
+        photo.parent.mkdir(parents=True)
+        photo.write_text("mine")
+    write_folder(tmp_path, faces, sort_faces(faces, {}), copies=True)
+    first = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "people").rglob("*"))
+    write_folder(tmp_path, faces, sort_faces(faces, {}), copies=True)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "people").rglob("*")) == first
+    assert mine.read_text() == beside.read_text() == "mine"
+    write_folder(tmp_path, faces, [], copies=True)
+    assert sorted(path.name for path in (tmp_path / "people").iterdir()) == ["Ann", "person-00000"]
+
+
 @pytest.mark.parametrize("spoil", ["cut", "text", "other", "pairs"])
 def test_a_folder_that_is_damaged_or_of_another_model_is_refused(archive, tmp_path, spoil):
     path = tmp_path / "faces.npz"

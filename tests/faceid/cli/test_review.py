@@ -84,6 +84,13 @@ def test_a_finding_says_who_why_and_what_mends_it(gallery):
     assert twice["schema_version"] == 1
 
 
+def test_a_gallery_of_another_file_under_the_models_name_is_refused(tmp_path):
+    Gallery.create(tmp_path / "other", ModelBinding("sphereface", "b" * 64, 128)).close()
+    result = invoke(tmp_path / "other")
+    assert result.exit_code == 4
+    assert "bound to the model" in result.stderr
+
+
 def test_not_duplicates_is_remembered(gallery):
     assert invoke(gallery, "--not-duplicates", "Ann", "Zoe").exit_code == 0
     assert [one["kind"] for one in records(gallery)] == ["mislabelled"]
