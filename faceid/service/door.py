@@ -15,7 +15,7 @@ from faceid.service.problems import Problem, problem_response
 from faceid.service.service import Service
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_ARCHIVES = re.compile(r"/v1/galleries/[^/]+/jobs/(enroll|calibrate)")
+_ARCHIVES = re.compile(r"/v1/galleries/[^/]+/jobs/(enroll|calibrate)|/galleries/[^/]+/(enroll/folder|calibration)")
 _ARCHIVE_SECONDS = 20  # times as long as other requests
 
 _HEADERS = (

@@ -141,7 +141,7 @@ def test_a_receptionist_does_a_days_work(browser: Browser, server: tuple[str, st
 
     found.go("/galleries/default/people")
     page.fill("#search", "grace")
-    page.wait_for_function("document.querySelectorAll('#people li').length === 1")
+    page.locator("#people li", has_text="person-0001").wait_for(state="detached")
     page.click("text=Grace Hopper")
     page.click("text=Same person as")
     page.fill("input[name=other]", "Ada Lovelace")
