@@ -30,7 +30,6 @@ from faceid.service.database import ServiceDatabase
 PEOPLE = "/v1/galleries/default/people"
 JOBS = "/v1/galleries/default/jobs"
 WRITERS = 4
-LONGEST = 4.0  # seconds between the first write and the kill
 
 
 @dataclass
@@ -47,7 +46,8 @@ class Known:
 @click.command(help=__doc__)
 @click.option("--kills", type=click.IntRange(min=1), default=200, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
-def main(kills: int, seed: int) -> None:
+@click.option("--longest", type=click.FloatRange(min=0.2), default=4.0, show_default=True, help="Seconds to a kill.")
+def main(kills: int, seed: int, longest: float) -> None:
     """Kill, look, print a table; exit status 1 for anything that was lost."""
     rng = random.Random(seed)
     known = Known()
@@ -64,7 +64,7 @@ def main(kills: int, seed: int) -> None:
                 asyncio.run(_wait_for_jobs(server, known))
                 server.stop()
             else:
-                asyncio.run(_write_until_killed(server, known, photos, rng))
+                asyncio.run(_write_until_killed(server, known, photos, rng, longest))
                 print(f"kill {number + 1}: {known.acknowledged} acknowledged, {len(known.lost)} lost", file=sys.stderr)
             with ServiceDatabase(folder / "data") as database:
                 if audit.verify(database).broken_at is not None:
@@ -97,11 +97,13 @@ async def _look(server: RunningServer, known: Known) -> None:
         known.lost += [f"job {one} is gone" for one in known.jobs if one not in there]
 
 
-async def _write_until_killed(server: RunningServer, known: Known, photos: list[bytes], rng: random.Random) -> None:
+async def _write_until_killed(
+    server: RunningServer, known: Known, photos: list[bytes], rng: random.Random, longest: float
+) -> None:
     async with httpx.AsyncClient(base_url=server.address, timeout=60) as http:
         job = asyncio.create_task(_send_job(http, known, photos, rng))
         writers = [asyncio.create_task(_write(http, known, photos, rng)) for _ in range(WRITERS)]
-        await asyncio.sleep(rng.uniform(0.1, LONGEST))
+        await asyncio.sleep(rng.uniform(0.1, longest))
         await asyncio.to_thread(server.kill)
         await asyncio.gather(job, *writers, return_exceptions=True)
 

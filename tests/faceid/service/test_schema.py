@@ -6,6 +6,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -38,7 +39,7 @@ def test_every_answer_is_one_that_was_promised(live: Live, mode: GenerationMode)
 
         try:
             answers()
-        except schemathesis.errors.InvalidSchema:
+        except Unsatisfiable:
             continue  # nothing can be wrong about a request without parameters
         tried += 1
     assert tried > 20
