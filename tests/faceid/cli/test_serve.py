@@ -1,0 +1,95 @@
+"""`faceid serve`: what it refuses before it listens, its settings, its keys."""
+
+from pathlib import Path
+
+import pytest
+
+from faceid.service import run as service_run
+from faceid.service.settings import Settings
+from tests.faceid.cli.conftest import Run
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings that a server would have been started with."""
+    started: list[Settings] = []
+
+    def serve(settings: Settings) -> None:
+        service_run.require_keys_beyond_loopback(settings)
+        started.append(settings)
+
+    monkeypatch.setattr(service_run, "serve", serve)
+    return started
+
+
+def settings_file(folder: Path, text: str) -> Path:
+    path = folder / "server.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[serve]\nprot = 1", "prot"),
+        ("[serve]\nport = 70000", "port"),
+        ("[serve]\nfpir = 0", "fpir"),
+        ('[serve.galleries]\n"a/b" = "x"', "a/b"),
+        ('[serve]\ntls_key = "k"', "tls_certificate"),
+        ("[serve", "TOML"),
+    ],
+)
+def test_settings_that_are_unknown_or_out_of_range_are_named(
+    run: Run, served: list[Settings], tmp_path: Path, text: str, words: str
+) -> None:
+    outcome = run("serve", "--config", settings_file(tmp_path, text), "--data", tmp_path / "d")
+    assert (outcome.code, served) == (2, [])
+    assert words in outcome.stderr
+
+
+def test_flags_beat_the_file(run: Run, served: list[Settings], tmp_path: Path) -> None:
+    file = settings_file(tmp_path, 'fpir = 0.1\n[serve]\nport = 1000\nqueue = 7\n[serve.galleries]\nstaff = "s"')
+    assert run("serve", "--config", file, "--data", tmp_path / "d", "--port", "2000").code == 0
+    (settings,) = served
+    assert (settings.port, settings.queue, settings.fpir) == (2000, 7, 0.1)
+    assert settings.galleries == {"staff": Path("s")}
+
+
+def test_the_current_folders_file_may_not_decide_who_is_let_in(
+    run: Run, served: list[Settings], tmp_path: Path
+) -> None:
+    (tmp_path / "faceid.toml").write_text("[serve]\nfpir = 0.5", encoding="utf-8")
+    assert run("serve", "--data", tmp_path / "d").code == 2
+    assert served == []
+
+
+@pytest.mark.parametrize("reach", [["--host", "0.0.0.0"], ["--host", "10.1.2.3"]])
+def test_an_address_that_others_reach_takes_a_key_that_is_good(
+    run: Run, served: list[Settings], tmp_path: Path, reach: list[str]
+) -> None:
+    data = ["--data", tmp_path / "d"]
+    assert "there is no key" in run("serve", *data, *reach).stderr
+    made = run("serve", "keys", "make", "desk", "--role", "admin", *data, "--json")
+    assert run("serve", *data, *reach).code == 0
+    assert run("serve", "keys", "revoke", str(made.records[0]["id"]), *data).code == 0
+    assert "revoked or expired" in run("serve", *data, *reach).stderr
+    assert len(served) == 1
+
+
+def test_a_key_is_shown_once_and_never_kept(run: Run, tmp_path: Path) -> None:
+    data = ["--data", tmp_path / "d"]
+    key = run("serve", "keys", "make", "door", "--role", "staff=identify", *data).stdout.strip()
+    assert len(key) == len("faceid_") + 43
+    listed = run("serve", "keys", "list", *data, "--json")
+    (row,) = listed.records
+    assert (row["label"], row["roles"], row["prefix"]) == ("door", "staff=identify", key[7:15])
+    for file in (tmp_path / "d").iterdir():
+        assert key.encode()[7:] not in file.read_bytes()
+    assert run("serve", "keys", "make", "x", "--role", "boss", *data).code == 2
+    assert "no key is called" in run("serve", "keys", "revoke", "9", *data).stderr
+
+
+def test_the_data_folder_is_nobody_elses(run: Run, tmp_path: Path) -> None:
+    run("serve", "keys", "list", "--data", tmp_path / "d")
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "d" / "service.db").stat().st_mode & 0o777 == 0o600
