@@ -40,9 +40,10 @@ def tally(connection: Connection, name: str) -> Tally:
     """Return one tally; raises StoreDamaged if it is missing or not as it was written."""
     found = connection.exec_driver_sql("SELECT name, rows, total, last_id, checksum FROM tally WHERE name = ?", (name,))
     row = found.first()
-    if row is None or checksum(*row[:4]) != row.checksum:
+    # By place: opening reads this before it knows that the columns' names are as they were made.
+    if row is None or checksum(*row[:4]) != row[4]:
         raise StoreDamaged(f"the database's count of {name} is damaged; restore it from a backup or an export")
-    return Tally(row.rows, row.total, row.last_id)
+    return Tally(*row[1:4])
 
 
 def count_in(connection: Connection, name: str, rows: int, total: int, last_id: int = 0) -> None:

@@ -159,6 +159,14 @@ def test_a_changed_definition_of_a_table_is_refused(folder):
         Gallery.open(folder)
 
 
+def test_a_changed_letter_of_a_columns_name_is_refused(folder):
+    with closing(sqlite3.connect(folder / DATABASE)) as raw, raw:
+        raw.execute("PRAGMA writable_schema=ON")
+        raw.execute("UPDATE sqlite_master SET sql = replace(sql, 'checksum', 'chEcksum') WHERE name = 'tally'")
+    with pytest.raises(StoreDamaged, match="schema is not as it was made"):
+        Gallery.open(folder)
+
+
 def test_ids_are_never_given_twice_whatever_the_databases_own_counter_says(folder):
     with Gallery.open(folder, writable=True) as gallery:
         gallery.add([photo("Dan", "d1")])
