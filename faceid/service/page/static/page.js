@@ -12,7 +12,7 @@ function give(form, photos) {
 }
 
 function formAround(target) {
-  return target.closest("form[data-drop]") || document.querySelector("form[data-drop]");
+  return (target instanceof Element && target.closest("form[data-drop]")) || document.querySelector("form[data-drop]");
 }
 
 document.addEventListener("dragover", (event) => {
