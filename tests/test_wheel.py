@@ -15,7 +15,7 @@ from benchmarks.demo.people import write_people
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("faceid", "indexer", "training", "benchmarks")
-NOT_IN_THE_WHEEL = ("benchmarks/measurements/", "training/run_in_background.sh")
+NOT_IN_THE_WHEEL = ("benchmarks/measurements/", "training/gpu_run.sh", "training/run_in_background.sh")
 
 pytestmark = pytest.mark.slow
 
