@@ -95,7 +95,9 @@ def test_a_rejected_photo_is_not_looked_at_again_unless_asked_or_what_decided_it
     looks = []
     look = shipped_engine.pipeline.find_faces
     monkeypatch.setattr(
-        shipped_engine.pipeline, "find_faces", lambda read, policy: (looks.append(len(read)), look(read, policy))[1]
+        shipped_engine.pipeline,
+        "find_faces",
+        lambda read, *how, **more: (looks.append(len(read)), look(read, *how, **more))[1],
     )
 
     def enroll(**wishes: object) -> list[tuple[str, ...]]:
