@@ -35,11 +35,11 @@ from indexer.gallery import Gallery
 from indexer.records import ModelBinding, NewTemplate
 from indexer.store.transfer import read_export
 from tests.faceid.hand_made_network import corner_network
-from training.config import ConfigError, read_yaml
+from training.config import read_yaml
 from training.data.pack import read_packs
 from training.data.recordio import open_records
 from training.data.shards import open_shards
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 
 SIDE = 8
 
@@ -148,7 +148,11 @@ def usual_photos() -> list[bytes]:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 16, 3), np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6
-    jpegs = [{"exif": exif}, {"progressive": True}, {"subsampling": 0, "restart_marker_blocks": 1}]
+    jpegs: list[dict[str, object]] = [
+        {"exif": exif},
+        {"progressive": True},
+        {"subsampling": 0, "restart_marker_blocks": 1},
+    ]
     photos = [_saved(picture, "JPEG", quality=85, **settings) for settings in jpegs]
     photos += [_saved(picture, "PNG", exif=exif), _saved(picture.convert("P"), "PNG", transparency=3)]
     photos += [_saved(picture, "WEBP", lossless=True, exif=exif), _saved(picture, "WEBP", quality=50)]

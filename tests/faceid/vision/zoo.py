@@ -180,9 +180,9 @@ def orientations() -> Iterator[Animal]:
         yield Animal(f"png orientation as an XMP {name}", png, PICTURE)
     raw = exif(turn_tag(6))
     profile = f"\nexif\n{len(raw):8d}\n{raw.hex()}\n".encode()
-    for kind, body in ((b"zTXt", b"\0" + zlib.compress(profile)), (b"tEXt", profile)):
-        png = png_with(saved(side, "PNG"), chunk(kind, b"Raw profile type exif\0" + body))
-        yield Animal(f"png orientation in a raw profile {kind.decode()}", png, PICTURE)
+    for code, body in ((b"zTXt", b"\0" + zlib.compress(profile)), (b"tEXt", profile)):
+        png = png_with(saved(side, "PNG"), chunk(code, b"Raw profile type exif\0" + body))
+        yield Animal(f"png orientation in a raw profile {code.decode()}", png, PICTURE)
 
 
 ODD = {
@@ -432,15 +432,20 @@ def tiffs() -> Iterator[Animal]:
         yield Animal(f"tiff sideways with {what}", with_tags(side, turn_tag(6), tag), PICTURE)
 
 
+def _tag_of(entry: bytes) -> int:
+    return int.from_bytes(entry[:2], "little")
+
+
 def with_tags(tiff: bytes, *tags: tuple[int, int, int, bytes]) -> bytes:
     """A little-endian TIFF with a second directory in place of the first: its entries and these."""
     start = int.from_bytes(tiff[4:8], "little")
     count = int.from_bytes(tiff[start : start + 2], "little")
-    entries = [tiff[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
+    entries: list[bytes] = [tiff[start + 2 + 12 * i : start + 14 + 12 * i] for i in range(count)]
     entries += [struct.pack("<HHI", tag, kind, number) + value for tag, kind, number, value in tags]
     own = {tag for tag, *_ in tags}
-    entries = [e for e in entries[:count] if int.from_bytes(e[:2], "little") not in own] + entries[count:]
-    directory = struct.pack("<H", len(entries)) + b"".join(sorted(entries, key=lambda e: e[1::-1])) + bytes(4)
+    there = [entry for entry in entries[:count] if _tag_of(entry) not in own] + entries[count:]
+    there.sort(key=_tag_of)
+    directory = struct.pack("<H", len(there)) + b"".join(there) + bytes(4)
     return tiff[:4] + struct.pack("<I", len(tiff)) + tiff[8:] + directory
 
 
