@@ -101,9 +101,12 @@ class EngineRoom:
         if not taken:
             return
         try:
-            results = iter(work([item for asked in taken for item in asked.items]))
+            results = work([item for asked in taken for item in asked.items])
+            if len(results) != count:
+                raise RuntimeError(f"{len(results)} answers to {count} items")
+            in_order = iter(results)
             for asked in taken:
-                asked.answer.set_result(([next(results) for _ in asked.items], count))
+                asked.answer.set_result(([next(in_order) for _ in asked.items], count))
         except BaseException as error:  # each of them must hear of it
             for asked in taken:
                 if not asked.answer.done():

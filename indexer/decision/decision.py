@@ -31,6 +31,9 @@ MAX_STORED = 65_536
 RULE_OF_THREE = 3
 """No event in n trials bounds a rate by 3/n at 95 %: a target below it cannot be told from zero."""
 
+LEAST_RATE = 1e-12
+"""The smallest rate that may be asked for: by the rule of three, all who ever lived are too few to measure it."""
+
 SAME_SIZE = 0.10
 """Galleries within this share of the calibrated size count as measured; others are extrapolated."""
 
@@ -187,8 +190,8 @@ def choose_threshold(
     cannot support a FAR, or an FPIR even by the tail (FORETOLD_EVENTS), and where the stored scores end before the
     rate.
     """
-    if not 0 < value < 1:
-        raise CalibrationError(f"the target {target.upper()} {value:g} must lie between 0 and 1")
+    if not LEAST_RATE <= value < 1:
+        raise CalibrationError(f"the target {target.upper()} {value:g} must lie between {LEAST_RATE:g} and 1")
     fitting = [calibration for calibration in calibrations if calibration.target == target]
     if not fitting:
         raise CalibrationError(f"nothing has been measured for {target.upper()}: run `faceid calibrate` first")

@@ -192,6 +192,7 @@ def test_a_gallery_is_made_the_first_time_and_opened_the_second(shipped_engine: 
             assert gallery.revision == expected
 
 
+@pytest.mark.slow
 def test_forty_threads_get_the_answers_of_one(shipped_engine: FaceEngine, gallery: Gallery, drawn_people: Path) -> None:
     photos = sorted(drawn_people.glob("*/3.jpg"))
 

@@ -224,7 +224,7 @@ class GalleryAgainstDict(RuleBasedStateMachine):
                 assert (best.id, best.similarity > 0.9999) == (key, True)
 
 
-TestGalleryAgainstDict = GalleryAgainstDict.TestCase
+TestGalleryAgainstDict = pytest.mark.slow(GalleryAgainstDict.TestCase)
 TestGalleryAgainstDict.settings = settings(
     max_examples=15,
     stateful_step_count=25,

@@ -105,6 +105,7 @@ def test_the_help_imports_nothing_heavy() -> None:
     assert shown.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_page")
 def test_megaface_counts_what_a_loop_over_all_pairs_counts(run: Run, faces: Faces, tmp_path: Path) -> None:
     probes = faces.save(tmp_path / "p.npz", model=np.array(["net", "ab12"]))
@@ -141,6 +142,7 @@ def test_megaface_counts_what_a_loop_over_all_pairs_counts(run: Run, faces: Face
     assert read_devkit_results(devkit).curves.cmc[0].y[0] == np.float32(hits[400] / 72)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_page")
 def test_without_distractors_the_people_of_one_photo_are_the_distractors(
     run: Run, faces: Faces, tmp_path: Path

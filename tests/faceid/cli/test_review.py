@@ -96,6 +96,7 @@ def test_not_duplicates_is_remembered(gallery):
     assert [one["kind"] for one in records(gallery)] == ["mislabelled"]
 
 
+@pytest.mark.slow
 def test_accepted_answers_mend_and_a_second_review_finds_nothing(gallery, tmp_path):
     keys = [one["finding"] for one in records(gallery)]
     answers = tmp_path / "answers.jsonl"

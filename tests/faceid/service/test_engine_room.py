@@ -73,8 +73,12 @@ def test_those_who_ask_alike_are_worked_on_together_and_each_gets_its_own(batch:
     assert [together for _, together in answers] == ([2] * 5 + [1] if batch == 1 else [4, 4, 4, 4, 2, 1])
 
 
-@pytest.mark.parametrize("work", [lambda items: 1 / 0, lambda items: [[1]]])
-def test_a_failure_reaches_everybody_who_was_worked_on_together(work: Callable[[list[int]], list[list[int]]]) -> None:
+@pytest.mark.parametrize(
+    ("work", "error"), [(lambda items: 1 / 0, ZeroDivisionError), (lambda items: [[1]], RuntimeError)]
+)
+def test_a_failure_reaches_everybody_who_was_worked_on_together(
+    work: Callable[[list[int]], list[list[int]]], error: type[Exception]
+) -> None:
     room = EngineRoom(workers=1, queue=8, batch=8)
     go = threading.Event()
 
@@ -87,5 +91,5 @@ def test_a_failure_reaches_everybody_who_was_worked_on_together(work: Callable[[
         await first
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    assert all(isinstance(answer, Exception) for answer in asyncio.run(story()))
+    assert [type(answer) for answer in asyncio.run(story())] == [error, error]
     room.close()

@@ -48,6 +48,13 @@ def test_a_tail_that_ends_before_the_target_is_not_enough():
         threshold_at(np.linspace(1, 0.5, 10, dtype=np.float32), 1000, 0.01)
 
 
+@pytest.mark.parametrize("rate", [5e-324, 1e-300, 1e-13, 0, -0.1, 1, float("nan")])
+@pytest.mark.parametrize("target", ["fpir", "far"])
+def test_a_rate_that_nobody_could_measure_is_refused_in_words(target, rate):
+    with pytest.raises(CalibrationError, match="must lie between 1e-12 and 1"):
+        choose_threshold([calibration(LADDER, target=target)], target, rate, 10**9, "gallery")
+
+
 def test_at_the_measured_size_the_row_is_measured_with_its_interval():
     threshold = choose_threshold([calibration(LADDER)], "fpir", 0.01, 1000, "gallery")
     assert threshold.measured

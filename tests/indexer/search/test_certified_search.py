@@ -296,6 +296,7 @@ def test_a_small_gallery_is_searched_without_a_compiler_or_faiss():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_searching_changes_nothing_of_the_process_around_it():
     # A guest: OpenBLAS is told nothing by the environment, FAISS, PyTorch and Numba keep their settings.
     pytest.importorskip("torch")
