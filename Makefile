@@ -23,7 +23,7 @@ demo: $(READY)
 test: lint
 	$(PYTEST)
 
-# Without the tests that take over five seconds.
+# Without the tests that take over two seconds.
 test-quick: $(READY)
 	$(PYTEST) -m "not slow"
 

@@ -31,6 +31,7 @@ def client(app: Any) -> Iterator[Client]:
         yield client
 
 
+@pytest.mark.slow
 def test_the_whole_story(client: Client, drawn_people: Path) -> None:
     ada, eve = drawn_people / "person-0001", drawn_people / "person-0002"
     enrolled = client.enroll("Ada", [ada / "1.jpg", (ada / "2.jpg").read_bytes()], idempotency_key="1")

@@ -109,6 +109,7 @@ def test_a_rejected_photo_is_not_looked_at_again_unless_asked_or_what_decided_it
     assert looks == [2, 1, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_streams_work_as_they_are_read(shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path) -> None:
     endless = (third_photo for _ in count())
     assert len(list(islice(shipped_engine.identify_stream(gallery, endless, HALF), 40))) == 40

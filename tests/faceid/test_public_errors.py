@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def survives(act: object, *arguments: object, **named: object) -> None:
         pass
 
 
+@pytest.mark.slow
 @QUIET
 @given(ODD)
 def test_opening(one: object) -> None:

@@ -78,6 +78,7 @@ def got(gallery: Gallery, threshold: float) -> float:
     return float(np.mean([one.candidates[0].similarity >= threshold for one in gallery.search(FRESH, 1)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["max", "mean"])
 @pytest.mark.parametrize(("count", "photos"), [(8, 20), (40, 17), (24, 5), (100, 1)])
 def test_fault_1_folders_of_many_photos_alarm_as_often_as_asked(
@@ -99,6 +100,7 @@ def test_fault_1_without_a_cohort_it_is_refused_and_not_guessed(model: Model, tm
         identification_threshold(model, gallery, 0.1)
 
 
+@pytest.mark.slow
 def test_fault_2_a_calibration_knows_that_the_gallery_changed_and_goes_along(
     with_cohort: Model, tmp_path: Path
 ) -> None:

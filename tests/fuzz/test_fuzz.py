@@ -19,6 +19,7 @@ def test_sound_files_are_taken(name: str) -> None:
     assert all(TARGETS[name].run(seed) for seed in TARGETS[name].seeds())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_damaged_files_are_taken_or_refused_and_nothing_else(name: str) -> None:
     target = TARGETS[name]

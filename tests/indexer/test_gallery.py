@@ -297,6 +297,7 @@ def test_a_reader_sees_the_next_revision_at_its_next_call(gallery):
         assert reader.revision == gallery.revision
 
 
+@pytest.mark.slow
 def test_a_writer_in_another_process_does_not_pull_the_log_away_from_readers_here(gallery):
     gallery.add([photo("Ann", "a")])
     gallery.close()

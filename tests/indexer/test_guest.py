@@ -122,6 +122,7 @@ def test_too_many_at_once_are_told_so_in_our_own_words(path, monkeypatch):
         assert gallery.search(PEOPLE[3].vector[None], 1)[0].candidates[0].name == "p3"
 
 
+@pytest.mark.slow
 def test_forty_threads_share_a_gallery_with_a_writer_that_rebuilds_and_erases(path):
     until = time.monotonic() + 4
     wrong = []
@@ -150,6 +151,7 @@ def test_forty_threads_share_a_gallery_with_a_writer_that_rebuilds_and_erases(pa
         assert gallery.check(deep=True) == []
 
 
+@pytest.mark.slow
 def test_readers_of_their_own_go_on_while_a_writer_replaces_the_caches(path):
     until = time.monotonic() + 2
     with Gallery.open(path, writable=True) as writer:

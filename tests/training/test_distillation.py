@@ -67,6 +67,7 @@ def test_a_head_beside_a_teacher_starts_at_the_teachers_centres(packs: Path, tmp
     assert torch.allclose(weight, centres, atol=1e-3)  # targets are kept in float16
 
 
+@pytest.mark.slow
 def test_a_run_without_head_comes_near_its_teacher(packs: Path, tmp_path: Path) -> None:
     model = write_teacher(tmp_path / "teacher.safetensors")
     distill = {"teacher": str(model.path), "weight": 2.0}
@@ -110,6 +111,7 @@ def test_axes_that_are_no_power_of_two_are_refused() -> None:
             even_axes(torch.eye(12), count)
 
 
+@pytest.mark.slow
 def test_a_run_matches_its_teacher_along_the_axes_it_keeps_and_the_next_run_takes_them_over(
     packs: Path, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_two_processes_come_to_the_weights_of_one_with_two_threads(packs: Path, 
     )
 
 
+@pytest.mark.slow
 def test_a_run_with_centres_in_one_process_goes_on_with_them_in_two(packs: Path, tmp_path: Path) -> None:
     settings = {
         "class_shards": {"sampling_rate": 1.0},

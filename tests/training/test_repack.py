@@ -21,6 +21,7 @@ def judge(tmp_path: Path) -> str:
     return str(write_teacher(tmp_path / "judge.safetensors").path)
 
 
+@pytest.mark.slow
 def test_the_parts_hold_every_face_under_its_name_and_none_is_too_long(packs: Path, tmp_path: Path, judge: str) -> None:
     data = config(packs, tmp_path).data
     done = repack(data, tmp_path / "out", judge, cosine=0.9, part_bytes=PART)
@@ -36,6 +37,7 @@ def test_the_parts_hold_every_face_under_its_name_and_none_is_too_long(packs: Pa
         assert np.abs(apart).mean() < 15
 
 
+@pytest.mark.slow
 def test_unlabelled_faces_go_apart_and_listed_ones_stay_behind(packs: Path, tmp_path: Path, judge: str) -> None:
     names = tmp_path / "leave-out.txt"
     names.write_text("person_000/000.png\nperson_013/001.png\n", encoding="utf-8")
@@ -59,6 +61,7 @@ def test_unlabelled_faces_go_apart_and_listed_ones_stay_behind(packs: Path, tmp_
     assert "person_000/000.png" not in read_packs([tmp_path / "out" / "training" / "000.tar.xz"], side=SIDE).names
 
 
+@pytest.mark.slow
 def test_a_higher_cosine_asks_for_more_bytes(packs: Path, tmp_path: Path, judge: str) -> None:
     data = config(packs, tmp_path).data
     low, high = (repack(data, tmp_path / str(cosine), judge, cosine=cosine, part_bytes=2**20) for cosine in (0.9, 0.99))

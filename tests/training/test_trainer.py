@@ -40,6 +40,7 @@ class KillingStream(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.slow
 def test_a_run_learns_to_tell_its_people_apart(packs: Path, tmp_path: Path) -> None:
     progress = io.StringIO()
     result = run(config(packs, tmp_path, epochs=12), tmp_path / "run", progress)

@@ -164,6 +164,7 @@ def test_without_distractors_the_people_of_one_photo_are_the_distractors(
     assert one["open_set"] == two["open_set"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_page")
 def test_the_devkits_trees_and_lists_give_the_same_figures(run: Run, faces: Faces, tmp_path: Path) -> None:
     names = np.array([f"{number % 7}/{number}.jpg" for number in range(DISTRACTORS)])

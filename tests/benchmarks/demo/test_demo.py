@@ -121,6 +121,7 @@ class TestDrawnPeople:
 
         assert own.mean() > 3 * abs(others.mean())
 
+    @pytest.mark.slow
     def test_the_default_detector_and_quality_gate_take_the_photos(self, tmp_path: Path, engine: FaceEngine) -> None:
         write_people(tmp_path / "people", 12, 2, seed=11)
 

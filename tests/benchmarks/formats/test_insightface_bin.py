@@ -97,6 +97,7 @@ def test_other_contents_are_errors(tmp_path: Path, content: object, says: str) -
         read_bin(written(tmp_path, pickle.dumps(content)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [20, 200_000])
 @pytest.mark.parametrize("kind", ["dictionary", "tuple", "list"])
 def test_things_nested_without_end_are_refused(tmp_path: Path, kind: str, depth: int) -> None:

@@ -95,6 +95,7 @@ def test_the_file_holds_one_row_a_photo_and_failures_are_listed_with_their_reaso
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_anywhere_it_goes_on_where_it_stopped(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -182,6 +182,7 @@ def test_the_interval_of_fnir_is_that_of_tpir_turned_round() -> None:
     assert complement(None) is None
 
 
+@pytest.mark.slow
 def test_the_clustered_interval_covers_the_truth_where_the_naive_one_does_not() -> None:
     """A hundred draws of 60 people with 8 searches each, whose scores share a person's own level: known TPIR."""
     random, target = np.random.default_rng(9), 0.1

@@ -157,6 +157,7 @@ def published(folder: Path, features: FeatureSet, **changes: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_published_splits_are_read_whatever_the_order_of_the_features(tmp_path: Path) -> None:
     features = made_up()
     config = read_config(published(tmp_path, features))

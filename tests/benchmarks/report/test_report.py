@@ -311,6 +311,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class TestPage:
+    @pytest.mark.slow
     def test_it_holds_everything_that_it_shows(self, html: str) -> None:
         assert not re.search(r"(?:src|href)=\"(?!data:|#)", html)
         assert "url(" not in html

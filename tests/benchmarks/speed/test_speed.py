@@ -125,6 +125,7 @@ class TestTasks:
         assert np.diag(scores).min() > 0.4
         assert abs(scores[~np.eye(50, dtype=bool)]).mean() < 0.15
 
+    @pytest.mark.slow
     def test_photos_are_found_embedded_and_enrolled_beside_their_bounds(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

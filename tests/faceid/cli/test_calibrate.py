@@ -4,9 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.faceid.cli.conftest import Run, first_photos
 
 
+@pytest.mark.slow
 def test_strangers_set_the_threshold_and_identify_uses_it(run: Run, lfw_people: Path, tmp_path: Path) -> None:
     names = sorted(path.name for path in lfw_people.iterdir())
     first_photos(lfw_people, tmp_path / "people", names[:2])
@@ -52,6 +55,7 @@ def test_a_small_gallery_cannot_calibrate_itself(run: Run, gallery: Path) -> Non
     assert "--strangers" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_what_was_measured_before_a_gallery_grew_is_not_believed(run: Run, lfw_people: Path, tmp_path: Path) -> None:
     """The model here has no cohort that could carry the threshold along."""
     names = sorted(path.name for path in lfw_people.iterdir())

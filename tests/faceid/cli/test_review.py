@@ -114,6 +114,7 @@ def test_accepted_answers_mend_and_a_second_review_finds_nothing(gallery, tmp_pa
     assert [one["finding"] for one in records(gallery)] == keys
 
 
+@pytest.mark.slow
 def test_rejected_and_later(gallery, tmp_path):
     key = records(gallery, "--kinds", "duplicate")[0]["finding"]
     for answer, left in (("reject", 0), ("later", 1)):

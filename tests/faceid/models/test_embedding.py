@@ -339,6 +339,7 @@ def _faces(shared: Path, count: int) -> np.ndarray:
     return np.stack(crops)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["sphereface20", "iresnet18", "mobilefacenet"])
 def test_torchs_compiler_is_not_imported_to_load_weights(tmp_path: Path, architecture: str) -> None:
     network = build_network(architecture, width=0.25, dimension=16, input_size=(32, 32))

@@ -119,6 +119,7 @@ def test_infinite_weights_are_found(path: Path) -> None:
         verify_weights(model)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_flipped_bit_is_refused(tmp_path: Path, data: st.DataObject) -> None:

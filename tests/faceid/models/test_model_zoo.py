@@ -248,6 +248,7 @@ def test_our_own_network_survives_export_and_import(tmp_path: Path) -> None:
     assert (Embedder(ours).embed(crops) * Embedder(imported).embed(crops)).sum(1).min() >= 1 - 1e-6
 
 
+@pytest.mark.slow
 def test_the_shipped_networks_onnx_agrees_on_real_crops(shared: Path, tmp_path: Path) -> None:
     with tarfile.open(shared / "data" / "faces-003.tar") as pack:
         members = [member for member in pack if member.isfile()][:: 6000 // 24]

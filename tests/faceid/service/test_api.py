@@ -26,6 +26,7 @@ def test_the_document_is_the_one_that_was_promised(app_without_start: FastAPI) -
     )
 
 
+@pytest.mark.slow
 def test_identify_answers_the_records_of_the_engine(
     client: TestClient, drawn_people: Path, shipped_engine: FaceEngine, gallery_path: Path
 ) -> None:

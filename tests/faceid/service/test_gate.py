@@ -89,6 +89,7 @@ def test_a_key_that_is_not_good_opens_nothing(serve: Serve, keys: dict[str, str]
             assert answer == expected, (method, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", ROLES)
 def test_a_role_reaches_what_it_is_for_and_nothing_above(serve: Serve, keys: dict[str, str], held: str) -> None:
     client = serve()

@@ -72,6 +72,7 @@ def test_a_folder_that_the_settings_name_is_enrolled_and_no_other(serve: Serve, 
         assert client.post(f"{JOBS}/enroll", data={"folder": folder}).json()["code"] == "no_such_folder"
 
 
+@pytest.mark.slow
 def test_strangers_of_ones_own_set_the_thresholds(serve: Serve, drawn_people: Path, tmp_path: Path) -> None:
     from benchmarks.demo.people import write_people
 
@@ -140,6 +141,7 @@ def test_a_cancelled_job_ends_and_keeps_what_it_did(
     assert client.get(f"{JOBS}/{number}").json()["job"]["state"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_job_waits_for_a_program_that_is_writing(serve: Serve, archive: bytes, gallery_path: Path) -> None:
     client = serve()
     with Gallery.open(gallery_path, writable=True):

@@ -38,6 +38,7 @@ def test_a_photo_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
     assert reason(saved(PICTURE, "TIFF")) == "too_slow"
 
 
+@pytest.mark.slow
 def test_a_photo_that_computes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "SECONDS", 2)
     text = b"P2 12000 5000 255\n" + b"1 " * 60_000_000  # Pillow reads numbers one by one

@@ -84,6 +84,7 @@ def test_forty_threads_read_the_same_as_one_and_change_nothing(folder: Path) -> 
         np.testing.assert_array_equal(pixels, alone[number % len(paths)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_process_reads_photos_while_its_parent_is_at_it(folder: Path) -> None:

@@ -46,6 +46,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, fusion=st.sampled_from(["max", "mean"]))
 def test_after_any_change_they_are_those_of_asking_everybody_anew(tmp_path_factory, steps, fusion):

@@ -105,6 +105,7 @@ def test_dead_rows_and_small_segments_are_compacted(closed):
     assert kinds(closed) == []
 
 
+@pytest.mark.slow
 def test_a_reader_follows_a_writer_from_revision_to_revision(closed):
     with Gallery.open(closed) as reader, Gallery.open(closed, writable=True) as writer:
         for act in (
@@ -125,6 +126,7 @@ def test_a_reader_follows_a_writer_from_revision_to_revision(closed):
             fresh.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["coded"], indirect=True)
 def test_every_flipped_bit_is_noticed(closed):
     expected = answer(closed)

@@ -52,6 +52,7 @@ def test_strangers_give_the_best_score_of_each_search(crowd):
     assert measured.data == "700 strangers"
 
 
+@pytest.mark.slow
 def test_a_threshold_from_strangers_alarms_as_often_as_promised(crowd):
     measured = calibrate_from_strangers(crowd, STRANGERS, data="strangers")
     threshold = choose_threshold([measured], "fpir", 0.02, crowd.size, "gallery")

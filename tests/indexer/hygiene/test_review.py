@@ -24,6 +24,7 @@ def test_a_sound_gallery_gives_almost_no_findings():
     assert len(review(embeddings, Examples()).findings) <= 1
 
 
+@pytest.mark.slow
 def test_a_person_under_two_names_is_found_and_not_asked_again_once_rejected():
     embeddings, shows = drawn_gallery([6] * 200)
     second = np.flatnonzero(shows == 7)[:3]
@@ -42,6 +43,7 @@ def test_photos_in_a_wrong_folder_are_found_with_whose_they_are():
     }
 
 
+@pytest.mark.slow
 def test_a_photo_of_somebody_who_is_not_enrolled_is_a_stranger():
     embeddings, _ = drawn_gallery([5] * 200 + [1] * 4)
     gallery = moved(embeddings, [1000, 1001, 1002, 1003], [3, 9, 70, 150])
@@ -114,6 +116,7 @@ def test_copies_of_one_vector_by_the_hundred_do_not_break_it():
     review(Embeddings(embeddings.template_ids, embeddings.identity_ids, vectors), Examples())
 
 
+@pytest.mark.slow
 def test_the_order_of_templates_does_not_matter():
     embeddings, _ = drawn_gallery([5] * 200)
     gallery = moved(embeddings, [0, 50, 501], [40, 80, 120])

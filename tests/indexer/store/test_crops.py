@@ -62,6 +62,7 @@ def test_a_backup_has_it_and_another_gallery_does_not_get_it(gallery: Gallery, t
         assert other.with_crops([1, 2]) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["UPDATE crop SET jpeg = x'ffd8ff00'", "DELETE FROM crop WHERE template_id = 1"])
 def test_check_notices_a_picture_that_was_changed_or_is_gone(gallery: Gallery, change: str) -> None:
     with gallery:

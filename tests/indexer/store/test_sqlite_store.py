@@ -8,6 +8,7 @@ from tests.indexer.made_up_people import digest_of
 from tests.indexer.store.store_contract import MODEL, enrol, keeps_the_contract, people
 
 
+@pytest.mark.slow
 def test_sqlite_keeps_the_contract(tmp_path):
     folder = tmp_path / "g"
     keeps_the_contract(

@@ -112,6 +112,7 @@ def test_a_face_is_told_from_a_wall_by_its_flattest_quarter() -> None:
     assert not shows_a_face(face)
 
 
+@pytest.mark.slow
 def test_the_validation_pack_holds_300_people(shared: Path) -> None:
     pack = read_packs([shared / "data" / "faces-003.tar"], side=120)
     assert len(pack.identities) == 300

@@ -64,6 +64,7 @@ def test_probes_are_compared_with_the_enrolled_photos_and_not_with_one_another()
     assert validate(enrolled, labels, enrolled) == validate(enrolled, labels)
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_a_damage_and_a_column_a_model(packs: Path, tmp_path: Path) -> None:
     models = [write_teacher(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (1, 2)]
     faces = read_packs([packs / "validation.tar"], side=SIDE)

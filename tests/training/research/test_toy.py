@@ -26,6 +26,7 @@ def test_a_short_training_tells_the_people_apart(monkeypatch: pytest.MonkeyPatch
     assert np.mean(own < other) > 0.9
 
 
+@pytest.mark.slow
 def test_the_figure_has_every_loss_and_says_its_angles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toy, "STEPS", 1)
     monkeypatch.setattr(toy, "BATCH", 8)

@@ -23,6 +23,7 @@ def test_killed_at_its_writes_every_command_is_done_or_not_done(tmp_path):
     assert int(next(line for line in run.stdout.splitlines() if line.startswith("altogether")).split()[1]) > 40
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_a_command_fails_in_clear_words_and_loses_nothing(tmp_path):
     if not can_mount(tmp_path / "disk"):
         pytest.skip("needs the right to mount a small tmpfs")

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 
 from benchmarks.demo.people import write_people
@@ -94,6 +95,7 @@ def test_erasing_takes_the_typed_name_and_leaves_nobody(log_in: LogIn) -> None:
     assert client.get(f"{HOME}/people/4").status_code == 404
 
 
+@pytest.mark.slow
 def test_each_enrolled_photo_says_what_became_of_it_and_why(log_in: LogIn, drawn_people: Path) -> None:
     client = log_in()
     files = [photo(drawn_people, 5, 3), ("photos", ("a.txt", b"no photo"))]
@@ -122,6 +124,7 @@ def test_a_folder_from_the_browser_becomes_a_job_with_a_person_for_each_folder(l
     assert "../" not in people
 
 
+@pytest.mark.slow
 def test_names_are_shown_as_text_everywhere(log_in: LogIn, drawn_people: Path) -> None:
     client = log_in()
     names = ["<script>alert(1)</script>", "=HYPERLINK(1)", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "$(x)"]

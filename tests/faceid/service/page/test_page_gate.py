@@ -37,6 +37,7 @@ def test_who_is_not_logged_in_is_asked_to(log_in: LogIn) -> None:
             assert ask(client, route) == (303, "/login"), route.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", ROLES)
 def test_a_role_reaches_what_it_is_for_and_nothing_above(log_in: LogIn, held: str) -> None:
     client = log_in(held)
