@@ -55,8 +55,8 @@ class Stopping(Exception):
 
 
 @dataclass(frozen=True)
-class JobRow:
-    """A job as it stands: `done` of `total` photos (None: not known), `counts` by status; times in ISO 8601, UTC."""
+class Job:
+    """A job as it stands: `done` of `total` photos (null: not known); `counts` by status; times in ISO 8601, UTC."""
 
     id: str
     gallery: str
@@ -89,9 +89,7 @@ class Jobs:
         self._thread = threading.Thread(target=self._run, name="faceid-jobs", daemon=True)
         self._thread.start()
 
-    def create(
-        self, gallery: str, kind: Kind, asked: dict[str, Any], key_id: int | None, upload: Path | None
-    ) -> JobRow:
+    def create(self, gallery: str, kind: Kind, asked: dict[str, Any], key_id: int | None, upload: Path | None) -> Job:
         """Put a job at the end of the queue. An `upload` (a zip file in the uploads folder) is its own from now on."""
         number = uuid.uuid4().hex
         total = None
@@ -118,7 +116,7 @@ class Jobs:
         self._wake.set()
         return _told(row)
 
-    def of_gallery(self, gallery: str) -> list[JobRow]:
+    def of_gallery(self, gallery: str) -> list[Job]:
         """Return a gallery's jobs, newest first."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -126,7 +124,7 @@ class Jobs:
             )
             return [_told(row) for row in rows]
 
-    def get(self, gallery: str, number: str) -> JobRow:
+    def get(self, gallery: str, number: str) -> Job:
         """Return one job; raises Problem `no_such_job`."""
         with self._database.read() as connection:
             row = _row(connection, number)
@@ -141,7 +139,7 @@ class Jobs:
             chosen = select(job_record.c.record).where(job_record.c.job_id == number).order_by(job_record.c.number)
             return [json.loads(text) for text in connection.execute(chosen).scalars()]
 
-    def cancel(self, gallery: str, number: str) -> JobRow:
+    def cancel(self, gallery: str, number: str) -> Job:
         """Let a job end; what it did so far stays. Raises Problem for one that is unknown or has ended."""
         self.get(gallery, number)
         with self._database.write() as connection:
@@ -349,9 +347,9 @@ def _row(connection: Connection, number: str) -> Row[Any] | None:
     return connection.execute(select(job).where(job.c.id == number)).first()
 
 
-def _told(row: Row[Any] | None) -> JobRow:
+def _told(row: Row[Any] | None) -> Job:
     assert row is not None
-    return JobRow(
+    return Job(
         row.id,
         row.gallery,
         row.kind,

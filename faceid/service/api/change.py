@@ -234,7 +234,7 @@ def undoable(request: Request, gallery: GalleryPath) -> UndoableList:
 def undo(
     request: Request,
     gallery: GalleryPath,
-    wish: Annotated[Entry, Body()] = Entry(),  # noqa: B008 - frozen by nobody, changed by nobody
+    wish: Annotated[Entry, Body()] = Entry(),  # noqa: B008 - never changed
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Take back a remove, merge, rename or removal of photos: the newest, or the one that is named."""

@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +24,7 @@ from faceid.service.api.parts import (
 )
 from faceid.service.gate import GuardedRoute, access
 from faceid.service.idempotency import request_digest
-from faceid.service.jobs import UPLOADS, JobRow, Kind, State
+from faceid.service.jobs import UPLOADS, Job, Kind
 from faceid.service.problems import Problem
 from faceid.vision.detection import FacePolicy
 
@@ -34,23 +33,6 @@ router = APIRouter(route_class=GuardedRoute, tags=["jobs"])
 JobPath = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$", description="a job's id", examples=["0" * 32])]
 _Archive = Annotated[UploadFile | None, File(description="a zip file with one folder a person")]
 _PLACE = "/v1/galleries/{gallery}/jobs"
-
-
-class Job(BaseModel):
-    """A job as it stands: `done` of `total` photos (null: not known); `counts` by status; times in ISO 8601, UTC."""
-
-    id: str
-    gallery: str
-    kind: Kind
-    state: State
-    done: int
-    total: int | None
-    counts: dict[str, int]
-    message: str | None
-    starts: int
-    created_at: str
-    started_at: str | None
-    ended_at: str | None
 
 
 class OneJob(BaseModel):
@@ -150,7 +132,7 @@ def list_jobs(request: Request, gallery: GalleryPath) -> JobList:
     """List a gallery's jobs, newest first."""
     service = service_of(request)
     service.galleries.get(gallery)
-    return JobList(request_id=request_id_of(request), jobs=[_job(row) for row in service.jobs.of_gallery(gallery)])
+    return JobList(request_id=request_id_of(request), jobs=service.jobs.of_gallery(gallery))
 
 
 @router.get(
@@ -163,7 +145,7 @@ def show_job(request: Request, gallery: GalleryPath, job: JobPath) -> OneJob:
     """Say how far a job is."""
     service = service_of(request)
     service.galleries.get(gallery)
-    return OneJob(request_id=request_id_of(request), job=_job(service.jobs.get(gallery, job)))
+    return OneJob(request_id=request_id_of(request), job=service.jobs.get(gallery, job))
 
 
 @router.get(
@@ -190,8 +172,8 @@ def cancel(request: Request, gallery: GalleryPath, job: JobPath) -> OneJob:
     service = service_of(request)
     service.galleries.get(gallery)
     with changing(request, "cancel job", gallery):
-        row = service.jobs.cancel(gallery, job)
-    return OneJob(request_id=request_id_of(request), job=_job(row))
+        ended = service.jobs.cancel(gallery, job)
+    return OneJob(request_id=request_id_of(request), job=ended)
 
 
 def _create(
@@ -208,8 +190,8 @@ def _create(
 
     def work() -> OneJob:
         with changing(request, f"job {kind}", gallery):
-            row = service.jobs.create(gallery, kind, asked, request.state.caller.key_id, upload)
-        return OneJob(request_id=request_id_of(request), job=_job(row))
+            job = service.jobs.create(gallery, kind, asked, request.state.caller.key_id, upload)
+        return OneJob(request_id=request_id_of(request), job=job)
 
     try:
         digest = request_digest(f"job {kind}", gallery, repr(sorted(asked.items())), _digest(upload))
@@ -231,7 +213,3 @@ def _digest(upload: Path | None) -> bytes | None:
         return None
     with upload.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-def _job(row: JobRow) -> Job:
-    return Job(**asdict(row))
