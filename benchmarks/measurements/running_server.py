@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,9 +14,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class RunningServer:
-    """`faceid serve` with a settings file, on a port of its own."""
+    """`faceid serve` with a settings file, on a port that was free; FOLDER/server.log gets its log."""
 
-    def __init__(self, folder: Path, settings: str, port: int) -> None:
+    def __init__(self, folder: Path, settings: str) -> None:
+        port = _free_port()
         self.address = f"http://127.0.0.1:{port}"
         self._log = (folder / "server.log").open("a")
         config = folder / "faceid.toml"
@@ -28,7 +30,8 @@ class RunningServer:
         """Wait for the first request to be taken; raises RuntimeError where the server ends instead."""
         while True:
             if self.process.poll() is not None:
-                raise RuntimeError(f"the server ended with {self.process.returncode}; see {self._log.name}")
+                said = Path(self._log.name).read_text(encoding="utf-8")[-2000:]
+                raise RuntimeError(f"the server ended with {self.process.returncode}: ...{said}")
             try:
                 if httpx.get(f"{self.address}/v1/ready").status_code == httpx.codes.OK:
                     return
@@ -62,3 +65,11 @@ class RunningServer:
         code = self.process.wait()
         self._log.close()
         return code
+
+
+def _free_port() -> int:
+    """Return a port that nobody listens at: a server that an earlier measurement left behind must not answer here."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port

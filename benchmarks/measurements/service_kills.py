@@ -1,6 +1,8 @@
 """A server is killed while it writes, again and again: what it had acknowledged is there, and its jobs tell the truth.
 
-    python -m benchmarks.measurements.service_kills --kills 200
+    python -m benchmarks.measurements.service_kills --kills 200 --folder kills
+
+FOLDER keeps everything, so that a run that was ended goes on where it stopped.
 
 Between two kills (SIGKILL, at a random moment) clients enrol, rename, remove and restore people, and a job enrols a zip
 file. After each restart everybody must be as the last acknowledged answer said (or as a request that was on its way
@@ -12,9 +14,8 @@ import io
 import json
 import random
 import sys
-import tempfile
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,43 +35,50 @@ WRITERS = 4
 
 @dataclass
 class Known:
-    """What the clients were told: names and whether removed, by id; and what may have been done besides."""
+    """What the clients were told: names and whether removed, by id; and what may have been done besides.
+
+    `in_round` while clients write: what they were told of a round that was cut short is not known.
+    """
 
     people: dict[int, tuple[str, bool]] = field(default_factory=dict)
     perhaps: dict[int, list[tuple[str, bool]]] = field(default_factory=dict)
     jobs: list[str] = field(default_factory=list)
+    kills: int = 0
     acknowledged: int = 0
     lost: list[str] = field(default_factory=list)
+    in_round: bool = False
 
 
 @click.command(help=__doc__)
 @click.option("--kills", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--longest", type=click.FloatRange(min=0.2), default=4.0, show_default=True, help="Seconds to a kill.")
-def main(kills: int, seed: int, longest: float) -> None:
+def main(kills: int, folder: Path, seed: int, longest: float) -> None:
     """Kill, look, print a table; exit status 1 for anything that was lost."""
-    rng = random.Random(seed)
-    known = Known()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        photos = [path.read_bytes() for path in write_people(folder / "people", 60, 1, seed=seed)]
-        settings = f"data = {json.dumps(str(folder / 'data'))}\nworkers = 2\nrequests_a_minute = 0\n"
-        settings += f"[serve.galleries]\ndefault = {json.dumps(str(folder / 'gallery'))}\n"
-        for number in range(kills + 1):
-            server = RunningServer(folder, settings, 8376)
-            server.wait_until_ready()
-            asyncio.run(_look(server, known))
-            if number == kills:
-                asyncio.run(_wait_for_jobs(server, known))
-                server.stop()
-            else:
-                asyncio.run(_write_until_killed(server, known, photos, rng, longest))
-                print(f"kill {number + 1}: {known.acknowledged} acknowledged, {len(known.lost)} lost", file=sys.stderr)
-            with ServiceDatabase(folder / "data") as database:
-                if audit.verify(database).broken_at is not None:
-                    known.lost.append(f"kill {number}: the audit log is broken")
+    folder.mkdir(parents=True, exist_ok=True)
+    known = _noted(folder)
+    drawn = folder / "people"
+    photos = [path.read_bytes() for path in sorted(drawn.rglob("*.jpg")) or write_people(drawn, 60, 1, seed=seed)]
+    settings = f"data = {json.dumps(str(folder / 'data'))}\nworkers = 2\nrequests_a_minute = 0\n"
+    settings += f"[serve.galleries]\ndefault = {json.dumps(str(folder / 'gallery'))}\n"
+    while True:
+        server = RunningServer(folder, settings)
+        server.wait_until_ready()
+        asyncio.run(_look(server, known))
+        if known.kills >= kills:
+            asyncio.run(_wait_for_jobs(server, known))
+            server.stop()
+            _check_audit(folder, known)
+            break
+        _note(folder, known, in_round=True)
+        asyncio.run(_write_until_killed(server, known, photos, random.Random(f"{seed}/{known.kills}"), longest))
+        known.kills += 1
+        _check_audit(folder, known)
+        _note(folder, known, in_round=False)
+        print(f"kill {known.kills}: {known.acknowledged} acknowledged, {len(known.lost)} lost", file=sys.stderr)
     rows = [
-        ("kills", kills),
+        ("kills", known.kills),
         ("writes acknowledged", known.acknowledged),
         ("people", len(known.people)),
         ("jobs", len(known.jobs)),
@@ -81,20 +89,55 @@ def main(kills: int, seed: int, longest: float) -> None:
     raise SystemExit(bool(known.lost))
 
 
+def _noted(folder: Path) -> Known:
+    """Return what an earlier run noted, or nothing."""
+    notes = folder / "known.json"
+    if not notes.exists():
+        return Known()
+    known = Known(**json.loads(notes.read_text(encoding="utf-8")))
+    known.people = {int(person): (name, removed) for person, (name, removed) in known.people.items()}
+    known.perhaps = {int(person): [(name, gone) for name, gone in said] for person, said in known.perhaps.items()}
+    return known
+
+
+def _note(folder: Path, known: Known, *, in_round: bool) -> None:
+    known.in_round = in_round
+    fresh = folder / "known.json.new"
+    fresh.write_text(json.dumps(asdict(known)), encoding="utf-8")
+    fresh.replace(folder / "known.json")
+
+
+def _check_audit(folder: Path, known: Known) -> None:
+    with ServiceDatabase(folder / "data") as database:
+        if audit.verify(database).broken_at is not None:
+            known.lost.append(f"kill {known.kills}: the audit log is broken")
+
+
 async def _look(server: RunningServer, known: Known) -> None:
     """Compare everybody with what was acknowledged; what was on its way may be done or not."""
     async with httpx.AsyncClient(base_url=server.address, timeout=60) as http:
+        there = await _everybody(http)
         for person, said in known.people.items():
-            answer = await http.get(f"{PEOPLE}/{person}")
-            told = answer.json().get("person")
-            found = None if told is None else (told["name"], told["removed"])
-            if found not in [said, *known.perhaps.get(person, [])]:
+            found = there.get(person)
+            if found not in [said, *known.perhaps.get(person, [])] and not (known.in_round and found):
                 known.lost.append(f"person {person}: {said} was acknowledged, {found} is there")
             elif found is not None:
                 known.people[person] = found
         known.perhaps.clear()
-        there = {job["id"] for job in (await http.get(JOBS)).json()["jobs"]}
-        known.lost += [f"job {one} is gone" for one in known.jobs if one not in there]
+        jobs = {job["id"] for job in (await http.get(JOBS)).json()["jobs"]}
+        known.lost += [f"job {one} is gone" for one in known.jobs if one not in jobs]
+
+
+async def _everybody(http: httpx.AsyncClient) -> dict[int, tuple[str, bool]]:
+    found: dict[int, tuple[str, bool]] = {}
+    cursor: str | None = None
+    while True:
+        asked: dict[str, Any] = {"removed": True, "limit": 1000} | ({"cursor": cursor} if cursor else {})
+        page = (await http.get(PEOPLE, params=asked)).json()
+        found |= {one["id"]: (one["name"], one["removed"]) for one in page["people"]}
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return found
 
 
 async def _write_until_killed(

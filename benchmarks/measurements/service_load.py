@@ -79,7 +79,7 @@ def main(
         expected, before = _alone(engine, folder / "gallery", data)
         settings = f"data = {json.dumps(str(folder / 'data'))}\nworkers = {workers}\nbatch = {batch}\n"
         settings += "requests_a_minute = 0\n[serve.galleries]\n"
-        server = RunningServer(folder, f"{settings}default = {json.dumps(str(folder / 'gallery'))}\n", 8377)
+        server = RunningServer(folder, f"{settings}default = {json.dumps(str(folder / 'gallery'))}\n")
         server.wait_until_ready()
         load = asyncio.run(_load(server, data, expected, clients, seconds, exact=batch == 1))
         files = server.open_files()
