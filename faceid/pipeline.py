@@ -8,7 +8,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from faceid.explanations import explanation
 from faceid.forks import require_own_threads
+from faceid.inference.onnx_session import threads_for
 from faceid.models.embedding import Embedder
 from faceid.vision.alignment import align
 from faceid.vision.decoding import Pixels
@@ -141,8 +142,11 @@ class Pipeline:
     ) -> Iterator[list[DecodedPicture | PictureFaces]]:
         batch: list[DecodedPicture | PictureFaces] = []
         pixels = 0
-        with ThreadPoolExecutor(DECODE_THREADS) as pool:
-            decoded = _map_ahead(pool, _decode, read, _announced)
+        with ExitStack() as stack:
+            decoded: Iterator[DecodedPicture | PictureFaces] = map(_decode, read)
+            if threads_for(len(read)) > 1:
+                pool = stack.enter_context(ThreadPoolExecutor(DECODE_THREADS))
+                decoded = _map_ahead(pool, _decode, read, _announced)
             while True:
                 with self.timed("decode"):
                     item = next(decoded, None)

@@ -182,7 +182,7 @@ async def _load(
                 continue
             load.seconds.append(time.perf_counter() - asked)
             if response.status_code != httpx.codes.OK:
-                load.outcomes[f"status {response.status_code}"] += 1
+                load.outcomes[response.json()["code"]] += 1
             else:
                 same = _same(response.json()["answers"], expected[number], exact=exact)
                 load.outcomes["right" if same else "wrong"] += 1

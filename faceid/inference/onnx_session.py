@@ -8,6 +8,7 @@ costs a busy machine nothing, and a forked process finds no pool whose threads s
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from faceid.inference.cpu_features import available_cores
 from indexer.errors import FaceIdError
 
+_here = threading.local()
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 Session = Any  # an onnxruntime.InferenceSession; the package has no types
 Part = TypeVar("Part")
@@ -72,9 +74,22 @@ def open_session(network: bytes, device: str = "cpu") -> Session:
     return session
 
 
+def compute_here_alone() -> None:
+    """Let what this thread computes from now on stay in it: it is one of a pool that has a thread for each core.
+
+    Threads that it would share its work with could only wait for the others of the pool.
+    """
+    _here.alone = True
+
+
+def threads_for(parts: int) -> int:
+    """Return how many threads to share so many parts among, from here: at least one."""
+    return 1 if getattr(_here, "alone", False) else max(1, min(parts, available_cores()))
+
+
 def in_parts(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """Apply a function to the parts, in order, on all cores that this process may use."""
-    threads = min(len(parts), available_cores())
+    threads = threads_for(len(parts))
     if threads < 2:
         return [function(part) for part in parts]
     with ThreadPoolExecutor(threads) as pool:

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from faceid.inference.onnx_session import compute_here_alone
 from faceid.service.problems import Problem
 
 Item = TypeVar("Item")
@@ -37,7 +38,7 @@ class EngineRoom:
         self._batch = batch
         self._alike: dict[Hashable, deque[_Asked]] = defaultdict(deque)
         self._most = workers + queue
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="faceid-worker")
+        self._pool = ThreadPoolExecutor(workers, "faceid-worker", compute_here_alone)
         self._counting = threading.Lock()
         self._open = 0
 
@@ -51,7 +52,10 @@ class EngineRoom:
 
         What was not begun by then is never done; what was begun ends by itself, and holds its thread until then.
         """
-        return await self._wait(self._submit(work), seconds)
+        self._enter()
+        future = self._pool.submit(work)
+        future.add_done_callback(self._leave)
+        return await self._wait(future, seconds)
 
     async def run_together(
         self,
@@ -64,15 +68,12 @@ class EngineRoom:
 
         Also returns how many items were worked on together. Raises as `run`.
         """
+        self._enter()
         asked = _Asked(items, Future())
+        asked.answer.add_done_callback(self._leave)
         with self._counting:
             self._alike[alike].append(asked)
-        try:
-            self._submit(lambda: self._work_on_those_who_wait(alike, work))
-        except Problem:
-            with self._counting:
-                self._alike[alike].remove(asked)
-            raise
+        self._pool.submit(self._work_on_those_who_wait, alike, work)
         return await self._wait(asked.answer, seconds)
 
     async def _wait(self, future: "Future[Result]", seconds: float) -> Result:
@@ -112,15 +113,12 @@ class EngineRoom:
                 if not asked.answer.done():
                     asked.answer.set_exception(error)
 
-    def _submit(self, work: Callable[[], Result]) -> Future[Result]:
+    def _enter(self) -> None:
         with self._counting:
             if self._open >= self._most:
                 raise Problem("busy", f"{self._most} requests are being worked on or waiting")
             self._open += 1
-        future = self._pool.submit(work)
-        future.add_done_callback(self._ended)
-        return future
 
-    def _ended(self, _: object) -> None:
+    def _leave(self, _: object) -> None:
         with self._counting:
             self._open -= 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from faceid.service.database import ServiceDatabase, in_text, key, key_role, now
 from indexer.errors import FaceIdError
@@ -117,8 +117,7 @@ def revoke_key(database: ServiceDatabase, ref: str) -> KeyRow:
 
 def has_keys(database: ServiceDatabase) -> bool:
     """Say whether a key was ever made: from then on nobody comes in without one."""
-    with database.read() as connection:
-        return connection.execute(select(key.c.id).limit(1)).first() is not None
+    return bool(database.glance("SELECT 1 FROM key LIMIT 1"))
 
 
 def has_usable_key(database: ServiceDatabase) -> bool:
@@ -129,26 +128,29 @@ def has_usable_key(database: ServiceDatabase) -> bool:
 def find_caller(database: ServiceDatabase, text: str) -> Caller | None:
     """Return who bears this key; None for one that is unknown, revoked or expired. Notes its use."""
     # An index looks the digest up: its time says nothing of the key, which the digest cannot be turned into.
-    return _caller(database, key.c.digest == _digest(text)) if text.isascii() else None
+    return _caller(database, "digest", _digest(text)) if text.isascii() else None
 
 
 def caller_of(database: ServiceDatabase, key_id: int) -> Caller | None:
     """Return who bears the key of this id; None for one that is revoked or expired."""
-    return _caller(database, key.c.id == key_id)
+    return _caller(database, "id", key_id)
 
 
-def _caller(database: ServiceDatabase, which: ColumnElement[bool]) -> Caller | None:
-    with database.read() as connection:
-        row = connection.execute(select(key).where(which)).first()
-        if row is None or row.revoked_at is not None or _expired(row.expires_at):
-            return None
-        roles = {
-            one.gallery: one.role for one in connection.execute(select(key_role).where(key_role.c.key_id == row.id))
-        }
-    if row.last_used_at is None or row.last_used_at < in_text(datetime.now(UTC) - _USE_NOTED_EVERY):
+def _caller(database: ServiceDatabase, column: Literal["digest", "id"], value: bytes | int) -> Caller | None:
+    rows = database.glance(
+        "SELECT id, label, expires_at, last_used_at, gallery, role FROM key LEFT JOIN key_role ON key_id = id"
+        f" WHERE {column} = ? AND revoked_at IS NULL",
+        value,
+    )
+    if not rows:
+        return None
+    number, label, expires_at, last_used_at, _, _ = rows[0]
+    if _expired(expires_at):
+        return None
+    if last_used_at is None or last_used_at < in_text(datetime.now(UTC) - _USE_NOTED_EVERY):
         with database.write() as connection:
-            connection.execute(update(key).where(key.c.id == row.id).values(last_used_at=now()))
-    return Caller(row.id, row.label, roles)
+            connection.execute(update(key).where(key.c.id == number).values(last_used_at=now()))
+    return Caller(number, label, {gallery: role for *_, gallery, role in rows if gallery is not None})
 
 
 def _digest(text: str) -> bytes:

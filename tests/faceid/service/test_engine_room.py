@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from faceid.inference.onnx_session import in_parts
 from faceid.service.engine_room import EngineRoom
 from faceid.service.problems import Problem
 
@@ -32,6 +33,13 @@ def test_past_the_bound_the_next_is_refused_at_once() -> None:
 
     asyncio.run(story())
     room.close()
+
+
+def test_a_worker_shares_its_work_with_no_further_threads() -> None:
+    room = EngineRoom(workers=2, queue=2)
+    seen = asyncio.run(room.run(lambda: in_parts(lambda _: threading.get_ident(), range(8)), 10))
+    room.close()
+    assert len(set(seen)) == 1
 
 
 def test_what_was_not_begun_in_time_is_never_done() -> None:
@@ -71,6 +79,29 @@ def test_those_who_ask_alike_are_worked_on_together_and_each_gets_its_own(batch:
     room.close()
     assert [found for found, _ in answers] == [*([[2 * n], [2 * n + 20]] for n in range(5)), [[14]]]
     assert [together for _, together in answers] == ([2] * 5 + [1] if batch == 1 else [4, 4, 4, 4, 2, 1])
+
+
+def test_who_was_answered_together_with_others_leaves_room_for_the_next() -> None:
+    room = EngineRoom(workers=1, queue=8, batch=8)
+    go = threading.Event()
+
+    async def story() -> None:
+        busy = asyncio.create_task(room.run(go.wait, 10))
+        await asyncio.sleep(0.02)
+        first = [asyncio.create_task(room.run_together("a", [n], double, 10)) for n in range(8)]
+        await asyncio.sleep(0.02)
+        go.set()
+        await asyncio.gather(busy, *first)
+        held = threading.Event()  # the thread is held again before it has looked for the seven others of the eight
+        other = asyncio.create_task(room.run(held.wait, 10))
+        second = [asyncio.create_task(room.run_together("a", [n], double, 10)) for n in range(8)]
+        await asyncio.sleep(0.02)
+        held.set()
+        assert await other
+        assert [found for found, _ in await asyncio.gather(*second)] == [[[2 * n]] for n in range(8)]
+
+    asyncio.run(story())
+    room.close()
 
 
 @pytest.mark.parametrize(
