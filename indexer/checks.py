@@ -7,9 +7,10 @@ import numpy as np
 from sqlalchemy import Connection, func, select
 
 from indexer.cache import index_cache
+from indexer.cache.file_bytes import SegmentDamaged
 from indexer.cache.index_cache import IndexCache
 from indexer.cache.index_manifest import MANIFEST, belongs, read_manifest
-from indexer.cache.segment_file import CHUNK, SegmentDamaged, SegmentFile
+from indexer.cache.segment_file import SegmentFile
 from indexer.cache.snapshot import live_rows
 from indexer.errors import StoreDamaged
 from indexer.records import Problem, Stats
@@ -23,14 +24,14 @@ from indexer.store.tally import SUMMED, TALLIES, counted, tally
 _LISTED = 10  # problems of one kind that are told one by one
 
 
-def find_problems(connection: Connection, folder: Path, *, deep: bool) -> list[Problem]:
+def find_problems(connection: Connection, folder: Path, *, deep: bool, sealing: bytes | None) -> list[Problem]:
     """Every problem of one revision: all of the database, its tables' relations, and the caches' names and sizes.
 
     `deep` adds each chunk of the caches, and whether they say what the database says.
     """
     problems = [*_structure(connection), *_rows(connection), *_tallies(connection)]
     problems += [*_relations(connection), *_vectors(connection), *_pending(connection)]
-    return [*problems, *_cache(connection, folder, deep=deep)]
+    return [*problems, *_cache(connection, folder, deep=deep, sealing=sealing)]
 
 
 def collect_stats(connection: Connection, database: Path) -> Stats:
@@ -140,9 +141,9 @@ def _pending(connection: Connection) -> Iterator[Problem]:
         )
 
 
-def _cache(connection: Connection, folder: Path, *, deep: bool) -> Iterator[Problem]:
+def _cache(connection: Connection, folder: Path, *, deep: bool, sealing: bytes | None) -> Iterator[Problem]:
     row = gallery_row(connection)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, sealing)
     path = folder / MANIFEST
     if manifest is None:
         if path.exists():
@@ -154,23 +155,23 @@ def _cache(connection: Connection, folder: Path, *, deep: bool) -> Iterator[Prob
     files = []
     for record in (*manifest.segments, *([manifest.owners] if manifest.owners else [])):
         try:
-            files.append(SegmentFile(folder, record))
+            files.append(SegmentFile(folder, record, sealing))
         except SegmentDamaged as error:
             yield Problem("bad_cache", f"{folder / record.file}: {error}; searches do not use it", True)
     if not deep or len(files) < len(manifest.files):
         return
     for file in files:
-        for chunk in file.damaged_chunks()[:_LISTED]:
-            where = f"{folder / file.record.file}, byte {chunk * CHUNK} and on"
+        for place in file.damaged_places()[:_LISTED]:
+            where = f"{folder / file.record.file}, byte {place} and on"
             yield Problem("bad_cache", f"{where}: not as it was written; the first touch rejects it", True)
             return
-    yield from _agreement(connection, folder, row)
+    yield from _agreement(connection, folder, row, sealing)
 
 
-def _agreement(connection: Connection, folder: Path, row: GalleryRow) -> Iterator[Problem]:
+def _agreement(connection: Connection, folder: Path, row: GalleryRow, sealing: bytes | None) -> Iterator[Problem]:
     """Whether sound files, brought up to the present revision, say what the database says."""
     try:
-        snapshot = IndexCache(folder).at(connection)
+        snapshot = IndexCache(folder, sealing).at(connection)
         truth = fuse(embeddings(connection), row.fusion)
     except StoreDamaged:
         return  # already told

@@ -33,6 +33,18 @@ class StoreDamaged(GalleryError):
     exit_code = 5
 
 
+class KeyMissing(GalleryError):
+    """A gallery is encrypted, and its key is not at hand: none was given, or where it is to be there is none."""
+
+    exit_code = 7
+
+
+class WrongKey(GalleryError):
+    """A gallery is encrypted under another key than the one at hand, or its envelope is another gallery's."""
+
+    exit_code = 8
+
+
 class GalleryLocked(GalleryError):
     """Another process is writing to the gallery."""
 

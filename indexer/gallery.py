@@ -1,7 +1,7 @@
 """The gallery: unit vectors and names in a directory, searched exactly, written by one process at a time.
 
 A gallery is a directory: `gallery.db` (SQLite, the truth), `gallery.revision` (the last revision that was
-acknowledged), `index.json` and `index-*.safetensors` (caches), `writer.lock`.
+acknowledged), `index.json` and `index-*.safetensors` (caches), `writer.lock`, and of an encrypted one `gallery.key`.
 """
 
 import hashlib
@@ -28,12 +28,13 @@ from indexer.cache.cohort_scores import (
     remove_scores,
     write_scores,
 )
+from indexer.cache.file_bytes import SegmentDamaged
 from indexer.cache.index_cache import IN_MEMORY, IndexCache
 from indexer.cache.loading import OutdatedRead
-from indexer.cache.segment_file import SegmentDamaged
 from indexer.cache.snapshot import Snapshot
+from indexer.crypto.keys import VARIABLE, KeyProvider, usual_key
 from indexer.decision.decision import Calibration
-from indexer.errors import FileNotWritten, GalleryError, ModelMismatch
+from indexer.errors import FileNotWritten, GalleryError, KeyMissing, ModelMismatch
 from indexer.fusion import DEFAULT_FUSION, FUSIONS, Fusion
 from indexer.records import (
     Added,
@@ -60,7 +61,7 @@ from indexer.store import answered, crops, curation, reembedding, rejections, st
 from indexer.store import queries as store
 from indexer.store.adding import add_templates
 from indexer.store.schema import gallery
-from indexer.store.sqlite_store import DATABASE, create_store, has_store, open_store
+from indexer.store.sqlite_store import DATABASE, create_store, has_store, is_encrypted, open_store, rotate_key
 from indexer.store.store import Store
 from indexer.store.undo import Undoable
 
@@ -81,7 +82,7 @@ class Gallery:
         """Use `create` or `open`."""
         self.path = path
         self._database = database
-        self._cache = IndexCache(path)
+        self._cache = IndexCache(path, database.sealing)
         self._alone = threading.Lock()
         self._kind = AUTO
         self._cohorts: dict[str, CohortScores] = {}
@@ -89,16 +90,25 @@ class Gallery:
         self._remembered: dict[str, tuple[int, Any]] = {}
 
     @classmethod
-    def create(cls, path: str | Path, model: ModelBinding, fusion: Fusion = DEFAULT_FUSION) -> "Gallery":
+    def create(
+        cls,
+        path: str | Path,
+        model: ModelBinding,
+        fusion: Fusion = DEFAULT_FUSION,
+        *,
+        key: KeyProvider | None = None,
+    ) -> "Gallery":
         """Make an empty gallery in a directory that is empty or does not exist, and open it for writing.
 
-        Raises GalleryError where something is already there, GalleryLocked while another process creates it.
+        With a `key` (None: the one that FACEID_KEY names) it is encrypted. Raises GalleryError where something is
+        already there, GalleryLocked while another process creates it, KeyMissing.
         """
         path = Path(path)
+        key = key or usual_key()
         if fusion not in FUSIONS:
             raise GalleryError(f"fusion is {' or '.join(map(repr, FUSIONS))}, not {fusion!r}")
-        create_store(path, model, fusion)
-        return cls.open(path, writable=True)
+        create_store(path, model, fusion, key)
+        return cls.open(path, writable=True, key=key)
 
     @classmethod
     def open(
@@ -108,28 +118,58 @@ class Gallery:
         writable: bool = False,
         model_digest: str | None = None,
         create: ModelBinding | None = None,
+        key: KeyProvider | None = None,
     ) -> "Gallery":
         """Open a gallery; `model_digest` (hex), if given, must be the one it is bound to.
 
-        With `create`, open it for writing, bound to that model; where there is none yet, make it. Raises GalleryError
-        where there is none, StoreDamaged, ModelMismatch, and for writing GalleryLocked.
+        With `create`, open it for writing, bound to that model; where there is none yet, make it. `key` hands out the
+        key of an encrypted one (None: what FACEID_KEY names). Raises GalleryError where there is none, or a key is
+        given for a plain one, KeyMissing, WrongKey, StoreDamaged, ModelMismatch, and for writing GalleryLocked.
         """
         path = Path(path)
+        key = key or usual_key()
         if create is not None:
             if not has_store(path):
-                return cls.create(path, create)
+                return cls.create(path, create, key=key)
             writable, model_digest = True, create.digest
-        self = cls(path, open_store(path, writable=writable))
+        self = cls(path, open_store(path, key, writable=writable))
         try:
             self._check_model(model_digest)
             if writable:
-                index_cache.remove_leftovers(path)
+                index_cache.remove_leftovers(path, self._database.sealing)
                 if self._row().erase_pending:
                     self._finish_erase()
         except BaseException:
             self._database.close()
             raise
         return self
+
+    @staticmethod
+    def encrypt(
+        source: str | Path, folder: str | Path, key: KeyProvider, *, source_key: KeyProvider | None = None
+    ) -> None:
+        """Copy a gallery, plain or encrypted, as `backup` does into a new folder, encrypted under a key of its own.
+
+        `key` wraps that key; `source_key` opens an encrypted source (None: what FACEID_KEY names). The source stays as
+        it is, and may be in use. Raises what `open` and `backup` raise.
+        """
+        of_source = (source_key or usual_key()) if is_encrypted(Path(source)) else None
+        opened = open_store(Path(source), of_source, writable=False)
+        try:
+            opened.encrypted_copy(Path(folder), key)
+        finally:
+            opened.close()
+
+    @staticmethod
+    def rotate(path: str | Path, new_key: KeyProvider, *, key: KeyProvider | None = None) -> str:
+        """Let another key open an encrypted gallery, and the old one (None: what FACEID_KEY names) no longer.
+
+        Only the envelope is written anew, in one step; returns the new key's id. Raises what `open` raises.
+        """
+        old = key or usual_key()
+        if old is None:
+            raise KeyMissing(f"to change the key of {path}, say where the present one is ({VARIABLE})")
+        return rotate_key(Path(path), old, new_key)
 
     def close(self) -> None:
         """Bring the cache up to date (after writing), and let go of the files and the lock."""
@@ -265,7 +305,7 @@ class Gallery:
             snapshot = self._cache.latest(self._database.read)
             check_vectors(vectors, snapshot.row.model.dimension)
             with self._database.read() as connection:
-                known = self._cohorts.get(key) or read_scores(self.path, key, connection)
+                known = self._cohorts.get(key) or read_scores(self.path, key, connection, self._database.sealing)
                 since = changes_since(known, key, len(vectors), snapshot, connection)
             scores = ask_cohort(vectors, key, snapshot, since)
             return scores, scores is not known
@@ -273,7 +313,7 @@ class Gallery:
         scores, are_new = self._in_step(act)
         if are_new and self._database.writable:
             with suppress(FileNotWritten), self._database.read() as connection:  # the scores can be computed again
-                write_scores(self.path, scores, connection)
+                write_scores(self.path, scores, connection, self._database.sealing)
         self._cohorts[key] = scores
         return scores
 
@@ -579,7 +619,7 @@ class Gallery:
         `deep` reads every byte: each row's checksum, each chunk of the caches, and whether the two agree.
         """
         with self._database.read() as connection:
-            return checks.find_problems(connection, self.path, deep=deep)
+            return checks.find_problems(connection, self.path, deep=deep, sealing=self._database.sealing)
 
     def stats(self) -> Stats:
         """Return counts and sizes."""

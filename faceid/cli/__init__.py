@@ -109,7 +109,8 @@ def cli() -> None:
     """Enrol photos of known people; a new photo comes back as one of them, or as nobody in the gallery.
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 some inputs failed (the rest is done), 4 gallery and model do not match,
-    5 store damaged, 6 gallery locked by another process, 130 interrupted.
+    5 store damaged, 6 gallery locked by another process, 7 no key for an encrypted gallery, 8 another key's,
+    130 interrupted.
     """
 
 

@@ -9,6 +9,7 @@ import click
 
 from faceid.cli import offers
 from faceid.cli.gallery_care import backup, check, export, import_, merge_from, rebuild, reembed, stats
+from faceid.cli.gallery_keys import create, encrypt, rotate
 from faceid.cli.options import Number, gallery_option, output_option
 from faceid.cli.output import counted, say, write_records
 from faceid.cli.people import one_person
@@ -202,7 +203,7 @@ def fusion(how: "Fusion", gallery_path: Path) -> None:
     say(f"People are scored by `{how}` from now on; thresholds are measured anew when they are next asked for.")
 
 
-for command in (review, export, import_, merge_from, backup, check, rebuild, stats, reembed):
+for command in (create, encrypt, rotate, review, export, import_, merge_from, backup, check, rebuild, stats, reembed):
     gallery.add_command(command)
 
 

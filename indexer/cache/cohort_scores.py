@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from indexer.cache.index_manifest import trail_at
 from indexer.cache.snapshot import Snapshot
+from indexer.crypto.sealed import SealBroken, open_bytes, seal_bytes
 from indexer.durable_file import PRIVATE, replacing
 from indexer.records import FloatMatrix, FloatVector, Ids
 from indexer.search.certified_search import Part
@@ -95,14 +96,20 @@ def ask_cohort(vectors: FloatMatrix, key: str, snapshot: Snapshot, since: Since)
     return CohortScores(key, snapshot.row, snapshot.last_template, snapshot.people, scores, owners)
 
 
-def read_scores(folder: Path, key: str, connection: Connection) -> CohortScores | None:
-    """Read the scores of a cohort from the gallery's folder; None unless the file is whole and of this gallery."""
+def read_scores(folder: Path, key: str, connection: Connection, sealing: bytes | None) -> CohortScores | None:
+    """Read the scores of a cohort from the gallery's folder; None unless the file is whole and of this gallery.
+
+    An encrypted gallery's is sealed with the key `sealing`.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     row = store.gallery_row(connection)
     try:
-        content = _regular_bytes(_path(folder, key))
+        path = _path(folder, key)
+        content = _regular_bytes(path)
+        if sealing is not None:
+            content = open_bytes(sealing, path.name, content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
         facts = json.loads(header["faceid"])
         arrays = load(content)
@@ -115,11 +122,11 @@ def read_scores(folder: Path, key: str, connection: Connection) -> CohortScores 
             return None
         seen = replace(row, revision=int(facts["revision"]))
         return CohortScores(key, seen, int(facts["last_template"]), int(facts["people"]), scores, owners)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, SealBroken):
         return None
 
 
-def write_scores(folder: Path, scores: CohortScores, connection: Connection) -> None:
+def write_scores(folder: Path, scores: CohortScores, connection: Connection, sealing: bytes | None) -> None:
     """Keep scores of the transaction's revision in the gallery's folder; for the one writer. Raises FileNotWritten."""
     from safetensors.numpy import save
 
@@ -136,8 +143,9 @@ def write_scores(folder: Path, scores: CohortScores, connection: Connection) -> 
     }
     facts["sha256"] = _digest(facts, scores.scores, scores.owners)
     content = save({"scores": scores.scores, "owners": scores.owners}, metadata={"faceid": json.dumps(facts)})
-    with replacing(_path(folder, scores.key), PRIVATE) as temporary:
-        temporary.write_bytes(content)
+    path = _path(folder, scores.key)
+    with replacing(path, PRIVATE) as temporary:
+        temporary.write_bytes(content if sealing is None else seal_bytes(sealing, path.name, content))
 
 
 def remove_scores(folder: Path) -> None:

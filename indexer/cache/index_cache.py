@@ -39,8 +39,9 @@ Read = Callable[[], AbstractContextManager[Connection]]
 class IndexCache:
     """The snapshot that a gallery searches: loaded from files, brought up to each revision, and saved."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sealing: bytes | None) -> None:
         self._folder = folder
+        self._sealing = sealing
         self._lock = threading.Lock()  # for what is in memory; only a saver waits for it with a transaction open
         self._saving = threading.RLock()  # for the files: one thread of the one writer at a time
         self._current: Snapshot | None = None
@@ -102,7 +103,7 @@ class IndexCache:
         with self._lock:
             self._current, self._tried = None, None
             self._offered = []
-            self._distrusted = read_manifest(self._folder)
+            self._distrusted = read_manifest(self._folder, self._sealing)
 
     def save(self, read: Read, *, erased: bool = False) -> None:
         """Bring the files to the present revision; only for the one writer.
@@ -111,16 +112,17 @@ class IndexCache:
         the disk does not let it, OutdatedRead, SegmentDamaged.
         """
         with self._saving, read() as connection:
-            manifest = read_manifest(self._folder)
+            manifest = read_manifest(self._folder, self._sealing)
             row = store.gallery_row(connection)
             if manifest == self._distrusted or (manifest and not files_are_there(self._folder, manifest)):
                 manifest = None
             if manifest is not None and not erased and is_fresh(manifest, connection, row):
                 return
             snapshot = self.at(connection)
-            written = write_files(self._folder, snapshot, connection, manifest, erased=erased)
-            remove_leftovers(self._folder)
-            saved = read_files(self._folder, written, snapshot.row, snapshot.parts)
+            sealing = self._sealing
+            written = write_files(self._folder, snapshot, connection, manifest, erased=erased, sealing=sealing)
+            remove_leftovers(self._folder, sealing)
+            saved = read_files(self._folder, written, snapshot.row, snapshot.parts, sealing=sealing)
             with self._lock:
                 if self._current is snapshot:
                     self._current, self._tried = saved, written
@@ -147,16 +149,17 @@ class IndexCache:
                 current = follow(current, connection, row, self._take_vectors)
             if is_sound(current, connection):
                 return current
-        self._distrusted = read_manifest(self._folder)  # wrong: never read again, replaced by the next saving
+        self._distrusted = read_manifest(self._folder, self._sealing)
         return read_all(connection, row, self._take_vectors)
 
     def _loaded(self, current: Snapshot | None, connection: Connection, row: GalleryRow) -> Snapshot | None:
         """Load the files, unless they are those that were looked at last."""
-        manifest = read_manifest(self._folder)
+        manifest = read_manifest(self._folder, self._sealing)
         if current is not None and manifest == self._tried:
             return None
         self._tried = manifest
-        return load(self._folder, connection, row, current.parts if current else (), self._distrusted)
+        known = current.parts if current else ()
+        return load(self._folder, connection, row, known, self._distrusted, sealing=self._sealing)
 
     def _take_vectors(self, connection: Connection, ids: Ids) -> FloatMatrix:
         """Return vectors of templates, those that were offered from memory; an offer is good for one time."""
@@ -180,12 +183,12 @@ def _what(row: GalleryRow) -> tuple[object, ...]:
     return row.uuid, row.revision, row.model, row.model_since, row.fusion
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, sealing: bytes | None) -> None:
     """Delete what writers that died left behind: temporary files, and files that no manifest names.
 
     Raises FileNotWritten where the folder does not let it.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, sealing)
     named = manifest.files if manifest else set()
     for file in [*folder.glob(_LEFTOVERS), *folder.glob(_FILES), *folder.glob(_OLDER)]:
         if file.name not in named:
@@ -195,7 +198,7 @@ def remove_leftovers(folder: Path) -> None:
 def remove_all(folder: Path) -> None:
     """Delete every cache; raises as `remove_leftovers`."""
     _delete(folder / MANIFEST)
-    remove_leftovers(folder)
+    remove_leftovers(folder, None)
 
 
 def size_of(folder: Path) -> int:

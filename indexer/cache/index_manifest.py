@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from indexer.cache.segment_file import FileRecord, SegmentDamaged, open_regular
+from indexer.cache.file_bytes import FileRecord, SegmentDamaged, open_regular
+from indexer.crypto.sealed import SealBroken, open_bytes, seal_bytes
 from indexer.durable_file import PRIVATE, replacing
 from indexer.search import codes
 from indexer.store.queries import GalleryRow
@@ -54,10 +55,14 @@ class Manifest:
         return {one.file for one in self.records}
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Return what `index.json` says; None if it is missing, of another format, or not as it was written."""
+def read_manifest(folder: Path, sealing: bytes | None) -> Manifest | None:
+    """Return what `index.json` says; None if it is missing, of another format, or not as it was written.
+
+    An encrypted gallery's is sealed with the key `sealing`.
+    """
     try:
-        content = json.loads(_content(folder / MANIFEST))
+        stored = _content(folder / MANIFEST)
+        content = json.loads(stored if sealing is None else open_bytes(sealing, MANIFEST, stored))
         if content.pop("sha256") != _digest(content) or content.pop("format") != _FORMAT:
             return None
         owners = content["owners"]
@@ -70,17 +75,18 @@ def read_manifest(folder: Path) -> Manifest | None:
                 "owners": None if owners is None else _file_record(owners),
             }
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SegmentDamaged):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SegmentDamaged, SealBroken):
         return None
     whole = all(type(one) is int for one in (manifest.revision, manifest.last_template))
     return manifest if whole and manifest.codes == codes.FORMAT else None
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: Manifest, sealing: bytes | None) -> None:
     """Replace `index.json` in one step: from then on its files are the caches. Raises FileNotWritten."""
     content = {"format": _FORMAT, **asdict(manifest)}
+    stored = json.dumps({**content, "sha256": _digest(content)}).encode()
     with replacing(folder / MANIFEST, PRIVATE) as temporary:
-        temporary.write_text(json.dumps({**content, "sha256": _digest(content)}))
+        temporary.write_bytes(stored if sealing is None else seal_bytes(sealing, MANIFEST, stored))
 
 
 def is_fresh(manifest: Manifest, connection: Connection, row: GalleryRow) -> bool:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Connection
 
+from indexer.cache.file_bytes import FileRecord, SegmentDamaged
 from indexer.cache.index_manifest import Manifest, belongs, read_manifest
-from indexer.cache.segment_file import FileRecord, FileVectors, SegmentDamaged, SegmentFile
+from indexer.cache.segment_file import FileVectors, SegmentFile
 from indexer.cache.snapshot import FileSegment, Members, Snapshot, live_rows
 from indexer.records import Ids
 from indexer.search.certified_search import Part
@@ -27,13 +28,15 @@ def load(
     row: GalleryRow,
     known: Sequence[Part] = (),
     distrusted: Manifest | None = None,
+    *,
+    sealing: bytes | None,
 ) -> Snapshot | None:
     """Return the snapshot that the files hold, of this or an older revision; None if they cannot be believed.
 
     Segments that `known` parts have already are not read again. Raises OutdatedRead for files of a later revision.
     """
     for _ in range(3):  # a writer may delete a file between the reading of its name and the opening
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folder, sealing)
         if manifest is None or manifest == distrusted:
             return None
         if manifest.gallery == row.uuid and manifest.revision > row.revision:
@@ -41,21 +44,23 @@ def load(
         if not belongs(manifest, connection, row):
             return None
         try:
-            return read_files(folder, manifest, row, known)
+            return read_files(folder, manifest, row, known, sealing=sealing)
         except SegmentDamaged:
-            if manifest == read_manifest(folder):
+            if manifest == read_manifest(folder, sealing):
                 return None
     return None
 
 
-def read_files(folder: Path, manifest: Manifest, row: GalleryRow, known: Sequence[Part] = ()) -> Snapshot:
+def read_files(
+    folder: Path, manifest: Manifest, row: GalleryRow, known: Sequence[Part] = (), *, sealing: bytes | None
+) -> Snapshot:
     """Return the snapshot that a manifest describes; raises SegmentDamaged."""
     at_hand = {part.segment.record: part.segment for part in known if isinstance(part.segment, FileSegment)}
-    segments = [at_hand.get(one) or _segment(folder, one, row.model.dimension) for one in manifest.segments]
+    segments = [at_hand.get(one) or _segment(folder, one, row.model.dimension, sealing) for one in manifest.segments]
     nobody: Ids = np.empty(0, np.int64)
     owners, members = nobody, None if manifest.fusion == "max" else Members(nobody, nobody)
     if manifest.owners is not None:
-        file = SegmentFile(folder, manifest.owners)
+        file = SegmentFile(folder, manifest.owners, sealing)
         owners = file.whole("owners")
         if members is not None:
             members = Members(file.whole("templates"), file.whole("template_owners"))
@@ -68,8 +73,8 @@ def read_files(folder: Path, manifest: Manifest, row: GalleryRow, known: Sequenc
     return Snapshot(seen, tuple(parts), manifest.last_template, manifest.active, members)
 
 
-def _segment(folder: Path, record: FileRecord, dimension: int) -> FileSegment:
-    file = SegmentFile(folder, record)
+def _segment(folder: Path, record: FileRecord, dimension: int, sealing: bytes | None) -> FileSegment:
+    file = SegmentFile(folder, record, sealing)
     ids = file.whole("ids")
     coded = "codes" in file.specs
     vectors = FileVectors(file) if coded else file.whole("vectors")

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Connection
 
+from indexer.cache.file_bytes import FileRecord
 from indexer.cache.index_manifest import Manifest, trail_at, write_manifest
-from indexer.cache.segment_file import ArraySpec, FileRecord, SegmentWriter, row_sums
+from indexer.cache.segment_file import ArraySpec, SegmentWriter, row_sums
 from indexer.cache.snapshot import FileSegment, Snapshot, live_rows, small_tail
 from indexer.durable_file import PRIVATE, replacing
 from indexer.records import Ids
@@ -23,12 +24,18 @@ _BLOCK = 16_384  # rows written at a time: 32 MiB of 512-number vectors
 
 
 def write_files(
-    folder: Path, snapshot: Snapshot, connection: Connection, before: Manifest | None, *, erased: bool
+    folder: Path,
+    snapshot: Snapshot,
+    connection: Connection,
+    before: Manifest | None,
+    *,
+    erased: bool,
+    sealing: bytes | None,
 ) -> Manifest:
     """Write what is in no file of the manifest `before` yet, then the new manifest, which is returned.
 
-    With `erased`, nothing of a template that does not exist any more goes into, or stays in, a file. Raises
-    FileNotWritten, SegmentDamaged.
+    With `erased`, nothing of a template that does not exist any more goes into, or stays in, a file. An encrypted
+    gallery's files are sealed with the key `sealing`. Raises FileNotWritten, SegmentDamaged.
     """
     rows = sum(map(_alive, snapshot.parts))
     # A snapshot may hold a segment whose file an earlier saving deleted.
@@ -43,7 +50,8 @@ def write_files(
             records.append(first.record)
             owners.append(group[0].owners)
             continue
-        record, its = _write_segment(folder, group, snapshot.row.model.dimension, coded=rows >= coding.CODED_FROM)
+        coded = rows >= coding.CODED_FROM
+        record, its = _write_segment(folder, group, snapshot.row.model.dimension, coded=coded, sealing=sealing)
         if record is not None:
             records.append(record)
             owners.append(its)
@@ -58,9 +66,9 @@ def write_files(
         active=snapshot.active,
         codes=coding.FORMAT,
         segments=tuple(records),
-        owners=_write_file(folder, {"owners": every_owner, **_members(snapshot)}) if records else None,
+        owners=_write_file(folder, {"owners": every_owner, **_members(snapshot)}, sealing) if records else None,
     )
-    write_manifest(folder, manifest)
+    write_manifest(folder, manifest, sealing)
     return manifest
 
 
@@ -96,7 +104,7 @@ def _members(snapshot: Snapshot) -> dict[str, Ids]:
 
 
 def _write_segment(
-    folder: Path, parts: Sequence[Part], dimension: int, *, coded: bool
+    folder: Path, parts: Sequence[Part], dimension: int, *, coded: bool, sealing: bytes | None
 ) -> tuple[FileRecord | None, Ids]:
     """Write the live rows of some parts as one file, in order of id, block by block."""
     ids, owners, places = live_rows(parts)
@@ -116,7 +124,7 @@ def _write_segment(
         specs["sums"] = ArraySpec((n,), np.dtype("<i8"))
     path = folder / _new_name()
     with replacing(path, PRIVATE) as temporary:
-        writer = SegmentWriter(temporary, specs)
+        writer = SegmentWriter(temporary, path.name, specs, sealing)
         try:
             for start in range(0, n, _BLOCK):
                 block = order[start : start + _BLOCK]
@@ -137,22 +145,26 @@ def _write_segment(
                     rows["sums"] = row_sums(rows["vectors"])
                 for name, one in rows.items():
                     writer.write(name, start, one)
-        finally:
-            hashes = writer.close()
-        size = writer.bytes
-    return FileRecord(path.name, size, hashes), owners[order]
+        except BaseException:
+            writer.abandon()
+            raise
+        record = writer.finish()
+    return record, owners[order]
 
 
-def _write_file(folder: Path, arrays: dict[str, Ids]) -> FileRecord:
+def _write_file(folder: Path, arrays: dict[str, Ids], sealing: bytes | None) -> FileRecord:
     path = folder / _new_name()
+    specs = {name: ArraySpec(one.shape, one.dtype) for name, one in arrays.items()}
     with replacing(path, PRIVATE) as temporary:
-        writer = SegmentWriter(temporary, {name: ArraySpec(one.shape, one.dtype) for name, one in arrays.items()})
+        writer = SegmentWriter(temporary, path.name, specs, sealing)
         try:
             for name, one in arrays.items():
                 writer.write(name, 0, one)
-        finally:
-            hashes = writer.close()
-    return FileRecord(path.name, writer.bytes, hashes)
+        except BaseException:
+            writer.abandon()
+            raise
+        record = writer.finish()
+    return record
 
 
 def _new_name() -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from indexer.cache.segment_file import FileRecord
+from indexer.cache.file_bytes import FileRecord
 from indexer.records import Embeddings, FloatMatrix, Ids
 from indexer.search import codes as coding
 from indexer.search.certified_search import Part

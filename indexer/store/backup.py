@@ -1,37 +1,86 @@
-"""A consistent copy of a gallery that is in use: SQLite's online backup into a folder of its own."""
+"""A consistent copy of a gallery that is in use, in a folder of its own: as it is, or encrypted under a new key."""
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+from indexer.crypto import envelope
+from indexer.crypto.envelope import GalleryKeys, read_envelope, seal_new, write_envelope
+from indexer.crypto.keys import KeyProvider, require_encryption
 from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError
-from indexer.store.database import Database
+from indexer.store.database import Database, translated
+from indexer.store.driver import PAGE_SIZE, connect_new, connect_to_export, new_key
+from indexer.store.schema import APPLICATION_ID
 
 
 def make_backup(source: Database, folder: Path) -> None:
     """Copy the database as it is at one moment to `folder`; raises GalleryError if something is there already.
 
     The whole copy is one step of SQLite's backup, that is one reading transaction: writers go on, and what they write
-    meanwhile is not in it. It takes its name in the folder only when it is complete and on the disk.
+    meanwhile is not in it. It takes its name in the folder only when it is complete and on the disk. An encrypted
+    gallery's copy is encrypted, and has its envelope.
     """
+    _prepare(source, folder)
+    sealed = read_envelope(source.path.parent) if source.keys else None
+    if sealed is not None:
+        write_envelope(folder, sealed)
+    with (
+        replacing(folder / source.path.name, PRIVATE) as temporary,
+        source.raw() as raw,
+        closing(connect_new(temporary, source.keys)) as copy,
+    ):
+        raw.backup(copy)
+        _finish(copy)
+
+
+def make_encrypted_copy(source: Database, folder: Path, key: KeyProvider) -> None:
+    """Copy the database as `make_backup` does, plain or encrypted as it is, under a new gallery's key.
+
+    Every page is written anew, so that nothing of the source's free space is in it.
+    """
+    require_encryption()
+    _prepare(source, folder)
+    sealed, keys = seal_new(folder, key)
+    write_envelope(folder, sealed)
+    with replacing(folder / source.path.name, PRIVATE) as temporary:
+        with translated(source.path):
+            _export(source, temporary, keys)
+        with closing(connect_new(temporary, keys)) as copy:
+            _finish(copy)
+
+
+def _prepare(source: Database, folder: Path) -> None:
+    """Make the folder, without what an earlier attempt left; raises GalleryError where it holds anything else."""
     name = source.path.name
+    # An envelope without a database is what a copy leaves that was stopped.
+    leftovers = (f".{name}.", f".{envelope.FILE}.", envelope.FILE)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if others := sorted(file.name for file in folder.iterdir() if not file.name.startswith(f".{name}.")):
-            raise GalleryError(f"{folder} is not empty ({others[0]}); give a new folder for the backup")
+        if others := sorted(file.name for file in folder.iterdir() if not file.name.startswith(leftovers)):
+            raise GalleryError(f"{folder} is not empty ({others[0]}); give a new folder for the copy")
         for leftover in folder.iterdir():
             leftover.unlink()
     except OSError as error:
-        raise GalleryError(f"{folder} cannot take a backup: {error.strerror}") from error
-    with (
-        replacing(folder / name, PRIVATE) as temporary,
-        source.raw() as raw,
-        closing(sqlite3.connect(temporary)) as copy,
-    ):
-        raw.backup(copy)
-        # Committed through a log of its own otherwise, which the renaming would leave behind.
-        copy.execute("PRAGMA journal_mode=DELETE")
-        if copy.execute("SELECT erase_pending FROM gallery").fetchone()[0]:
-            copy.execute("VACUUM")  # what was erased is still in the free pages that were copied
-        copy.execute("PRAGMA journal_mode=WAL")
+        raise GalleryError(f"{folder} cannot take a copy: {error.strerror}") from error
+
+
+def _export(source: Database, temporary: Path, keys: GalleryKeys) -> None:
+    """Write all that one reading transaction of the source sees into an empty file, encrypted."""
+    with closing(connect_to_export(source.uri, source.keys)) as raw:
+        raw.execute("ATTACH DATABASE ? AS copy KEY ?", (str(temporary), new_key(keys)))
+        raw.execute(f"PRAGMA copy.cipher_page_size = {PAGE_SIZE}")
+        raw.execute("BEGIN")
+        raw.execute("SELECT sqlcipher_export('copy')")
+        (version,) = raw.execute("PRAGMA main.user_version").fetchone()
+        raw.execute(f"PRAGMA copy.user_version = {int(version)}")
+        raw.execute(f"PRAGMA copy.application_id = {APPLICATION_ID}")
+        raw.execute("COMMIT")
+
+
+def _finish(copy: Any) -> None:
+    # Committed through a log of its own otherwise, which the renaming would leave behind.
+    copy.execute("PRAGMA journal_mode=DELETE")
+    if copy.execute("SELECT erase_pending FROM gallery").fetchone()[0]:
+        copy.execute("VACUUM")  # what was erased is still in the free pages that were copied
+    copy.execute("PRAGMA journal_mode=WAL")

@@ -2,21 +2,25 @@
 
 import os
 import sqlite3
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
+from indexer.crypto.envelope import FILE as ENVELOPE
+from indexer.crypto.envelope import GalleryKeys
 from indexer.errors import ForkedProcess, GalleryBusy, GalleryError, GalleryLocked, StoreDamaged
 from indexer.store.checksum import SQL_NAME, checksum
+from indexer.store.driver import check_key, connect, connect_new, library
 from indexer.store.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
 from indexer.store.tally import Tally, schema_sum, tally, write_tally
 
-PAGE_SIZE = 16384  # seven 512-number templates a page instead of one and an overflow chain
 CACHE_KIB = 65536  # a digest's place in its index is random: with SQLite's own 2 MiB each insert reads a page again
 CHECKED_AT_OPENING = 64 << 20
 """Bytes up to which opening also walks through the tables; larger databases are told damaged where they are touched."""
@@ -27,7 +31,7 @@ READERS = 16
 PATIENCE_SECONDS = 30.0
 """How long a call waits for its turn before it gives up (GalleryBusy)."""
 
-_SENSELESS = ("SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL")
+_SENSELESS = ("CHECK constraint", "NOT NULL constraint")
 """Refusals of a value as such; all others say that rows, ids and indexes do not fit together."""
 
 _open: "weakref.WeakSet[Database]" = weakref.WeakSet()
@@ -39,20 +43,27 @@ class Database:
     Many threads may read, and one write, at once; the others wait, and in the end get GalleryBusy.
     """
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(self, path: Path, keys: GalleryKeys | None, *, writable: bool) -> None:
+        """Open a database that is there; with `keys`, an encrypted one."""
         self.path = path
+        self.keys = keys
         self.writable = writable
-        self._readers = _engine(path, writable=False, connections=READERS)
-        self._writer = _engine(path, writable=True, connections=1) if writable else None
+        self._readers = _engine(path, keys, writable=False, connections=READERS)
+        self._writer = _engine(path, keys, writable=True, connections=1) if writable else None
         self.closed = False
         self._process = os.getpid()
         _open.add(self)
+
+    @property
+    def uri(self) -> str:
+        """What SQLite opens to read it."""
+        return _uri(self.path, writable=False)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that sees one revision from its first statement to its end."""
         self._check_open()
-        with _translated(self.path), self._readers.connect() as connection, connection.begin():
+        with translated(self.path), self._readers.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -61,7 +72,7 @@ class Database:
         self._check_open()
         if self._writer is None:
             raise GalleryError(f"{self.path.parent} was opened for reading; open it with writable=True")
-        with _translated(self.path), self._writer.connect() as connection, connection.begin():
+        with translated(self.path), self._writer.connect() as connection, connection.begin():
             yield connection
 
     def scrub(self) -> bool:
@@ -77,7 +88,7 @@ class Database:
             try:
                 raw.execute("VACUUM")
                 busy: int = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            except sqlite3.OperationalError as error:
+            except library(self.keys).OperationalError as error:
                 if not any(word in str(error) for word in ("locked", "busy", "full")):
                     raise
                 busy = 1
@@ -86,13 +97,11 @@ class Database:
             return busy == 0
 
     @contextmanager
-    def raw(self, engine: Engine | None = None) -> Iterator[sqlite3.Connection]:
+    def raw(self, engine: Engine | None = None) -> Iterator[Any]:
         """Hand out a connection of the driver itself, outside of any transaction: one that reads, or the writer's."""
         self._check_open()
-        with _translated(self.path), (engine or self._readers).connect() as connection:
-            raw = connection.connection.driver_connection
-            assert isinstance(raw, sqlite3.Connection)
-            yield raw
+        with translated(self.path), (engine or self._readers).connect() as connection:
+            yield connection.connection.driver_connection
 
     def close(self) -> None:
         """Close every connection; the last writer's close folds the write-ahead log into the file."""
@@ -133,23 +142,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork)
 
 
-def create_database(path: Path) -> None:
+def create_database(path: Path, keys: GalleryKeys | None) -> None:
     """Make an empty database of the newest schema by running every migration; `path` must not exist yet."""
-    with _translated(path), closing(sqlite3.connect(path)) as raw:
-        raw.execute(f"PRAGMA page_size={PAGE_SIZE}")
+    with translated(path), closing(connect_new(path, keys)) as raw:
         raw.execute(f"PRAGMA application_id={APPLICATION_ID}")
         raw.execute("PRAGMA journal_mode=WAL")
-    migrate(path)
+    migrate(path, keys)
 
 
-def migrate(path: Path) -> None:
+def migrate(path: Path, keys: GalleryKeys | None) -> None:
     """Bring the schema to HEAD, each step in a transaction of its own."""
     from alembic import command
     from alembic.config import Config
 
-    engine = _engine(path, writable=True, connections=1)
+    engine = _engine(path, keys, writable=True, connections=1)
     try:
-        with _translated(path), engine.connect() as connection, connection.begin():
+        with translated(path), engine.connect() as connection, connection.begin():
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
             config.attributes["connection"] = connection
@@ -160,19 +168,26 @@ def migrate(path: Path) -> None:
         engine.dispose()
 
 
-def check_database(path: Path) -> str:
-    """Return the schema version of a database that is ours, of its full size and, if small, whole in all but vectors.
-
-    The rest is checked where it is read, and all of it by `Gallery.check`. Raises GalleryError where there is
-    no gallery and StoreDamaged for a file that is not SQLite, not ours, of a newer schema, or malformed.
-    """
+def require_database(path: Path) -> None:
+    """Raise GalleryError where there is no gallery."""
     if not path.is_file():
         raise GalleryError(f"there is no gallery in {path.parent}; enrol somebody to create one, or give another path")
+
+
+def check_database(path: Path, keys: GalleryKeys | None) -> str:
+    """Return the schema version of a database that is ours, of its full size and, if small, whole in all but vectors.
+
+    The rest is checked where it is read, and all of it by `Gallery.check`. Raises StoreDamaged for a file that is not
+    SQLite, not ours, of a newer schema, or malformed, and WrongKey for an encrypted one of other keys.
+    """
     # Never open the file but through SQLite: closing any other descriptor of it drops every lock this process holds on
     # it (POSIX), and then a writer elsewhere deletes the log under the feet of this process's readers.
-    engine = _engine(path, writable=False, connections=1)
+    if keys is not None:
+        with translated(path):
+            check_key(path, keys)
+    engine = _engine(path, keys, writable=False, connections=1)
     try:
-        with _translated(path), engine.connect() as connection:
+        with translated(path), engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
                 raise StoreDamaged(f"{path} is an SQLite database, but not a gallery's; give another path")
             tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
@@ -213,21 +228,17 @@ def _check_size(connection: Connection, path: Path) -> None:
     if log.exists() and log.stat().st_size:
         return  # the end of the database may still be in the log
     pages, page_size = (
-        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "page_size")
+        int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()) for name in ("page_count", "page_size")
     )
     if path.stat().st_size < pages * page_size:
         raise StoreDamaged(f"{path} is shorter than it says it is; restore it from a backup or an export")
 
 
-def _engine(path: Path, *, writable: bool, connections: int) -> Engine:
-    name = quote(str(path.absolute()))
-    # Without write access SQLite cannot make the shared-memory file that WAL needs; nobody writes, so nothing is lost.
-    frozen = not writable and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
-    uri = f"file:{name}?" + ("mode=rw" if writable else "mode=ro" + ("&immutable=1" if frozen else ""))
+def _engine(path: Path, keys: GalleryKeys | None, *, writable: bool, connections: int) -> Engine:
+    uri = _uri(path, writable=writable)
 
-    def connect() -> sqlite3.Connection:
-        # isolation_level=None: SQLAlchemy's begin event says when a transaction starts, not the driver.
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    def opened() -> Any:
+        connection = connect(uri, keys)
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.create_function(SQL_NAME, -1, checksum, deterministic=True)
@@ -239,7 +250,8 @@ def _engine(path: Path, *, writable: bool, connections: int) -> Engine:
 
     engine = create_engine(
         "sqlite+pysqlite://",
-        creator=connect,
+        creator=opened,
+        module=library(keys),
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
@@ -254,8 +266,15 @@ def _engine(path: Path, *, writable: bool, connections: int) -> Engine:
     return engine
 
 
+def _uri(path: Path, *, writable: bool) -> str:
+    name = quote(str(path.absolute()))
+    # Without write access SQLite cannot make the shared-memory file that WAL needs; nobody writes, so nothing is lost.
+    frozen = not writable and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    return f"file:{name}?" + ("mode=rw" if writable else "mode=ro" + ("&immutable=1" if frozen else ""))
+
+
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Errors of SQLite and SQLAlchemy in the user's words: none of theirs leaves the gallery."""
     try:
         yield
@@ -266,19 +285,30 @@ def _translated(path: Path) -> Iterator[None]:
             f"{path.parent} is used by so many calls at once that this one waited {PATIENCE_SECONDS:g} seconds;"
             " try again, or let fewer run at a time"
         ) from error
-    except (exc.SQLAlchemyError, sqlite3.Error) as error:
+    except _errors() as error:
         cause = error.orig if isinstance(error, exc.StatementError) else error
         text = str(cause)
-        if isinstance(cause, sqlite3.IntegrityError) and cause.sqlite_errorname in _SENSELESS:
+        broken_rule = type(cause).__name__ == "IntegrityError"
+        if broken_rule and text.startswith(_SENSELESS):
             raise GalleryError(f"{path} does not take what makes no sense ({text}); nothing was changed") from error
-        if isinstance(cause, sqlite3.IntegrityError):  # ids and keys come from the database itself
+        if broken_rule:  # ids and keys come from the database itself
             raise StoreDamaged(
                 f"{path} is damaged ({text}); nothing was changed; restore it from a backup or an export"
             ) from error
         if "locked" in text or "busy" in text:
             raise GalleryLocked(f"{path} is being written by another process; try again when it is done") from error
         if "not a database" in text:
-            raise StoreDamaged(f"{path} is not an SQLite database; restore it from a backup") from error
+            raise StoreDamaged(
+                f"{path} is not an SQLite database, or it is encrypted and its {ENVELOPE} is gone; restore the folder"
+                " from a backup"
+            ) from error
         if any(word in text for word in ("malformed", "no such", "UTF-8", "user-defined function")):
             raise StoreDamaged(f"{path} is damaged ({text}); restore it from a backup or an export") from error
         raise GalleryError(f"{path} could not be used: {text}") from error
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Return the root of each library's errors, of those that are in use: they are no relatives."""
+    cipher: Any = sys.modules.get("sqlcipher3.dbapi2")
+    usual = (exc.SQLAlchemyError, sqlite3.Error)
+    return usual if cipher is None else (*usual, cipher.Error)

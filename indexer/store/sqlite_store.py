@@ -10,14 +10,17 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, insert
 
+from indexer.crypto import envelope
+from indexer.crypto.envelope import GalleryKeys, rewrap, seal_new, unlock, write_envelope
+from indexer.crypto.keys import KeyProvider
 from indexer.durable_file import replace_durably
 from indexer.errors import GalleryError, GalleryLocked
 from indexer.fusion import Fusion
 from indexer.records import ModelBinding
 from indexer.store import queries
 from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
-from indexer.store.backup import make_backup
-from indexer.store.database import Database, check_database, create_database, migrate
+from indexer.store.backup import make_backup, make_encrypted_copy
+from indexer.store.database import Database, check_database, create_database, migrate, require_database
 from indexer.store.schema import HEAD, gallery
 from indexer.store.sealed_rows import insert_rows
 
@@ -27,12 +30,14 @@ DATABASE, LOCK = "gallery.db", "writer.lock"
 class SqliteStore:
     """The database of a folder; made by `open_store`."""
 
-    def __init__(self, folder: Path, *, writable: bool) -> None:
+    def __init__(self, folder: Path, key: KeyProvider | None, *, writable: bool) -> None:
         self._folder = folder
-        version = check_database(folder / DATABASE)
+        require_database(folder / DATABASE)
+        keys = unlock(folder, key)
+        version = check_database(folder / DATABASE, keys)
         self._lock = _locked(folder) if writable else None
         try:
-            self._database = _opened(folder, version, writable=writable)
+            self._database = _opened(folder, version, keys, writable=writable)
         except BaseException:
             self._unlock()
             raise
@@ -41,6 +46,12 @@ class SqliteStore:
     def writable(self) -> bool:
         """See `Store`."""
         return self._lock is not None
+
+    @property
+    def sealing(self) -> bytes | None:
+        """See `Store`."""
+        keys = self._database.keys
+        return None if keys is None else keys.files
 
     @property
     def closed(self) -> bool:
@@ -72,6 +83,10 @@ class SqliteStore:
         """See `Store`; the copy is a gallery's folder."""
         make_backup(self._database, folder)
 
+    def encrypted_copy(self, folder: Path, key: KeyProvider) -> None:
+        """See `Store`."""
+        make_encrypted_copy(self._database, folder, key)
+
     def close(self) -> None:
         """See `Store`."""
         self._database.close()
@@ -88,18 +103,24 @@ def has_store(folder: Path) -> bool:
     return (folder / DATABASE).is_file()
 
 
-def open_store(folder: Path, *, writable: bool) -> SqliteStore:
-    """Open a folder's gallery, for writing after bringing it to the newest schema.
+def is_encrypted(folder: Path) -> bool:
+    """Whether a folder's gallery has an envelope."""
+    return (folder / envelope.FILE).exists()
 
-    Raises GalleryError where there is none, StoreDamaged, and for writing GalleryLocked.
+
+def open_store(folder: Path, key: KeyProvider | None, *, writable: bool) -> SqliteStore:
+    """Open a folder's gallery, for writing after bringing it to the newest schema; an encrypted one with its key.
+
+    Raises GalleryError where there is none, or a key is given for one that is not encrypted, KeyMissing, WrongKey,
+    StoreDamaged, and for writing GalleryLocked.
     """
-    return SqliteStore(folder, writable=writable)
+    return SqliteStore(folder, key, writable=writable)
 
 
-def create_store(folder: Path, bound: ModelBinding, fusion: Fusion) -> None:
-    """Make an empty gallery in a folder that is empty or does not exist.
+def create_store(folder: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None) -> None:
+    """Make an empty gallery in a folder that is empty or does not exist; with a key, an encrypted one.
 
-    Raises GalleryError where something is already there, GalleryLocked while another process creates it.
+    Raises GalleryError where something is already there, GalleryLocked while another process creates it, KeyMissing.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,22 +128,35 @@ def create_store(folder: Path, bound: ModelBinding, fusion: Fusion) -> None:
         raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
     lock = _locked(folder)
     try:
-        _create_in(folder, bound, fusion)
+        _create_in(folder, bound, fusion, key)
     except OSError as error:
         raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
     finally:
         lock.release()
 
 
-def _opened(folder: Path, version: str, *, writable: bool) -> Database:
+def rotate_key(folder: Path, old: KeyProvider, new: KeyProvider) -> str:
+    """Let the key `new` open an encrypted gallery, and `old` no longer; the new key's id. Nothing else is written.
+
+    Raises as `open_store`, and GalleryLocked while somebody writes.
+    """
+    require_database(folder / DATABASE)
+    lock = _locked(folder)
+    try:
+        return rewrap(folder, old, new).key_id
+    finally:
+        lock.release()
+
+
+def _opened(folder: Path, version: str, keys: GalleryKeys | None, *, writable: bool) -> Database:
     """Open the database with the newest schema, and no older than what was acknowledged."""
     path = folder / DATABASE
     if version != HEAD:
         if not writable:
             raise GalleryError(f"{folder} has the older schema {version}; open it once for writing to upgrade it")
-        migrate(path)
+        migrate(path, keys)
     noted = acknowledged(folder)
-    database = Database(path, writable=writable)
+    database = Database(path, keys, writable=writable)
     try:
         with database.read() as connection:
             row = queries.gallery_row(connection)
@@ -144,16 +178,21 @@ def _locked(folder: Path) -> FileLock:
     return lock
 
 
-def _create_in(path: Path, bound: ModelBinding, fusion: Fusion) -> None:
+def _create_in(path: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None) -> None:
     """Build the database beside its place and rename it in: a crash leaves no half gallery."""
     temporary = path / (DATABASE + ".new")
-    others = sorted(file.name for file in path.iterdir() if not file.name.startswith((temporary.name, LOCK)))
+    leftovers = (temporary.name, LOCK, envelope.FILE, f".{envelope.FILE}.")  # an envelope alone opens nothing
+    others = sorted(file.name for file in path.iterdir() if not file.name.startswith(leftovers))
     if others:
         raise GalleryError(f"{path} is not empty ({others[0]}); open the gallery that is there, or give another path")
-    for leftover in path.glob(temporary.name + "*"):
+    for leftover in [*path.glob(temporary.name + "*"), *path.glob(f"*{envelope.FILE}*")]:
         leftover.unlink()
-    create_database(temporary)
-    database = Database(temporary, writable=True)
+    keys = None
+    if key is not None:
+        sealed, keys = seal_new(path, key)
+        write_envelope(path, sealed)
+    create_database(temporary, keys)
+    database = Database(temporary, keys, writable=True)
     try:
         with database.write() as connection:
             insert_rows(connection, "model", [{"id": 1, **asdict(bound)}])

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
+from indexer.crypto.keys import KeyProvider
+
 
 class Store(Protocol):
     """One gallery's database, used by many threads at once; of all processes one may write."""
@@ -17,6 +19,11 @@ class Store(Protocol):
     @property
     def writable(self) -> bool:
         """Whether it was opened for writing; no other process has it open so."""
+        ...
+
+    @property
+    def sealing(self) -> bytes | None:
+        """The key that seals what lies beside the database (`indexer.crypto.sealed`); None where nothing is."""
         ...
 
     @property
@@ -50,6 +57,10 @@ class Store(Protocol):
 
     def backup(self, folder: Path) -> None:
         """Copy the truth, as it is at one moment, into a new folder. Raises GalleryError, FileNotWritten."""
+        ...
+
+    def encrypted_copy(self, folder: Path, key: KeyProvider) -> None:
+        """Copy the truth as `backup` does, encrypted under a key of its own that `key` wraps. Raises KeyMissing."""
         ...
 
     def close(self) -> None:

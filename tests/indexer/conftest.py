@@ -2,8 +2,16 @@
 
 import pytest
 
+from indexer.crypto.keys import VARIABLE
 from indexer.gallery import Gallery
 from tests.indexer.made_up_people import MODEL
+
+
+@pytest.fixture(autouse=True)
+def _plain_where_it_must_be(request, monkeypatch):
+    """Let tests that are marked `plain` make plain galleries, also when all others make encrypted ones."""
+    if request.node.get_closest_marker("plain"):
+        monkeypatch.delenv(VARIABLE, raising=False)
 
 
 @pytest.fixture

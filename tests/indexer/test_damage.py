@@ -3,9 +3,6 @@
 Each test puts damage into a sound gallery's file as a disk does, below SQLite: the bytes change, no checksum follows.
 """
 
-import sqlite3
-from contextlib import closing
-
 import pytest
 
 from benchmarks.measurements.durability.damage import damage_all
@@ -15,6 +12,7 @@ from indexer.errors import StoreDamaged
 from indexer.gallery import Gallery
 from indexer.store.sqlite_store import DATABASE
 from tests.indexer.made_up_people import OTHER_MODEL, photo, unit_vectors
+from tests.indexer.raw_database import raw_database
 
 VECTOR = photo("Ann", "a1").vector[None]
 
@@ -33,7 +31,7 @@ def folder(gallery, request):
 
 def spoil(folder, statement):
     """Change rows as a disk does: SQLite's own checks are off, checksums and tallies stay as they were."""
-    with closing(sqlite3.connect(folder / DATABASE)) as raw, raw:
+    with raw_database(folder / DATABASE) as raw:
         raw.execute("PRAGMA ignore_check_constraints=ON")
         raw.execute("PRAGMA foreign_keys=OFF")
         raw.execute(statement)
@@ -146,7 +144,7 @@ def test_a_damaged_log_of_changes_misleads_no_cache(gallery, statement):
 
 @pytest.mark.parametrize("version", ["0000", "0001", "0003", "0099", "000t", "'; --"])
 def test_a_flipped_bit_in_the_schemas_version_is_no_older_gallery(folder, version):
-    with closing(sqlite3.connect(folder / DATABASE)) as raw, raw:
+    with raw_database(folder / DATABASE) as raw:
         raw.execute("UPDATE alembic_version SET version_num = ?", (version,))
     for writable in (False, True):
         with pytest.raises(StoreDamaged):
@@ -160,7 +158,7 @@ def test_a_changed_definition_of_a_table_is_refused(folder):
 
 
 def test_a_changed_letter_of_a_columns_name_is_refused(folder):
-    with closing(sqlite3.connect(folder / DATABASE)) as raw, raw:
+    with raw_database(folder / DATABASE) as raw:
         raw.execute("PRAGMA writable_schema=ON")
         raw.execute("UPDATE sqlite_master SET sql = replace(sql, 'checksum', 'chEcksum') WHERE name = 'tally'")
     with pytest.raises(StoreDamaged, match="schema is not as it was made"):

@@ -2,20 +2,18 @@
 
 import errno
 import os
-import sqlite3
-from contextlib import closing
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from benchmarks.measurements.durability import scenario
 from benchmarks.measurements.durability.scenario import needles
-from indexer.cache.index_manifest import read_manifest
 from indexer.gallery import Gallery
 from indexer.search import codes
 from indexer.store import curation
+from tests.indexer.cache_files import arrays_of, manifest_of
 from tests.indexer.made_up_people import MODEL, OTHER_MODEL, photo, unit_vectors
+from tests.indexer.raw_database import raw_connection, raw_database
 
 
 def traces(gallery_path, templates, more=()):
@@ -45,6 +43,7 @@ ANN = [photo("Annemarie-Éxample", f"annemarie/{i}", "staff-4711") for i in rang
 BOB = [photo("Bob", f"bob/{i}") for i in range(3)]
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("fusion", ["max", "mean"])
 def test_no_byte_of_an_erased_person_is_left_and_the_others_stay(tmp_path, fusion):
     path = tmp_path / "g"
@@ -63,14 +62,15 @@ def test_no_byte_of_an_erased_person_is_left_and_the_others_stay(tmp_path, fusio
         assert [one.status for one in gallery.add(ANN)] == ["enrolled"] * 3
 
 
+@pytest.mark.plain
 def test_no_mean_that_an_erased_person_was_part_of_stays_in_a_file(tmp_path):
     crowd = [photo(f"p{i}", f"p{i}") for i in range(20)]
     with Gallery.create(tmp_path / "g", MODEL, "mean") as gallery:
         gallery.add(ANN + BOB + crowd)
         gallery.merge(1, 2)
         gallery.flush()
-        (record,) = read_manifest(gallery.path).segments
-        both = load_file(gallery.path / record.file)["vectors"][0].tobytes()
+        (record,) = manifest_of(gallery.path).segments
+        both = arrays_of(gallery.path / record.file)["vectors"][0].tobytes()
         gallery.undo()
         gallery.flush()
         assert both in b"".join(file.read_bytes() for file in gallery.path.glob("index-*"))
@@ -112,9 +112,10 @@ def test_pages_that_were_split_long_ago_keep_nothing_back(gallery):
     assert [one.source for one in gone if one.source_digest in left or one.source.encode() in left] == []
 
 
+@pytest.mark.plain
 def test_a_reader_of_an_older_revision_makes_it_pending_and_the_next_close_finishes(gallery):
     gallery.add(ANN + BOB)
-    reader = sqlite3.connect(gallery.path / "gallery.db", isolation_level=None)
+    reader = raw_connection(gallery.path / "gallery.db")
     reader.execute("BEGIN")
     assert reader.execute("SELECT count(*) FROM template").fetchone() == (6,)
     assert gallery.erase(1) == "pending"
@@ -127,9 +128,10 @@ def test_a_reader_of_an_older_revision_makes_it_pending_and_the_next_close_finis
     assert traces(gallery.path, ANN) == []
 
 
+@pytest.mark.plain
 def test_a_pending_erase_is_finished_by_the_next_writer(gallery):
     gallery.add(ANN + BOB)
-    reader = sqlite3.connect(gallery.path / "gallery.db", isolation_level=None)
+    reader = raw_connection(gallery.path / "gallery.db")
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM template").fetchone()
     assert gallery.erase(1) == "pending"
@@ -143,12 +145,13 @@ def test_a_pending_erase_is_finished_by_the_next_writer(gallery):
 def test_of_the_trail_nothing_remains_that_guessing_could_turn_into_a_name(gallery):
     gallery.add(ANN + BOB)
     gallery.erase(1)
-    with sqlite3.connect(gallery.path / "gallery.db") as raw:
+    with raw_database(gallery.path / "gallery.db") as raw:
         rows = raw.execute("SELECT * FROM audit WHERE action = 'erase'").fetchall()
     (_, _, action, identity_id, details, _) = rows[0]
     assert (len(rows), action, identity_id, details) == (1, "erase", 1, '{"templates": 3}')
 
 
+@pytest.mark.plain
 def test_no_code_of_a_vector_is_left_either_with_8_bit_codes_in_the_files(gallery, monkeypatch):
     monkeypatch.setattr(codes, "CODED_FROM", 2)
     gallery.add(ANN + BOB)
@@ -172,16 +175,16 @@ def test_no_code_of_a_vector_is_left_either_with_8_bit_codes_in_the_files(galler
 def test_segments_without_the_erased_person_stay_as_they_are(gallery):
     gallery.add([photo(f"p{i}", str(i)) for i in range(20)])
     gallery.close()
-    (large,) = [one.file for one in read_manifest(gallery.path).segments]
+    (large,) = [one.file for one in manifest_of(gallery.path).segments]
     with Gallery.open(gallery.path, writable=True) as again:
         again.add([photo("Late", "late")])
     with Gallery.open(gallery.path, writable=True) as again:
         assert again.erase(21) == "done"
-    assert [one.file for one in read_manifest(gallery.path).segments] == [large]
+    assert [one.file for one in manifest_of(gallery.path).segments] == [large]
 
 
 def is_pending(path):
-    with closing(sqlite3.connect(path / "gallery.db")) as raw:
+    with raw_database(path / "gallery.db") as raw:
         return raw.execute("SELECT erase_pending FROM gallery").fetchone() == (1,)
 
 

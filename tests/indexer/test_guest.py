@@ -14,10 +14,10 @@ import pytest
 
 from indexer import gallery as gallery_module
 from indexer.cache import index_cache
-from indexer.cache.index_manifest import read_manifest
 from indexer.errors import FaceIdError, GalleryBusy, GalleryError
 from indexer.gallery import Gallery
 from indexer.store import database
+from tests.indexer.cache_files import manifest_of
 from tests.indexer.made_up_people import MODEL, photo, unit_vectors
 
 PEOPLE = [photo(f"p{i}", str(i)) for i in range(60)]
@@ -170,11 +170,11 @@ def test_readers_of_their_own_go_on_while_a_writer_replaces_the_caches(path):
 
 def test_flush_writes_the_caches_while_the_writer_stays_open(path):
     with Gallery.open(path, writable=True) as gallery:
-        before = read_manifest(path)
+        before = manifest_of(path)
         gallery.add([photo("new", "new")])
-        assert read_manifest(path) == before
+        assert manifest_of(path) == before
         gallery.flush()
-        assert read_manifest(path).revision == gallery.revision
+        assert manifest_of(path).revision == gallery.revision
         assert gallery._cache.in_memory == 0
     with Gallery.open(path) as reader, pytest.raises(GalleryError, match="opened for reading"):
         reader.flush()

@@ -7,13 +7,12 @@ import os
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from indexer.cache import index_manifest
-from indexer.cache.index_manifest import read_manifest
 from indexer.cache.segment_file import row_sums
 from indexer.gallery import Gallery
 from indexer.search import codes
+from tests.indexer.cache_files import arrays_of, content_of, manifest_of, sealing_of, write_arrays, write_content
 from tests.indexer.made_up_people import MODEL, OTHER_MODEL, photo, unit_vectors
 
 PEOPLE = [photo(f"p{i}", str(i)) for i in range(40)]
@@ -49,15 +48,17 @@ def kinds(path):
 
 def forge(path, **changes):
     """Rewrite the manifest with right checksums of its own."""
-    content = json.loads((path / "index.json").read_text())
+    content = json.loads(content_of(path / "index.json"))
     del content["sha256"]
     content.update(changes)
-    (path / "index.json").write_text(json.dumps({**content, "sha256": index_manifest._digest(content)}))
+    forged = json.dumps({**content, "sha256": index_manifest._digest(content)})
+    write_content(path / "index.json", forged.encode())
 
 
 def record_of(file):
     content = file.read_bytes()
-    chunks = [content[start : start + (1 << 20)] for start in range(0, len(content), 1 << 20)]
+    sealed = sealing_of(file.parent) is not None
+    chunks = [] if sealed else [content[start : start + (1 << 20)] for start in range(0, len(content), 1 << 20)]
     return {
         "file": file.name,
         "bytes": len(content),
@@ -66,8 +67,8 @@ def record_of(file):
 
 
 def rewrite_owners(path, owners, array="owners"):
-    name = read_manifest(path).owners.file
-    save_file({**load_file(path / name), array: owners}, path / name)
+    name = manifest_of(path).owners.file
+    write_arrays(path / name, {**arrays_of(path / name), array: owners})
     forge(path, owners=record_of(path / name))
 
 
@@ -86,7 +87,7 @@ def test_a_file_that_changes_under_an_open_reader_changes_no_answer(closed, harm
     with Gallery.open(closed) as cold, Gallery.open(closed) as warm:
         assert people_and_scores(warm) == expected
         cold._cache.latest(cold._database.read)
-        for name in read_manifest(closed).files:
+        for name in manifest_of(closed).files:
             harm(closed / name)
         assert people_and_scores(warm) == expected
         assert people_and_scores(cold) == expected
@@ -98,7 +99,7 @@ def test_a_file_that_changes_under_an_open_reader_changes_no_answer(closed, harm
 
 def test_owners_that_were_forged_with_right_hashes_are_not_believed(closed):
     expected = answer(closed)
-    owners = load_file(closed / read_manifest(closed).owners.file)["owners"]
+    owners = arrays_of(closed / manifest_of(closed).owners.file)["owners"]
     swapped, hidden = owners.copy(), owners.copy()
     swapped[[3, 7]] = swapped[[7, 3]]
     hidden[7] = -1
@@ -111,7 +112,7 @@ def test_owners_that_were_forged_with_right_hashes_are_not_believed(closed):
 @pytest.mark.parametrize("array", ["templates", "template_owners"])
 def test_members_of_means_that_were_forged_with_right_hashes_are_not_believed(closed, array):
     expected = answer(closed)
-    sound = load_file(closed / read_manifest(closed).owners.file)[array]
+    sound = arrays_of(closed / manifest_of(closed).owners.file)[array]
     swapped, other = sound.copy(), sound.copy()
     swapped[[3, 7]] = swapped[[7, 3]]
     other[7] = 99
@@ -124,7 +125,7 @@ def test_members_of_means_that_were_forged_with_right_hashes_are_not_believed(cl
 
 def test_a_forged_list_of_active_templates_is_compared_with_the_database(closed):
     expected = answer(closed)
-    owners = load_file(closed / read_manifest(closed).owners.file)["owners"]
+    owners = arrays_of(closed / manifest_of(closed).owners.file)["owners"]
     owners[[3, 7]] = owners[[7, 3]]
     rewrite_owners(closed, owners)
     from indexer.store.tally import pair_sum
@@ -135,9 +136,9 @@ def test_a_forged_list_of_active_templates_is_compared_with_the_database(closed)
 
 def segment_with(path, **changes):
     """Put other arrays into the one segment, under right hashes."""
-    (record,) = read_manifest(path).segments
-    arrays = {**load_file(path / record.file), **changes}
-    save_file({name: one for name, one in arrays.items() if one is not None}, path / record.file)
+    (record,) = manifest_of(path).segments
+    arrays = {**arrays_of(path / record.file), **changes}
+    write_arrays(path / record.file, {name: one for name, one in arrays.items() if one is not None})
     forge(path, segments=[record_of(path / record.file)])
 
 
@@ -166,8 +167,8 @@ def test_arrays_of_other_shapes_and_types_are_not_believed(closed, changes):
 @pytest.mark.parametrize("closed", ["coded"], indirect=True)
 def test_a_vector_that_is_not_the_one_whose_sum_was_written_is_not_believed(closed):
     expected = answer(closed)
-    (record,) = read_manifest(closed).segments
-    arrays = load_file(closed / record.file)
+    (record,) = manifest_of(closed).segments
+    arrays = arrays_of(closed / record.file)
     segment_with(closed, vectors=arrays["vectors"] * np.float32(1.36))
     assert answer(closed) == expected
 
@@ -229,9 +230,9 @@ def test_odd_values_in_a_manifest_with_right_checksums_are_not_believed(closed, 
 @pytest.mark.parametrize("closed", ["plain"], indirect=True)
 def test_json_nested_without_end_is_not_believed(closed):
     expected = answer(closed)
-    (closed / "index.json").write_text("[" * 200_000)
+    write_content(closed / "index.json", b"[" * 200_000)
     assert answer(closed) == expected
-    (closed / "index.json").write_text('{"a":' * 200_000)
+    write_content(closed / "index.json", b'{"a":' * 200_000)
     assert answer(closed) == expected
 
 
@@ -239,7 +240,7 @@ def test_json_nested_without_end_is_not_believed(closed):
 @pytest.mark.parametrize("put", ["pipe", "folder", "link", "endless"])
 def test_only_regular_files_are_opened_and_nothing_is_waited_for(closed, put):
     expected = answer(closed)
-    for name in ("index.json", read_manifest(closed).segments[0].file, read_manifest(closed).owners.file):
+    for name in ("index.json", manifest_of(closed).segments[0].file, manifest_of(closed).owners.file):
         place, aside = closed / name, closed.parent / name
         place.rename(aside)
         if put == "pipe":

@@ -1,9 +1,7 @@
 """The database: its migrations make exactly the schema, its settings hold, and damage is told in clear words."""
 
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,13 +12,15 @@ from sqlalchemy import create_engine
 import indexer
 from indexer.errors import GalleryError, StoreDamaged
 from indexer.gallery import Gallery
-from indexer.store.database import PAGE_SIZE, create_database
+from indexer.store.database import create_database
+from indexer.store.driver import PAGE_SIZE
 from indexer.store.schema import HEAD, SCHEMA_VERSIONS, metadata
 from tests.indexer.made_up_people import photo
+from tests.indexer.raw_database import raw_database
 
 
 def test_the_migrations_make_exactly_the_schema(tmp_path):
-    create_database(tmp_path / "migrated.db")
+    create_database(tmp_path / "migrated.db", None)
     engine = create_engine(f"sqlite:///{tmp_path}/migrated.db")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
@@ -32,7 +32,7 @@ def test_the_migrations_make_exactly_the_schema(tmp_path):
 
 
 def words(path):
-    with closing(sqlite3.connect(path)) as raw:
+    with raw_database(path) as raw:
         rows = raw.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     return {
         name: sorted(part.strip() for part in " ".join(sql.replace('"', "").replace(")", " ").split()).split(", "))
@@ -57,7 +57,7 @@ def test_the_settings_that_durability_rests_on(gallery):
     }
     with gallery._database.write() as connection:
         found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in wanted}
-    assert found == wanted
+    assert {name: str(value) for name, value in found.items()} == {name: str(value) for name, value in wanted.items()}
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_the_settings_that_durability_rests_on(gallery):
 )
 def test_the_database_itself_refuses_what_makes_no_sense(gallery, statement):
     gallery.add([photo("Ann", "a")])
-    with closing(sqlite3.connect(gallery.path / "gallery.db")) as raw:
+    with raw_database(gallery.path / "gallery.db") as raw:
         raw.execute("PRAGMA foreign_keys=ON")
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(raw.IntegrityError):
             raw.execute(statement)
 
 
 def spoil(path, statement):
-    with closing(sqlite3.connect(path)) as raw, raw:
+    with raw_database(path) as raw:
         raw.execute(statement)
 
 
@@ -100,6 +100,7 @@ def test_a_newer_schema_is_refused_by_its_number(gallery):
         Gallery.open(gallery.path)
 
 
+@pytest.mark.plain
 def test_files_that_are_no_gallery_are_refused(tmp_path):
     (tmp_path / "gallery.db").write_text("a text, not a database, long enough to be one")
     with pytest.raises(StoreDamaged, match="not an SQLite database"):
@@ -115,7 +116,7 @@ def test_damage_in_the_middle_of_the_file_is_told_at_opening(gallery):
     gallery.close()
     database = gallery.path / "gallery.db"
     content = bytearray(database.read_bytes())
-    with closing(sqlite3.connect(database)) as raw:
+    with raw_database(database) as raw:
         page = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = 'template'").fetchone()[0]
     content[(page - 1) * PAGE_SIZE : page * PAGE_SIZE] = b"\xa5" * PAGE_SIZE
     database.write_bytes(content)

@@ -1,8 +1,6 @@
 """A gallery of every older schema becomes one of the newest, with all that was in it."""
 
 import json
-import sqlite3
-from contextlib import closing
 
 import numpy as np
 import pytest
@@ -14,10 +12,13 @@ import indexer
 from indexer.errors import GalleryError, StoreDamaged
 from indexer.gallery import Gallery
 from indexer.store.checksum import SQL_NAME, checksum
-from indexer.store.database import PAGE_SIZE
+from indexer.store.driver import PAGE_SIZE
 from indexer.store.schema import APPLICATION_ID, HEAD
 from indexer.store.tally import Tally, schema_sum, write_tally
 from tests.indexer.made_up_people import MODEL, digest_of, photo
+from tests.indexer.raw_database import raw_database
+
+pytestmark = pytest.mark.plain
 
 
 @pytest.fixture
@@ -26,13 +27,13 @@ def of_0001(tmp_path):
     folder = tmp_path / "old"
     folder.mkdir()
     path = folder / "gallery.db"
-    with closing(sqlite3.connect(path)) as raw:
+    with raw_database(path) as raw:
         raw.execute(f"PRAGMA page_size={PAGE_SIZE}")
         raw.execute(f"PRAGMA application_id={APPLICATION_ID}")
         raw.execute("PRAGMA journal_mode=WAL")
     upgrade(path, "0001")
     at = "2026-01-02T03:04:05Z"
-    with closing(sqlite3.connect(path)) as raw, raw:
+    with raw_database(path) as raw:
         raw.execute("INSERT INTO model VALUES (1, ?, ?, ?)", (MODEL.name, MODEL.digest, MODEL.dimension))
         raw.execute("INSERT INTO gallery VALUES (1, 'some-uuid', ?, 'max', 9, 1, ?, 0)", (at, b"s" * 32))
         people = [(1, "Ann", None, at, None, None), (2, "Bob", "7", at, at, None), (3, "Anna", None, at, at, 1)]
@@ -90,7 +91,7 @@ def test_the_first_writer_upgrades_it_with_all_that_was_in_it(of_0001):
     with Gallery.open(of_0001) as reader:
         assert reader.check(deep=True) == []
         assert reader.search(photo("", "b1").vector[None], 1)[0].candidates[0].name == "Bob"
-    with closing(sqlite3.connect(of_0001 / "gallery.db")) as raw:
+    with raw_database(of_0001 / "gallery.db") as raw:
         assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == (HEAD,)
     assert not (of_0001 / "index.safetensors").exists()
 
@@ -99,7 +100,7 @@ def test_the_first_writer_upgrades_it_with_all_that_was_in_it(of_0001):
 def test_damage_does_not_become_sound_by_an_upgrade(of_0001, older):
     path = of_0001 / "gallery.db"
     upgrade(path, older)
-    with closing(sqlite3.connect(path)) as raw, raw:
+    with raw_database(path) as raw:
         raw.execute("UPDATE calibration SET trials = trials - 1")
     with pytest.raises(StoreDamaged, match=r"1 row\(s\) of the table calibration changed"):
         Gallery.open(of_0001, writable=True)

@@ -1,7 +1,5 @@
 """Rejected photos are remembered by digest and policy, can be forgotten, and no damage in them goes unnoticed."""
 
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -10,6 +8,7 @@ from indexer.errors import GalleryError, StoreDamaged
 from indexer.gallery import Gallery
 from indexer.store.sqlite_store import DATABASE
 from tests.indexer.made_up_people import digest_of, photo
+from tests.indexer.raw_database import raw_database
 
 ONE, OTHER = digest_of("one"), digest_of("other")
 
@@ -67,7 +66,7 @@ def test_purging_forgets_those_that_are_old_enough(gallery):
 def test_a_flipped_bit_in_one_is_refused_and_found(gallery, column):
     gallery.remember_rejected({ONE: ["no_face"]}, "strict")
     gallery.close()
-    with closing(sqlite3.connect(gallery.path / DATABASE)) as raw, raw:
+    with raw_database(gallery.path / DATABASE) as raw:
         raw.execute(f"UPDATE rejection SET {column}")
     with Gallery.open(gallery.path) as reader:
         with pytest.raises(StoreDamaged):

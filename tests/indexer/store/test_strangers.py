@@ -1,8 +1,5 @@
 """Strangers that a gallery keeps measure it whenever it changes, and can be destroyed."""
 
-import sqlite3
-from contextlib import closing
-
 import numpy as np
 import pytest
 
@@ -11,6 +8,7 @@ from indexer.decision.decision import Calibration, Circumstances
 from indexer.errors import GalleryError, StoreDamaged, VectorError
 from indexer.gallery import Gallery
 from tests.indexer.made_up_people import MODEL, OTHER_MODEL, photo, unit_vectors
+from tests.indexer.raw_database import raw_database
 
 STRANGERS = unit_vectors(40, seed=5)
 PERSONS = np.arange(40) // 2
@@ -67,7 +65,7 @@ def test_another_models_vectors_do_not_stay(gallery):
 def test_a_flipped_bit_is_noticed(gallery):
     gallery.keep_strangers(STRANGERS, PERSONS)
     gallery.close()
-    with closing(sqlite3.connect(gallery.path / "gallery.db")) as raw, raw:
+    with raw_database(gallery.path / "gallery.db") as raw:
         raw.execute("UPDATE stranger SET person = person + 1 WHERE id = 3")
     with Gallery.open(gallery.path) as reader:
         assert [problem.kind for problem in reader.check(deep=True)]

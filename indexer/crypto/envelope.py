@@ -1,0 +1,165 @@
+"""The envelope of an encrypted gallery, `gallery.key`: its own random key, wrapped by the user's.
+
+The user's key wraps the gallery's key, the gallery's key gives those that encrypt. So another user's key can take over
+without a byte of the data being written anew (`rotate`), and no two galleries, nor two encrypted copies of one, share a
+key that encrypts. The file is JSON: `format`, `key_id` (which user's key), `salt` (hex, the first 16 bytes of
+`gallery.db`: which database it is of) and `wrapped` (hex: nonce, AES-256-GCM of the gallery's key, tag; the other three
+are authenticated with it).
+"""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.crypto.keys import VARIABLE, KeyProvider, require_encryption
+from indexer.durable_file import PRIVATE, replacing
+from indexer.errors import GalleryError, KeyMissing, StoreDamaged, WrongKey
+
+FILE = "gallery.key"
+
+_FORMAT = "faceid-envelope-1"
+_NONCE, _TAG, _KEY, _SALT = 12, 16, 32, 16  # bytes
+_LARGEST = 4096
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The content of `gallery.key`."""
+
+    key_id: str
+    salt: bytes
+    wrapped: bytes
+
+
+@dataclass(frozen=True, repr=False)
+class GalleryKeys:
+    """What encrypts one gallery: `database` and `files` 32 bytes each, `salt` the database's first 16 bytes."""
+
+    database: bytes
+    files: bytes
+    salt: bytes
+
+
+def key_id_of(key: bytes) -> str:
+    """Return what tells a user's key from others: 16 hexadecimal digits."""
+    return derived(key, b"faceid key id", size=8).hex()
+
+
+def derived(key: bytes, purpose: bytes, salt: bytes = b"", size: int = _KEY) -> bytes:
+    """Return `size` bytes that follow from a key of 32 random bytes, for one purpose (HKDF-SHA256, RFC 5869)."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(SHA256(), size, salt, purpose).derive(key)
+
+
+def seal_new(folder: Path, provider: KeyProvider) -> tuple[Envelope, GalleryKeys]:
+    """Draw a gallery's key for a folder, and wrap it. Raises KeyMissing."""
+    require_encryption()
+    salt, own = secrets.token_bytes(_SALT), secrets.token_bytes(_KEY)
+    return _wrap(own, salt, provider.key(folder, None)), _gallery_keys(own, salt)
+
+
+def read_envelope(folder: Path) -> Envelope | None:
+    """Return a folder's envelope; None where there is none. Raises StoreDamaged for one that is not sound."""
+    path = folder / FILE
+    damaged = f"{path} is damaged; put back the copy that lies in every backup of this gallery"
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreDamaged(f"{path} cannot be read: {error.strerror}") from error
+    with os.fdopen(handle, "rb") as file:
+        try:
+            content = json.loads(file.read(_LARGEST))
+            if content["format"] != _FORMAT and str(content["format"]).startswith("faceid-envelope-"):
+                raise StoreDamaged(f"{path} is of a newer version ({content['format']!r:.40}); open it with that one")
+            key_id = content["key_id"]
+            salt, wrapped = bytes.fromhex(content["salt"]), bytes.fromhex(content["wrapped"])
+            sizes = (len(bytes.fromhex(key_id)), len(salt), len(wrapped))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StoreDamaged(damaged) from error
+    if content["format"] != _FORMAT or sizes != (8, _SALT, _NONCE + _KEY + _TAG):
+        raise StoreDamaged(damaged)
+    return Envelope(key_id, salt, wrapped)
+
+
+def write_envelope(folder: Path, envelope: Envelope) -> None:
+    """Put an envelope into a folder, in one step. Raises FileNotWritten."""
+    content = {"format": _FORMAT, "key_id": envelope.key_id, "salt": envelope.salt.hex()}
+    with replacing(folder / FILE, PRIVATE) as temporary:
+        temporary.write_text(json.dumps({**content, "wrapped": envelope.wrapped.hex()}) + "\n")
+
+
+def unlock(folder: Path, provider: KeyProvider | None) -> GalleryKeys | None:
+    """Return the keys of a folder's gallery; None for one that is not encrypted.
+
+    Raises KeyMissing, WrongKey, StoreDamaged for an envelope that is not as it was written, and GalleryError where a
+    key is given for a gallery that is not encrypted: it would be taken for one.
+    """
+    envelope = read_envelope(folder)
+    if envelope is None and provider is None:
+        return None
+    if envelope is None:
+        raise GalleryError(
+            f"a key was given, and {folder} is not encrypted (it has no {FILE}): unset {VARIABLE} to use it as it is,"
+            " or make an encrypted copy with `faceid gallery encrypt`"
+        )
+    if provider is None:
+        raise KeyMissing(
+            f"{folder} is encrypted under the key {envelope.key_id}: say where that key is, as in"
+            f" {VARIABLE}=file:/path/to/key (or env:NAME, command:COMMAND, keyring:NAME)"
+        )
+    own = _unwrap(folder, envelope, provider)
+    return _gallery_keys(own, envelope.salt)
+
+
+def rewrap(folder: Path, old: KeyProvider, new: KeyProvider) -> Envelope:
+    """Let another user's key open a folder's gallery, and the old one no longer. Raises as `unlock`."""
+    envelope = read_envelope(folder)
+    if envelope is None:
+        raise GalleryError(f"{folder} is not encrypted: `faceid gallery encrypt` makes an encrypted copy")
+    renewed = _wrap(_unwrap(folder, envelope, old), envelope.salt, new.key(folder, None))
+    write_envelope(folder, renewed)
+    return renewed
+
+
+def _wrap(own: bytes, salt: bytes, key: bytes) -> Envelope:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    key_id, nonce = key_id_of(key), secrets.token_bytes(_NONCE)
+    secret = AESGCM(derived(key, b"faceid wrap")).encrypt(nonce, own, _authenticated(key_id, salt))
+    return Envelope(key_id, salt, nonce + secret)
+
+
+def _unwrap(folder: Path, envelope: Envelope, provider: KeyProvider) -> bytes:
+    require_encryption()
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    key = provider.key(folder, envelope.key_id)
+    if key_id_of(key) != envelope.key_id:
+        raise WrongKey(
+            f"{folder} is encrypted under the key {envelope.key_id}, and the key at hand is {key_id_of(key)}; give the"
+            " other one (a backup of before `rotate` keeps the key of then)"
+        )
+    nonce, secret = envelope.wrapped[:_NONCE], envelope.wrapped[_NONCE:]
+    try:
+        authenticated = _authenticated(envelope.key_id, envelope.salt)
+        return AESGCM(derived(key, b"faceid wrap")).decrypt(nonce, secret, authenticated)
+    except InvalidTag as error:
+        raise StoreDamaged(
+            f"{folder / FILE} was altered: the key is the right one, and it does not fit; put back the copy that lies"
+            " in every backup of this gallery"
+        ) from error
+
+
+def _gallery_keys(own: bytes, salt: bytes) -> GalleryKeys:
+    return GalleryKeys(derived(own, b"faceid database"), derived(own, b"faceid files"), salt)
+
+
+def _authenticated(key_id: str, salt: bytes) -> bytes:
+    return f"{_FORMAT} {key_id} {salt.hex()}".encode()
