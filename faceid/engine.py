@@ -164,7 +164,7 @@ class FaceEngine:
         if faces == "all":
             raise ValueError("enrolment takes one face a photo: exactly-one, largest or centre")
         _check_limits(limits)
-        self._require_same_model(gallery)
+        self.require_same_model(gallery)
         wishes = _Enrolling(
             faces, limits, bool(restore), bool(again), self._rejection_policy(faces, limits), bool(keep_crops)
         )
@@ -212,7 +212,7 @@ class FaceEngine:
         _check_threshold(threshold)
         if operator.index(top_k) < 1:
             raise ValueError(f"top_k must be 1 or more, not {top_k}")
-        self._require_same_model(gallery)
+        self.require_same_model(gallery)
         law = probability_law(self.model, gallery)
         asking = _Asking(threshold, limits, top_k, fast, vectors, law)
         return (
@@ -240,7 +240,7 @@ class FaceEngine:
         """
         _check_policy(faces)
         _check_limits(limits)
-        self._require_same_model(gallery)
+        self.require_same_model(gallery)
         found = self.analyse(photos, faces)
         if not found:
             raise ValueError("no photos to identify")
@@ -313,7 +313,8 @@ class FaceEngine:
         vectors = np.stack([row[0] for row in rows]) if rows else np.empty((0, self.binding.dimension), np.float32)
         return Features(vectors, tuple(row[1] for row in rows), tuple(row[2] for row in rows), tuple(failures))
 
-    def _require_same_model(self, gallery: Gallery) -> None:
+    def require_same_model(self, gallery: Gallery) -> None:
+        """Raise ModelMismatch for a gallery of another model, TypeError for what is no gallery."""
         if not isinstance(gallery, Gallery):
             raise TypeError(f"gallery must be a Gallery, as Gallery.open gives one, not {type(gallery).__name__}")
         if gallery.model.digest != self.model.digest:

@@ -35,7 +35,7 @@ from faceid.vision.picture import Picture, ReadPicture
 from faceid.vision.quality import Quality, measure_quality
 from faceid.vision.turning import look_in_all_directions
 from indexer.errors import FaceIdError
-from indexer.records import FloatVector
+from indexer.records import FloatMatrix, FloatVector
 
 # Photos per batch: enough to fill the detector's and the network's batches, few enough that memory stays small.
 BATCH_PHOTOS = 32
@@ -128,6 +128,18 @@ class Pipeline:
         for batch in self._decoded_batches(read):
             found.extend(self._process(batch, policy, crops))
         return found
+
+    def detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
+        """Find the faces of upright pictures that are decoded already; one `Faces` each, in order."""
+        with self.timed("detect"):
+            return self._detect(images)
+
+    def embed_faces(self, image: UInt8Image, faces: Faces) -> FloatMatrix:
+        """Return the unit vectors float32 [n, D] of faces that were found in a picture."""
+        with self.timed("align"):
+            crops = self._align(image, faces)
+        with self.timed("embed"):
+            return self.embedder.embed(crops)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

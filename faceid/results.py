@@ -107,14 +107,14 @@ class Answer:
             "face_index": self.face_index,
             "box": None if self.box is None else [round(side, 2) for side in self.box],
             "landmarks": None if self.landmarks is None else [[round(x, 2), round(y, 2)] for x, y in self.landmarks],
-            "detection_score": _rounded(self.detection_score),
-            "quality": _rounded(self.quality),
+            "detection_score": rounded(self.detection_score),
+            "quality": rounded(self.quality),
             "decision": self.decision,
-            "identity": _who(self.identity) if self.identity else None,
-            "similarity": _rounded(self.similarity),
-            "threshold": _rounded(self.threshold.value),
+            "identity": who_record(self.identity) if self.identity else None,
+            "similarity": rounded(self.similarity),
+            "threshold": rounded(self.threshold.value),
             "threshold_source": threshold_source(self.threshold),
-            "candidates": [_candidate(candidate) for candidate in self.candidates],
+            "candidates": [candidate_record(candidate) for candidate in self.candidates],
             "reason_codes": list(self.reason_codes),
             "model": self.model,
             "gallery_revision": self.gallery_revision,
@@ -140,9 +140,9 @@ class Verification:
         """Return the record of `faceid verify --json`."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "similarity": _rounded(self.similarity),
+            "similarity": rounded(self.similarity),
             "same": self.same,
-            "threshold": _rounded(self.threshold.value),
+            "threshold": rounded(self.threshold.value),
             "threshold_source": threshold_source(self.threshold),
             "reason_codes": list(self.reason_codes),
         }
@@ -164,7 +164,8 @@ def threshold_source(threshold: Threshold) -> ThresholdSource:
     }
 
 
-def _who(candidate: Candidate) -> Who:
+def who_record(candidate: Candidate) -> Who:
+    """Return a person as records name them."""
     return {
         "id": candidate.id,
         "name": candidate.name,
@@ -173,10 +174,11 @@ def _who(candidate: Candidate) -> Who:
     }
 
 
-def _candidate(candidate: Candidate) -> CandidateRecord:
-    return {**_who(candidate), "similarity": _rounded(candidate.similarity), "rank": candidate.rank}
+def candidate_record(candidate: Candidate) -> CandidateRecord:
+    """Return a candidate as records have it."""
+    return {**who_record(candidate), "similarity": rounded(candidate.similarity), "rank": candidate.rank}
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
     """Round to what a float32 holds, so that 0.1 is not printed as 0.10000000149."""
     return None if value is None else float(f"{value:.7g}")

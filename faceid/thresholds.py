@@ -44,6 +44,9 @@ from indexer.gallery import Gallery
 from indexer.records import Ids, KeptStrangers
 from indexer.text import printable
 
+TRACKS = "tracks"
+"""How the policy of a calibration begins that was measured on tracks of videos: it says nothing of photos."""
+
 # Gallery sizes at which a model's table is measured, as far as the photos reach; each leaves strangers to search with.
 MODEL_GALLERY_SIZES = (30, 100, 300, 1000, 3000, 10_000)
 
@@ -121,7 +124,9 @@ def _own_ways(
     own = [
         (one, one.circumstances)
         for one in reversed(gallery.calibrations())
-        if one.target == "fpir" and one.circumstances is not None
+        if one.target == "fpir"
+        and one.circumstances is not None
+        and not one.circumstances.quality_policy.startswith(TRACKS)
     ]
     own = [(one, then) for one, then in own if detector in (None, then.detector)]
     contents = gallery.contents().digest if own else ""
@@ -228,8 +233,8 @@ def calibrate_gallery(
     return replace(outcome, check=held_out(searches, gallery.size, checked_fpirs) if checked_fpirs else None)
 
 
-def circumstances_of(engine: FaceEngine, gallery: Gallery, faces: FacePolicy) -> Circumstances:
-    """Say what the gallery is and how faces are found, and what the model's cohort scores in it."""
+def circumstances_of(engine: FaceEngine, gallery: Gallery, faces: FacePolicy | str) -> Circumstances:
+    """Say what the gallery is and how faces are found (`faces`), and what the model's cohort scores in it."""
     contents = gallery.contents()
     cohort = model_zoo.load_cohort(engine.model)
     return Circumstances(
@@ -287,8 +292,8 @@ def gallery_rows(
     What another detector than `detector` (the engine's digest of it) was calibrated with does not count.
     """
     choose = partial(identification_threshold, model, gallery, detector=detector)
-    searches = [_row("fpir", fpir, partial(choose, fpir)) for fpir in fpirs]
-    pairs = [_row("far", far, partial(verification_threshold, model, gallery, far)) for far in fars]
+    searches = [threshold_row("fpir", fpir, partial(choose, fpir)) for fpir in fpirs]
+    pairs = [threshold_row("far", far, partial(verification_threshold, model, gallery, far)) for far in fars]
     return searches + pairs
 
 
@@ -297,11 +302,11 @@ def model_rows(model: Model, fpirs: Sequence[float], fars: Sequence[float]) -> l
     table = model_zoo.load_calibrations(model)
     sizes = sorted(calibration.gallery_size for calibration in table if calibration.gallery_size is not None)
     searches = [
-        _row("fpir", fpir, partial(choose_threshold, table, "fpir", fpir, size, "model"), size)
+        threshold_row("fpir", fpir, partial(choose_threshold, table, "fpir", fpir, size, "model"), size)
         for fpir in fpirs
         for size in sizes
     ]
-    pairs = [_row("far", far, partial(choose_threshold, table, "far", far, None, "model")) for far in fars]
+    pairs = [threshold_row("far", far, partial(choose_threshold, table, "far", far, None, "model")) for far in fars]
     return searches + pairs
 
 
@@ -330,7 +335,10 @@ def _pairs_of_gallery(
         )
 
 
-def _row(target: Target, value: float, choose: Callable[[], Threshold], gallery_size: int | None = None) -> Record:
+def threshold_row(
+    target: Target, value: float, choose: Callable[[], Threshold], gallery_size: int | None = None
+) -> Record:
+    """Return the row of a threshold table for one rate: measured, extrapolated, or refused and why."""
     record: Record = {
         "target": target,
         "value": value,

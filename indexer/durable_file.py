@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from indexer.errors import FileNotWritten
@@ -29,7 +29,8 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     except OSError as error:
         raise FileNotWritten(f"{printable(path)} could not be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a file stands where the folder should be
+            temporary.unlink(missing_ok=True)
 
 
 def replace_durably(temporary: Path, path: Path) -> None:

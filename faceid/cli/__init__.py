@@ -18,6 +18,7 @@ from indexer.text import plain_lines
 COMMANDS = {
     "enroll": "faceid.cli.enroll",
     "identify": "faceid.cli.identify",
+    "watch": "faceid.cli.watch",
     "verify": "faceid.cli.verify",
     "gallery": "faceid.cli.gallery",
     "cluster": "faceid.cli.cluster",

@@ -1,13 +1,18 @@
 """`faceid calibrate`: thresholds for this gallery and model.  In Python: `faceid.thresholds.calibrate_gallery`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from faceid.cli.options import ANY_FACES, RATE, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
+
+if TYPE_CHECKING:
+    from faceid.engine import FaceEngine
+    from indexer.gallery import Gallery
 
 FPIRS = (0.1, 0.01, 0.003)
 FARS = (1e-2, 1e-3, 1e-4)
@@ -21,7 +26,7 @@ FARS = (1e-2, 1e-3, 1e-4)
     "--strangers",
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
-    help="Photos of people who are not in the gallery; without them the enrolled people serve for each other.",
+    help="Photos, or videos, of people who are not in the gallery; without them the enrolled serve for each other.",
 )
 @click.option(
     "--keep-strangers",
@@ -45,7 +50,10 @@ FARS = (1e-2, 1e-3, 1e-4)
     help="Draw here what thresholds and probabilities are worth on people who did not set them (extra `report`).",
 )
 @output_option
+@click.pass_context
 def calibrate(
+    ctx: click.Context,
+    /,
     gallery_path: Path,
     strangers: tuple[Path, ...],
     keep_strangers: bool,
@@ -56,7 +64,10 @@ def calibrate(
     output: str | None,
     **engine_settings: Any,
 ) -> None:
-    """Measure at which similarity how many strangers are taken for somebody in this gallery, and keep it there."""
+    """Measure at which similarity how many strangers are taken for somebody in this gallery, and keep it there.
+
+    Videos of strangers measure the threshold of tracks, which is that of `faceid watch`.
+    """
     if keep_strangers and not strangers:
         raise click.UsageError("--keep-strangers keeps those of --strangers DIR")
     if forget_strangers:
@@ -66,6 +77,16 @@ def calibrate(
         return
 
     from faceid.cli.session import open_with_engine
+    from faceid.video.track_thresholds import videos_in
+
+    if videos := videos_in(strangers):
+        if keep_strangers or report_dir:
+            raise click.UsageError("--keep-strangers and --report go with photos of strangers, not with videos")
+        with open_with_engine(gallery_path, writable=True, **engine_settings) as (engine, gallery):
+            of_tracks, failed = _of_tracks(engine, gallery, videos, fpirs or FPIRS)
+        write_records(of_tracks, output, dict, table_row)
+        ctx.exit(3 if failed else 0)
+
     from faceid.engine import explain
     from faceid.thresholds import calibrate_gallery, gallery_rows
     from faceid.vision.photo_list import photos_in
@@ -90,6 +111,21 @@ def calibrate(
             say(f"Checked on held-out people: {picture}, {numbers}")
         rows = gallery_rows(engine.model, gallery, fpirs or FPIRS, FARS, detector=engine.detector_digest)
     write_records(rows, output, dict, table_row)
+
+
+def _of_tracks(
+    engine: "FaceEngine", gallery: "Gallery", videos: Sequence[Path], fpirs: Sequence[float]
+) -> tuple[list[dict[str, Any]], int]:
+    """Measure with videos; return the table of tracks' thresholds, and how many videos failed."""
+    from faceid.thresholds import threshold_row
+    from faceid.video.track_thresholds import calibrate_tracks, track_threshold
+
+    done = calibrate_tracks(engine, gallery, progress(videos, "videos"))
+    for failure in done.failures:
+        say(str(failure))
+    say(f"{done.tracks:,} tracks of strangers in {done.videos - len(done.failures):,} videos.")
+    rows = [threshold_row("fpir", fpir, partial(track_threshold, engine, gallery, fpir)) for fpir in fpirs]
+    return rows, len(done.failures)
 
 
 def _forget(gallery_path: Path) -> None:

@@ -3,7 +3,7 @@
 import resource
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from indexer.fusion import FUSIONS
 
 if TYPE_CHECKING:
     from faceid.results import Enrollment
+    from faceid.video.enrolling import PersonClip
     from faceid.vision.photo_list import PersonPhoto
     from indexer.gallery import Gallery
 
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
 @click.option("--restore", is_flag=True, help="Bring back removed people whose photos appear again.")
 @click.option("--again", is_flag=True, help="Also look again at photos that an earlier run rejected.")
 @click.option("--keep-crops", is_flag=True, help="Keep a small picture of each face in the gallery, for people to see.")
+@click.option(
+    "--video",
+    is_flag=True,
+    help="Clips, one person each, instead of photos: PEOPLE_DIR/NAME.mp4 or PEOPLE_DIR/NAME/any.mp4; a manifest's"
+    " columns start and end say which part.",
+)
 @click.option("--sync", is_flag=True, help="Also report templates whose photo is gone from PEOPLE_DIR.")
 @click.option("--prune", is_flag=True, help="With --sync: remove those templates.")
 @verbose_option
@@ -59,6 +66,7 @@ def enroll(
     restore: bool,
     again: bool,
     keep_crops: bool,
+    video: bool,
     sync: bool,
     prune: bool,
     output: str | None,
@@ -73,23 +81,25 @@ def enroll(
         raise click.UsageError("--sync compares the gallery with a folder: give PEOPLE_DIR")
     if prune and not sync:
         raise click.UsageError("--prune goes with --sync")
+    if video and sync:
+        raise click.UsageError("--sync compares the gallery with photos, not with clips")
 
     from faceid.cli.session import open_to_enroll
     from faceid.sync import gone_photos
     from faceid.threshold_words import threshold_line
     from faceid.vision.quality import Limits
 
-    photos = _photos(paths, manifest, name)
+    photos = None if video else _photos(paths, manifest, name)
+    clips = _clips(paths, manifest, name) if video else []
     with open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery):
-        results = engine.enroll_stream(
-            gallery,
-            photos,
-            faces=faces,
-            limits=Limits() if quality else None,
-            restore=restore,
-            again=again,
-            keep_crops=keep_crops,
-        )
+        limits = Limits() if quality else None
+        wishes: dict[str, Any] = {"limits": limits, "restore": restore, "again": again, "keep_crops": keep_crops}
+        if photos is None:
+            from faceid.video.enrolling import enroll_clips
+
+            results = enroll_clips(engine, gallery, clips, **wishes)
+        else:
+            results = engine.enroll_stream(gallery, photos, faces=faces, **wishes)
         counts: Counter[str] = Counter()
         followed = _counted(results, counts)
         if people_dir and sync:
@@ -130,6 +140,14 @@ def _photos(paths: tuple[Path, ...], manifest: Path | None, name: str | None) ->
         person = name
         return (PersonPhoto(picture, person) for picture in pictures(paths, None))
     return photos_of_people(paths[0])
+
+
+def _clips(paths: tuple[Path, ...], manifest: Path | None, name: str | None) -> Sequence["PersonClip"]:
+    from faceid.video.enrolling import PersonClip, clips_of_manifest, clips_of_people
+
+    if manifest is not None:
+        return clips_of_manifest(manifest)
+    return clips_of_people(paths[0]) if name is None else [PersonClip(path, name) for path in paths]
 
 
 def _counted(results: Iterable["Enrollment"], counts: Counter[str]) -> Iterator["Enrollment"]:

@@ -48,6 +48,20 @@ def write_table(rows: Sequence[Row]) -> None:
         _echo_table([[_cell(value) for value in row.values()] for row in rows], list(rows[0]))
 
 
+def write_lines(items: Iterable[Item], row: Callable[[Item], Row], widths: Sequence[int]) -> None:
+    """Write a table for people a row at a time, as the items come; the last column, and what is too long, run on."""
+    for number, item in enumerate(items):
+        cells = row(item)
+        if number == 0:
+            click.echo(_line(list(cells), widths))
+        click.echo(_line([_cell(value) for value in cells.values()], widths))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+    return "  ".join([*padded, *cells[len(padded) :]]).rstrip()
+
+
 def write_facts(facts: Mapping[str, object], head: tuple[str, str]) -> None:
     """Write what is known of one thing as a table of two columns; long texts and lists go on in the next line."""
     # Not by tabulate's own widths: with them it takes the text False for a truth value, and shows True.

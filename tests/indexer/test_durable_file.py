@@ -48,3 +48,10 @@ def test_peoples_data_is_for_their_owner_alone(tmp_path: Path) -> None:
         temporary.write_text("new")
 
     assert (tmp_path / "gallery").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_where_the_folder_should_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("")
+
+    with pytest.raises(FileNotWritten, match="could not be written"), replacing(tmp_path / "folder" / "file"):
+        pytest.fail("there is nowhere to write to")
