@@ -95,10 +95,10 @@ class Problem(Exception):
         return CODES[self.code][0]
 
 
-def problem_response(problem: Problem, request_id: str) -> Response:
-    """Return the answer that tells the client of a problem."""
+def body_of(problem: Problem, request_id: str) -> dict[str, Any]:
+    """Return what a client reads of a problem (RFC 9457)."""
     status, title = CODES[problem.code]
-    body = {
+    return {
         "type": f"urn:faceid:problem:{problem.code}",
         "title": title,
         "status": status,
@@ -107,11 +107,15 @@ def problem_response(problem: Problem, request_id: str) -> Response:
         "request_id": request_id,
         **problem.more,
     }
+
+
+def problem_response(problem: Problem, request_id: str) -> Response:
+    """Return the answer that tells the client of a problem."""
     retry = problem.retry_after or _RETRY_SECONDS.get(problem.code)
     headers = {"Retry-After": str(retry)} if retry else {}
-    if status == 401:
+    if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body, status, headers, MEDIA_TYPE)
+    return JSONResponse(body_of(problem, request_id), problem.status, headers, MEDIA_TYPE)
 
 
 def of_error(error: FaceIdError) -> Problem:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from faceid.service import audit
+from faceid.service.api.examples import Message
 from faceid.service.api.parts import GalleryPath, problems, request_id_of, service_of
 from faceid.service.gate import GuardedRoute, access
 
@@ -32,7 +33,7 @@ class AuditEntry(BaseModel):
     hash: str
 
 
-class AuditPage(BaseModel):
+class AuditPage(Message):
     """Some entries, oldest first; `last` goes into `after` of the next call, null at the end."""
 
     request_id: str

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from faceid.records import PersonRecord, UndoableRecord, person_record, undoable_record
 from faceid.service import audit
+from faceid.service.api.examples import Message
 from faceid.service.api.parts import (
     GalleryPath,
     IdempotencyKey,
@@ -27,7 +28,7 @@ from indexer.gallery import Gallery
 router = APIRouter(route_class=GuardedRoute, tags=["people"])
 
 
-class Wish(BaseModel):
+class Wish(Message):
     """The body of a change: a field that is not known is refused, so that no wish is passed over."""
 
     model_config = ConfigDict(extra="forbid")
@@ -63,28 +64,28 @@ class Entry(Wish):
     entry: Annotated[int | None, Field(ge=0, lt=2**63)] = None
 
 
-class Changed(BaseModel):
+class Changed(Message):
     """The person as it is now."""
 
     request_id: str
     person: PersonRecord
 
 
-class Erased(BaseModel):
+class Erased(Message):
     """`pending`: another program still reads an older revision; the last bytes go when it leaves."""
 
     request_id: str
     state: Literal["done", "pending"]
 
 
-class UndoableList(BaseModel):
+class UndoableList(Message):
     """What can be taken back, newest first."""
 
     request_id: str
     entries: list[UndoableRecord]
 
 
-class Undone(BaseModel):
+class Undone(Message):
     """What was taken back."""
 
     request_id: str

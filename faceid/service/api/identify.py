@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from faceid.records import AnswerRecord, Decision, VerificationRecord
 from faceid.results import Answer
+from faceid.service.api.examples import Message
 from faceid.service.api.parts import (
     GalleryPath,
     GalleryQuery,
@@ -34,11 +35,11 @@ from indexer.decision.decision import Target, Threshold, user_threshold
 router = APIRouter(route_class=GuardedRoute, tags=["identify"])
 
 Photos = Annotated[list[UploadFile], File(description="one photo or several")]
-TopK = Annotated[int, Form(ge=1, le=1000, description="candidates to list")]
-Faces = Annotated[FacePolicy, Form(description="which faces of a photo count")]
+TopK = Annotated[int, Form(ge=1, le=1000, description="candidates to list", examples=[5])]
+Faces = Annotated[FacePolicy, Form(description="which faces of a photo count", examples=["all"])]
 
 
-class Identified(BaseModel):
+class Identified(Message):
     """One answer for each face, and one for each photo without a usable face, in the order of the photos."""
 
     request_id: str
@@ -46,7 +47,7 @@ class Identified(BaseModel):
     answers: list[AnswerRecord]
 
 
-class Verified(BaseModel):
+class Verified(Message):
     """Whether two photos show the same person."""
 
     request_id: str
@@ -72,7 +73,7 @@ class PhotoWithout(BaseModel):
     reason_code: str
 
 
-class Embedded(BaseModel):
+class Embedded(Message):
     """The faces of the photos, and the photos without one."""
 
     request_id: str
@@ -149,7 +150,7 @@ async def verify(
     gallery: GalleryQuery = None,
     far: RateField = None,
     threshold: SimilarityField = None,
-    faces: Annotated[FacePolicy, Form(description="which face of a photo counts")] = "largest",
+    faces: Annotated[FacePolicy, Form(description="which face of a photo counts", examples=["largest"])] = "largest",
 ) -> Verified:
     """Compare two photos. `same` is null where one has no usable face; the record is that of `faceid verify --json`."""
     if far is not None and threshold is not None:

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi import Path as PathParameter
-from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from faceid.records import EnrollmentRecord
+from faceid.service.api.examples import Message
 from faceid.service.api.parts import (
     GalleryPath,
     IdempotencyKey,
@@ -35,21 +35,21 @@ _Archive = Annotated[UploadFile | None, File(description="a zip file with one fo
 _PLACE = "/v1/galleries/{gallery}/jobs"
 
 
-class OneJob(BaseModel):
+class OneJob(Message):
     """One job."""
 
     request_id: str
     job: Job
 
 
-class JobList(BaseModel):
+class JobList(Message):
     """A gallery's jobs, newest first."""
 
     request_id: str
     jobs: list[Job]
 
 
-class JobRecords(BaseModel):
+class JobRecords(Message):
     """What became of each photo so far."""
 
     request_id: str
@@ -67,8 +67,12 @@ async def enroll(
     request: Request,
     gallery: GalleryPath,
     archive: _Archive = None,
-    folder: Annotated[str | None, Form(max_length=64, description="a folder that the settings name")] = None,
-    faces: Annotated[FacePolicy, Form(description="which face of a photo is the person")] = "exactly-one",
+    folder: Annotated[
+        str | None, Form(max_length=64, description="a folder that the settings name", examples=["import"])
+    ] = None,
+    faces: Annotated[
+        FacePolicy, Form(description="which face of a photo is the person", examples=["exactly-one"])
+    ] = "exactly-one",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Enrol a zip file, or a folder of the server's settings: one folder a person, named as the person."""
@@ -94,8 +98,8 @@ async def calibrate(
     request: Request,
     gallery: GalleryPath,
     archive: _Archive = None,
-    keep: Annotated[bool, Form(description="keep the strangers' vectors in the gallery")] = False,
-    faces: Annotated[FacePolicy, Form(description="which faces of a photo count")] = "largest",
+    keep: Annotated[bool, Form(description="keep the strangers' vectors in the gallery", examples=[False])] = False,
+    faces: Annotated[FacePolicy, Form(description="which faces of a photo count", examples=["largest"])] = "largest",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Measure with photos of strangers, people who are not in the gallery; without them its own people serve."""

@@ -16,7 +16,7 @@ from faceid.service.gate import address_of
 from faceid.service.idempotency import Kept
 from faceid.service.logs import log
 from faceid.service.pictures import picture_of
-from faceid.service.problems import CODES, MEDIA_TYPE, Problem, of_error
+from faceid.service.problems import CODES, MEDIA_TYPE, Problem, body_of, of_error
 from faceid.service.service import Service
 from faceid.vision.picture import Picture
 from indexer.errors import FaceIdError
@@ -28,8 +28,12 @@ GalleryQuery = Annotated[
     str | None, Query(description="a gallery's name; needed where there are several", examples=["default"])
 ]
 PersonPath = Annotated[int, Path(ge=0, lt=2**63, description="a person's id", examples=[1])]
-RateField = Annotated[float | None, Form(gt=0, lt=1, description="share of strangers taken for somebody")]
-SimilarityField = Annotated[float | None, Form(ge=-1, le=1, allow_inf_nan=False, description="accept at this instead")]
+RateField = Annotated[
+    float | None, Form(gt=0, lt=1, description="share of strangers taken for somebody", examples=[0.01])
+]
+SimilarityField = Annotated[
+    float | None, Form(ge=-1, le=1, allow_inf_nan=False, description="accept at this instead", examples=[0.45])
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -61,7 +65,15 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": ", ".join(dict.fromkeys(known)),
-            "content": {MEDIA_TYPE: {"schema": ProblemModel.model_json_schema()}},
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": ProblemModel.model_json_schema(),
+                    "examples": {
+                        code: {"value": body_of(Problem(code, "what it is in this case"), "6f1c2a9be4d84c0f")}
+                        for code in dict.fromkeys(known)
+                    },
+                }
+            },
         }
         for status, known in sorted(told.items())
     }

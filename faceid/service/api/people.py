@@ -5,7 +5,6 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from faceid.records import (
@@ -15,6 +14,7 @@ from faceid.records import (
     person_record,
     template_record,
 )
+from faceid.service.api.examples import Message
 from faceid.service.api.parts import (
     GalleryPath,
     IdempotencyKey,
@@ -40,11 +40,13 @@ from indexer.records import Identity, clean_name
 router = APIRouter(route_class=GuardedRoute, tags=["people"])
 
 Photos = Annotated[list[UploadFile], File(description="photos of this one person")]
-OneFace = Annotated[FacePolicy, Form(description="which face of a photo is the person: not `all`")]
+OneFace = Annotated[
+    FacePolicy, Form(description="which face of a photo is the person: not `all`", examples=["exactly-one"])
+]
 Name = Annotated[str, Form(min_length=1, max_length=255, examples=["Ada Lovelace"])]
 
 
-class PeoplePage(BaseModel):
+class PeoplePage(Message):
     """Some people in order of id; `next_cursor` leads to the next ones, null at the end."""
 
     request_id: str
@@ -52,7 +54,7 @@ class PeoplePage(BaseModel):
     next_cursor: str | None
 
 
-class Person(BaseModel):
+class Person(Message):
     """One person and the photos that were enrolled."""
 
     request_id: str
@@ -60,7 +62,7 @@ class Person(BaseModel):
     templates: list[TemplateRecord]
 
 
-class Enrolled(BaseModel):
+class Enrolled(Message):
     """The person as it is now, and what became of each photo."""
 
     request_id: str
@@ -125,9 +127,11 @@ async def enroll_person(
     gallery: GalleryPath,
     name: Name,
     photos: Photos,
-    external_id: Annotated[str | None, Form(max_length=255, description="tells namesakes apart")] = None,
+    external_id: Annotated[
+        str | None, Form(max_length=255, description="tells namesakes apart", examples=["4711"])
+    ] = None,
     faces: OneFace = "exactly-one",
-    restore: Annotated[bool, Form(description="bring a removed person back")] = False,
+    restore: Annotated[bool, Form(description="bring a removed person back", examples=[False])] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Enrol photos of one person. Somebody of that name (or external id) who is there already gets them as well.

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from faceid.models import model_zoo
 from faceid.records import SCHEMA_VERSION
 from faceid.service import metrics
+from faceid.service.api.examples import Message
 from faceid.service.api.parts import GalleryPath, problems, request_id_of, service_of
 from faceid.service.gate import GuardedRoute, access
 from faceid.service.keys import Role
@@ -18,7 +19,7 @@ from faceid.service.problems import Problem
 router = APIRouter(route_class=GuardedRoute, tags=["system"])
 
 
-class Health(BaseModel):
+class Health(Message):
     """The process answers."""
 
     status: str
@@ -26,7 +27,7 @@ class Health(BaseModel):
     request_id: str
 
 
-class GalleryFacts(BaseModel):
+class GalleryFacts(Message):
     """What a gallery is, and what the key may do in it."""
 
     name: str
@@ -38,14 +39,14 @@ class GalleryFacts(BaseModel):
     fusion: str
 
 
-class GalleryList(BaseModel):
+class GalleryList(Message):
     """The galleries that the key may use."""
 
     request_id: str
     galleries: list[GalleryFacts]
 
 
-class ModelFacts(BaseModel):
+class ModelFacts(Message):
     """The model that a gallery is bound to, and what runs it."""
 
     request_id: str
@@ -67,7 +68,7 @@ class Finding(BaseModel):
     rebuild_mends: bool
 
 
-class GalleryHealth(BaseModel):
+class GalleryHealth(Message):
     """What a check of the files found, and counts."""
 
     request_id: str

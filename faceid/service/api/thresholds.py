@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from faceid.service.api.examples import Message
 from faceid.service.api.parts import GalleryPath, compute, problems, request_id_of, service_of
 from faceid.service.gate import GuardedRoute, access
 from faceid.threshold_words import threshold_line
@@ -33,7 +34,7 @@ class ThresholdRow(BaseModel):
     reason: str | None
 
 
-class ThresholdTable(BaseModel):
+class ThresholdTable(Message):
     """The gallery's thresholds as it is now; `words` says the usual one and what would make it better."""
 
     request_id: str

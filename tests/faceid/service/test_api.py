@@ -3,12 +3,14 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from faceid import FaceEngine, Gallery, Picture, identification_threshold
+from faceid.service.api.examples import EXAMPLES, Message
 from faceid.service.problems import CODES
 from tests.faceid.service.conftest import Serve, photo
 
@@ -24,6 +26,38 @@ def test_the_document_is_the_one_that_was_promised(app_without_start: FastAPI) -
         "the API changed; if that is meant, write the new document with"
         " `python -m tests.faceid.service.test_api` and tell of it in CHANGELOG.md"
     )
+
+
+def test_every_body_is_shown_by_an_example_that_fits_its_model(app_without_start: FastAPI) -> None:
+    document = app_without_start.openapi()
+    schemas = document["components"]["schemas"]
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            sent = operation.get("requestBody", {}).get("content", {})
+            for media in [*sent.values(), *(one for said in operation["responses"].values() for one in _media(said))]:
+                assert _is_shown(media, schemas), (path, media)
+    known = {model.__name__: model for model in _subclasses(Message)}
+    for name, example in EXAMPLES.items():
+        written = known[name].model_validate(example).model_dump(mode="json")
+        assert json.loads(json.dumps(example)) == written, name
+
+
+def _media(said: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for kind, one in said.get("content", {}).items() if kind.endswith("json")]
+
+
+def _is_shown(media: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    """Say whether a body has an example: a form has one for each field that is not a file."""
+    if media.get("examples"):
+        return True
+    named = media["schema"].get("$ref") or media["schema"]["allOf"][0]["$ref"]
+    schema = schemas[named.rpartition("/")[2]]
+    fields = schema["properties"].values()
+    return "examples" in schema or all("examples" in one or "contentMediaType" in json.dumps(one) for one in fields)
+
+
+def _subclasses(model: type[Message]) -> list[type[Message]]:
+    return [one for sub in model.__subclasses__() for one in (sub, *_subclasses(sub))]
 
 
 @pytest.mark.slow
