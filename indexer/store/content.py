@@ -22,6 +22,7 @@ class Template:
     numbers: tuple[float | None, ...]
     precision: str
     removed: bool
+    crop: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,7 @@ def new_template(content: Content, place: int) -> NewTemplate:
         score,
         quality,
         one.precision,
+        one.crop,
     )
 
 

@@ -1,6 +1,7 @@
 """Pictures of faces that a gallery keeps where enrolment was asked to: one small JPEG a template, for people to see.
 
-Searches need none of them. They go with their template; backups hold them, exports do not.
+Searches need none of them. They go where their template goes: into backups, exports, other
+galleries, and away with it when its person is erased.
 """
 
 from collections.abc import Mapping, Sequence

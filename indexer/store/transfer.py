@@ -2,12 +2,13 @@
 
 The file has one row for each template: `person` int32 (a place in the list of people), `source` string,
 `source_digest` binary of 32 bytes (SHA-256 of the photo), `box_x`, `box_y`, `box_width`, `box_height`,
-`detection_score`, `quality` double (null where unknown), `precision` string, `removed` bool, `vector` list of float32.
-Its key-value metadata holds under `faceid` a JSON text: {"format": "faceid-gallery-2", "model": {"name", "digest",
+`detection_score`, `quality` double (null where unknown), `precision` string, `removed` bool, `crop` binary (a small
+JPEG of the face, null where none is kept), `vector` list of float32.
+Its key-value metadata holds under `faceid` a JSON text: {"format": "faceid-gallery-3", "model": {"name", "digest",
 "dimension"}, "people": [{"name", "external_id", "removed", "aliases": [{"name", "external_id"}]}], "sha256"}.
 The SHA-256 (hex) is taken over the same JSON without "sha256" (keys sorted, no spaces, UTF-8), then for each block of
-16,384 rows over each row's columns but `vector` as a JSON array in this order (the digest in hex) and a line feed,
-then over the block's vectors as little-endian float32.
+16,384 rows over each row's columns but `vector` as a JSON array in this order (the digest in hex, the crop's SHA-256 in
+hex) and a line feed, then over the block's vectors as little-endian float32. Format 2, without `crop`, is read, too.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,10 +31,11 @@ from indexer.store.adding import add_templates
 from indexer.store.content import Content, Template, check_content, new_template
 from indexer.store.queries import bump_revision, chunks, every_template_row, gallery_row, next_ids, now, vectors_of
 from indexer.store.schema import identity, template
-from indexer.store.sealed_rows import change_rows, every_row, insert_rows, moving
+from indexer.store.sealed_rows import change_rows, every_row, insert_rows, moving, rows_with
 from indexer.store.tombstones import buried
 
-_FORMAT = "faceid-gallery-2"
+_FORMAT = "faceid-gallery-3"
+_WITHOUT_CROPS = "faceid-gallery-2"
 _BLOCK = 16_384  # templates in a row group, and under one step of the checksum
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _EXPANSION = 64  # exports are not compressed, but values that repeat are written once
@@ -43,13 +46,14 @@ _COLUMNS = ("person", "source", "source_digest", *_NUMBERS, "precision", "remove
 def read_content(connection: Connection) -> Content:
     """Read a whole gallery, removed people included."""
     people, rows = _people_and_templates(connection)
+    templates = [one for block in chunks(rows, _BLOCK) for one in _with_crops(connection, block)]
     vectors = np.concatenate(
         [
             np.empty((0, gallery_row(connection).model.dimension), np.float32),
             *(_vectors(connection, block) for block in chunks(rows, _BLOCK)),
         ]
     )
-    return Content(gallery_row(connection).model, people, [one for _, one in rows], vectors)
+    return Content(gallery_row(connection).model, people, templates, vectors)
 
 
 def write_export(connection: Connection, path: Path) -> int:
@@ -67,8 +71,8 @@ def write_export(connection: Connection, path: Path) -> int:
         ) as writer,
     ):
         for block in chunks(rows, _BLOCK):
-            templates, vectors = [one for _, one in block], _vectors(connection, block)
-            _update(digest, templates, vectors)
+            templates, vectors = _with_crops(connection, block), _vectors(connection, block)
+            _update(digest, templates, vectors, _FORMAT)
             writer.write_table(_to_table(pyarrow, schema, templates, vectors), row_group_size=_BLOCK)
         writer.add_key_value_metadata(
             {"faceid": json.dumps({**head, "sha256": digest.hexdigest()}, ensure_ascii=False)}
@@ -82,20 +86,23 @@ def read_export(path: Path) -> Content:
     if not path.is_file():  # a pipe would be waited for
         raise GalleryError(f"{path} is no file; give the export of a gallery")
     try:
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        with parquet.ParquetFile(path) as file:
             text = (file.metadata.metadata or {}).get(b"faceid")
             if text is None:
                 raise GalleryError(f"{path} is not an export of a gallery")
             head = json.loads(text)
-            if head.get("format") != _FORMAT:
+            if head.get("format") not in (_FORMAT, _WITHOUT_CROPS):
                 raise GalleryError(f"{path} is an export of another version (format {head.get('format')})")
             expected = head.pop("sha256")
             model = ModelBinding(**head["model"])
-            if not file.schema_arrow.equals(_schema(pyarrow, model.dimension)):
+            if not file.schema_arrow.equals(_schema(pyarrow, model.dimension, head["format"])):
                 raise GalleryError(f"{path} is damaged: its columns are not an export's; export it again")
             _refuse_a_bomb(path, file.metadata.num_rows, model.dimension)
+        # A picture that is written once for a million rows must not become a million pictures.
+        once = ["crop"] if head["format"] == _FORMAT else None
+        with parquet.ParquetFile(path, page_checksum_verification=True, read_dictionary=once) as file:
             table = file.read()
-        templates, vectors = _from_table(table, model.dimension)
+        templates, vectors = _from_table(table, model.dimension, _EXPANSION * path.stat().st_size)
         found = _digest(head, templates, vectors)
     except (
         OSError,
@@ -208,6 +215,15 @@ def _template(row: TemplateRow, person: int, removed: bool) -> Template:
     return Template(person, row.source, row.source_digest, numbers, row.precision, removed)
 
 
+def _with_crops(connection: Connection, rows: Sequence[tuple[int, Template]]) -> list[Template]:
+    pictures = {
+        row.template_id: row.jpeg
+        for piece in chunks([template_id for template_id, _ in rows])
+        for row in rows_with(connection, "crop", "template_id", piece)
+    }
+    return [replace(one, crop=pictures[number]) if number in pictures else one for number, one in rows]
+
+
 def _vectors(connection: Connection, rows: Sequence[tuple[int, Template]]) -> FloatMatrix:
     ids = np.array([one[0] for one in rows], np.int64)
     order = np.argsort(ids)
@@ -252,13 +268,15 @@ def _canonical(head: dict[str, Any]) -> bytes:
 def _digest(head: dict[str, Any], templates: Sequence[Template], vectors: FloatMatrix) -> str:
     digest = hashlib.sha256(_canonical(head))
     for start in range(0, len(templates), _BLOCK):
-        _update(digest, templates[start : start + _BLOCK], vectors[start : start + _BLOCK])
+        _update(digest, templates[start : start + _BLOCK], vectors[start : start + _BLOCK], head["format"])
     return digest.hexdigest()
 
 
-def _update(digest: "hashlib._Hash", templates: Sequence[Template], vectors: FloatMatrix) -> None:
+def _update(digest: "hashlib._Hash", templates: Sequence[Template], vectors: FloatMatrix, version: str) -> None:
     for one in templates:
         row = [one.person, one.source, one.source_digest.hex(), *one.numbers, one.precision, one.removed]
+        if version == _FORMAT:
+            row.append(None if one.crop is None else hashlib.sha256(one.crop).hexdigest())
         digest.update(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
     digest.update(np.ascontiguousarray(vectors, "<f4").data)
 
@@ -269,7 +287,7 @@ def _refuse_a_bomb(path: Path, rows: int, dimension: int) -> None:
         raise GalleryError(f"{path} is damaged: it says that it holds {rows} templates; export it again")
 
 
-def _schema(pyarrow: ModuleType, dimension: int) -> Any:
+def _schema(pyarrow: ModuleType, dimension: int, version: str = _FORMAT) -> Any:
     types = {
         "person": pyarrow.int32(),
         "source_digest": pyarrow.binary(32),
@@ -277,6 +295,7 @@ def _schema(pyarrow: ModuleType, dimension: int) -> Any:
         **dict.fromkeys(_NUMBERS, pyarrow.float64()),
     }
     columns = [(name, types.get(name, pyarrow.string())) for name in _COLUMNS]
+    columns += [("crop", pyarrow.binary())] if version == _FORMAT else []
     return pyarrow.schema([*columns, ("vector", pyarrow.list_(pyarrow.float32()))])
 
 
@@ -285,19 +304,22 @@ def _to_table(pyarrow: ModuleType, schema: Any, templates: Sequence[Template], v
     columns.append([one.source_digest for one in templates])
     columns += [[one.numbers[place] for one in templates] for place in range(len(_NUMBERS))]
     columns += [[one.precision for one in templates], [one.removed for one in templates]]
+    columns.append([one.crop for one in templates])
     arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, schema.types, strict=False)]
     ends = np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1]
     lists = pyarrow.ListArray.from_arrays(ends, pyarrow.array(vectors.reshape(-1)))
     return pyarrow.Table.from_arrays([*arrays, lists], schema=schema)
 
 
-def _from_table(table: Any, dimension: int) -> tuple[list[Template], FloatMatrix]:
+def _from_table(table: Any, dimension: int, most_bytes: int) -> tuple[list[Template], FloatMatrix]:
     columns = {name: table.column(name).to_pylist() for name in _COLUMNS}
+    crops = _crops(table, most_bytes) if "crop" in table.column_names else [None] * table.num_rows
     templates = [
-        Template(person, source, digest, numbers, precision, removed)
-        for person, source, digest, precision, removed, numbers in zip(
+        Template(person, source, digest, numbers, precision, removed, crop)
+        for person, source, digest, precision, removed, numbers, crop in zip(
             *(columns[name] for name in ("person", "source", "source_digest", "precision", "removed")),
             zip(*(columns[name] for name in _NUMBERS), strict=True),
+            crops,
             strict=True,
         )
     ]
@@ -307,6 +329,17 @@ def _from_table(table: Any, dimension: int) -> tuple[list[Template], FloatMatrix
     chunks_ = [piece.flatten().to_numpy(zero_copy_only=False) for piece in table.column("vector").chunks]
     flat = np.concatenate([np.empty(0, np.float32), *chunks_]).astype(np.float32, copy=False)
     return templates, flat.reshape(len(templates), dimension)
+
+
+def _crops(table: Any, most_bytes: int) -> list[bytes | None]:
+    """Return each row's picture; rows with the same one share it."""
+    crops: list[bytes | None] = []
+    for piece in table.column("crop").chunks:
+        pictures = piece.dictionary.to_pylist()
+        crops += [None if place is None else pictures[place] for place in piece.indices.to_pylist()]
+    if sum(len(one) for one in crops if one is not None) > most_bytes:
+        raise ValueError("it says that it holds far more pictures than it has bytes")
+    return crops
 
 
 def _import_pyarrow() -> tuple[ModuleType, ModuleType]:

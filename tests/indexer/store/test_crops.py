@@ -52,14 +52,35 @@ def test_erasing_a_person_leaves_no_byte_of_it_in_any_file(gallery: Gallery, tmp
         assert not file.is_file() or b"nobody else's: 7f3a" not in file.read_bytes(), file
 
 
-def test_a_backup_has_it_and_another_gallery_does_not_get_it(gallery: Gallery, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["backup", "merge_from", "export"])
+def test_it_goes_where_its_template_goes_and_is_erased_there_too(gallery: Gallery, tmp_path: Path, way: str) -> None:
     with gallery:
-        gallery.backup(tmp_path / "copy")
-    with Gallery.open(tmp_path / "copy") as copy:
-        assert copy.crop(1) == JPEG
-    with Gallery.open(tmp_path / "other", create=BINDING) as other:
-        other.merge_from(tmp_path / "gallery")
-        assert other.with_crops([1, 2]) == {}
+        gallery.remove(2)
+        if way == "backup":
+            gallery.backup(tmp_path / "copy")
+        gallery.export(tmp_path / "all.parquet")
+    with Gallery.open(tmp_path / "copy", create=BINDING) as copy:
+        if way == "merge_from":
+            copy.merge_from(tmp_path / "gallery")
+        elif way == "export":
+            copy.import_(tmp_path / "all.parquet")
+            copy.import_(tmp_path / "all.parquet")
+        assert [copy.crop(template) for template in (1, 2, 3)] == [JPEG, None, JPEG]
+        assert copy.check(deep=True) == []
+        copy.erase(1)
+        copy.erase(2)
+    for file in (tmp_path / "copy").rglob("*"):
+        assert not file.is_file() or b"nobody else's: 7f3a" not in file.read_bytes(), file
+
+
+def test_an_export_that_would_unpack_to_a_million_pictures_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+    large = JPEG + bytes(60_000)
+    with gallery:
+        for number in range(4, 200):
+            gallery.add([face(f"one {number}", number, large)])
+        gallery.export(tmp_path / "all.parquet")
+    with Gallery.open(tmp_path / "copy", create=BINDING) as copy, pytest.raises(GalleryError, match="more pictures"):
+        copy.import_(tmp_path / "all.parquet")
 
 
 @pytest.mark.slow

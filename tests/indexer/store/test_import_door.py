@@ -38,7 +38,8 @@ def forged(path, people=None, rows=None, head=None):
     """Write an export with this content, whatever it is, and the SHA-256 that fits."""
     people, rows = [PERSON] if people is None else people, [ROW] if rows is None else rows
     model = {"name": MODEL.name, "digest": MODEL.digest, "dimension": DIMENSION}
-    head = {"format": "faceid-gallery-2", "model": model, "people": people, **(head or {})}
+    version = transfer._FORMAT if any("crop" in row for row in rows) else transfer._WITHOUT_CROPS
+    head = {"format": version, "model": model, "people": people, **(head or {})}
     vectors = unit_vectors(len(rows))
     templates = [
         Template(
@@ -48,11 +49,13 @@ def forged(path, people=None, rows=None, head=None):
             tuple(row[name] for name in transfer._NUMBERS),
             row["precision"],
             row["removed"],
+            row.get("crop"),
         )
         for row in rows
     ]
-    schema = transfer._schema(pyarrow, DIMENSION)
-    arrays = [pyarrow.array([row[name] for row in rows], schema.field(name).type) for name in transfer._COLUMNS]
+    schema = transfer._schema(pyarrow, DIMENSION, version)
+    columns = [name for name in schema.names if name != "vector"]
+    arrays = [pyarrow.array([row[name] for row in rows], schema.field(name).type) for name in columns]
     arrays.append(pyarrow.array(vectors.tolist(), schema.field("vector").type))
     with pyarrow.parquet.ParquetWriter(path, schema, compression="none", write_statistics=False) as writer:
         writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
@@ -93,6 +96,7 @@ def test_what_the_helper_writes_is_taken_in_when_it_is_sound(gallery, tmp_path):
         ("nobody's of its people", {"rows": [row(person=-1)]}),
         ("nobody's of its people", {"people": []}),
         ("out of order", {"people": [PERSON, person(name="Bob")], "rows": [row(person=1), row()]}),
+        ("small JPEG", {"rows": [row(crop=b"GIF89a")]}),
         ("precision", {"rows": [row(precision="int8")]}),
         ("precision", {"rows": [row(precision=None)]}),
         ("source", {"rows": [row(source=None)]}),

@@ -114,7 +114,7 @@ def test_other_files_and_other_models_are_refused(export, tmp_path):
 def test_the_file_is_what_its_documentation_says(export):
     file = pyarrow.parquet.ParquetFile(export)
     head = json.loads(file.metadata.metadata[b"faceid"])
-    assert (head["format"], head["model"]["digest"]) == ("faceid-gallery-2", MODEL.digest)
+    assert (head["format"], head["model"]["digest"]) == ("faceid-gallery-3", MODEL.digest)
     assert head["people"][0] == {"name": "Ann", "external_id": "7", "removed": False, "aliases": []}
     rows = file.read().to_pylist()
     assert rows[0]["source_digest"] == digest_of("a1")
