@@ -47,13 +47,14 @@ _asked: tuple[FaceEngine, Gallery, Threshold]
 class Load:
     """What was seen: seconds of each request, counts of outcomes; once a second the server's memory and a single call.
 
-    `beside` are the processor seconds of those single calls.
+    `beside` are the processor seconds of those single calls, `together` how many photos were computed at a time.
     """
 
     seconds: list[float] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     memory: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
+    together: float = 0.0
     cpu: float = 0.0
     wall: float = 0.0
 
@@ -199,9 +200,16 @@ async def _load(
     limits = httpx.Limits(max_connections=clients)
     async with httpx.AsyncClient(base_url=server.address, timeout=60, limits=limits) as http:
         await asyncio.gather(watch(), *(client(http) for _ in range(clients)))
+        load.together = _mean_of(await http.get("/metrics"), "faceid_batch_photos")
     load.wall = time.perf_counter() - began
     load.cpu = server.cpu_seconds() - cpu
     return load
+
+
+def _mean_of(told: httpx.Response, histogram: str) -> float:
+    """Return the mean of one of the server's histograms."""
+    numbers = dict(line.rsplit(" ", 1) for line in told.text.splitlines() if line.startswith(histogram))
+    return float(numbers[f"{histogram}_sum"]) / float(numbers[f"{histogram}_count"])
 
 
 def _same(answers: list[Any], expected: list[Any], *, exact: bool) -> bool:
@@ -223,6 +231,7 @@ def _numbers(load: Load, clients: int, batch: int, alone: float) -> dict[str, An
         "seconds": round(load.wall, 1),
         "requests": requests,
         "requests_a_second": round(requests / load.wall, 1),
+        "photos_together": round(load.together, 2),
         "p50_ms": round(1000 * float(p50), 1),
         "p99_ms": round(1000 * float(p99), 1),
         "outcomes": dict(load.outcomes),

@@ -5,6 +5,7 @@ A session of ONNX Runtime has no threads of its own, and torch gets one, so that
 
 import asyncio
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,9 @@ from typing import Any, TypeVar
 
 from faceid.inference.onnx_session import compute_here_alone
 from faceid.service.problems import Problem
+
+_PAUSE = 0.02  # seconds without anybody new after which a batch that is not full is begun
+_LONGEST_GATHERING = 0.25
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,8 +33,8 @@ class _Asked:
 class EngineRoom:
     """`workers` threads; at most `queue` pieces of work wait for one, the next is refused with `busy`.
 
-    With a `batch` above 1, items of several callers who ask alike are worked on together, as many as wait at the moment
-    when a thread is free: nobody waits for others to come.
+    With a `batch` above 1, items of several callers who ask alike are worked on together, as many as have come when a
+    thread is free and nobody new has come for a moment.
     """
 
     def __init__(self, workers: int, queue: int, batch: int = 1) -> None:
@@ -88,6 +92,8 @@ class EngineRoom:
 
     def _work_on_those_who_wait(self, alike: Hashable, work: Callable[[list[Any]], list[list[Any]]]) -> None:
         """Take as many who ask alike as a batch holds. Each brought a call of this; some find nobody left."""
+        if self._batch > 1:
+            self._gather(alike)
         taken: list[_Asked] = []
         count = 0
         with self._counting:
@@ -112,6 +118,18 @@ class EngineRoom:
             for asked in taken:
                 if not asked.answer.done():
                     asked.answer.set_exception(error)
+
+    def _gather(self, alike: Hashable) -> None:
+        """Wait as long as others come: those whose answers went out together ask again one after the other."""
+        ends = time.monotonic() + _LONGEST_GATHERING
+        before = 0
+        while time.monotonic() < ends:
+            with self._counting:
+                waiting = sum(len(asked.items) for asked in self._alike.get(alike, ()))
+            if waiting in (0, before) or waiting >= self._batch:
+                return
+            before = waiting
+            time.sleep(_PAUSE)
 
     def _enter(self) -> None:
         with self._counting:
