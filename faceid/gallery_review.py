@@ -22,7 +22,7 @@ from indexer.records import Identity, TemplateRow
 from indexer.search.scores import canonical_scores
 from indexer.text import printable
 
-_MATED = ("mean", 1)
+_LAW = "mean"  # templates are compared with the mean of the others
 
 _REASONS: dict[FindingKind, str] = {
     "duplicate": "{0} and {1} look like one person: their means score {similarity:.3f}",
@@ -89,13 +89,13 @@ def review_examples(model: Model) -> Examples:
     """Embed drawn crops with a model, and look up what photos of one person score with it."""
     embedder = Embedder(model)
     height, width = embedder.spec.input_size
+    crops = broken_crops(height, width)
     faces, copies = with_copies(trial_crops(height, width))
     cohort = model_zoo.load_cohort(model)
-    law = None if cohort is None else cohort.own_scores.get(_MATED)
     return Examples(
-        embedder.embed(broken_crops(height, width)),
+        embedder.embed(crops.reshape(-1, height, width, 3)).reshape(*crops.shape[:2], -1),
         canonical_scores(embedder.embed(faces), embedder.embed(copies)),
-        law,
+        {} if cohort is None else {count: law for (fusion, count), law in cohort.own_scores.items() if fusion == _LAW},
     )
 
 

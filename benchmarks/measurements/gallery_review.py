@@ -4,9 +4,9 @@
 
 In LFW's features 2 % of the photos are moved to another person, 50 people split in two, 100 templates replaced by those
 of broken crops, and 100 photos enrolled a second time as a copy; CROPS holds aligned faces, of which broken crops and
-copies are made. LFW has such faults of its own: `--known FILE` lists findings that were looked at and are right
-(key and paths a line), which count neither for nor against. Writes review-NAME.csv, a row for each draw, kind and asked
-share, and unplanted-NAME.csv, what was found and not planted.
+copies are made. LFW has such faults of its own: `--known FILE` lists findings that were looked at and are right, one a
+line. People whom it says are one are one for every kind; its other lines count as right. Writes review-NAME.csv, a row
+for each draw, kind and asked share, and unplanted-NAME.csv, what was found and not planted.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import csv
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,12 @@ def main() -> None:
     faces = list(some_faces(options.faces))
     broken, copies = spoilt(model, faces, BROKEN), copied(model, faces, COPIED)
     examples = review_examples(model)
-    known = set() if options.known is None else {line.split()[0] for line in options.known.open() if line.strip()}
+    known = set() if options.known is None else set(options.known.read_text().split())
+    labels = features.labels
     rows: list[Row] = []
     unplanted: dict[str, Row] = {}
     for draw in range(options.draws):
-        planted = plant(features.features, features.labels, broken, copies, draw)
+        planted = plant(features.features, labels, shown(labels, known), broken, copies, draw)
         found = review(planted.embeddings, examples, fdr=max(ASKED)).findings
         for asked in ASKED:
             about = {"network": options.network, "draw": draw}
@@ -134,23 +136,36 @@ def embedded(model: Model, crops: Sequence[NDArray[Any]]) -> FloatMatrix:
     )
 
 
+def shown(labels: NDArray[np.str_], known: set[str]) -> Ids:
+    """Return the number of the person on each photo: who is known to be there under two names has one."""
+    same = {}
+    for key in known:
+        kind, _, names = key.partition(":")
+        if kind == "duplicate":
+            one, other = names.split("+")
+            same[other] = one
+    _, people = np.unique([same.get(str(label), str(label)) for label in labels], return_inverse=True)
+    return people
+
+
 def plant(
     vectors: FloatMatrix,
     labels: NDArray[np.str_],
+    people: Ids,
     broken: FloatMatrix,
     copies: tuple[FloatMatrix, FloatMatrix],
     draw: int,
 ) -> Planted:
-    """Plant the faults, all drawn anew for each draw."""
+    """Plant the faults, all drawn anew for each draw; `people` [n] are those whom the photos show."""
     random = np.random.default_rng(draw)
-    _, truth = np.unique(labels, return_inverse=True)
+    _, first_photo, owner = np.unique(labels, return_index=True, return_inverse=True)
+    truth = people.copy()
     photo = np.arange(len(truth))
-    shows = list(range(truth.max() + 1))
-    owner = truth.copy()
-    for person in random.permutation(np.flatnonzero(np.bincount(truth) > 1))[:SPLIT].tolist():
-        mine = random.permutation(np.flatnonzero(truth == person))
+    shows = people[first_photo].tolist()
+    for person in random.permutation(np.flatnonzero(np.bincount(owner) > 1))[:SPLIT].tolist():
+        mine = random.permutation(np.flatnonzero(owner == person))
         owner[mine[: len(mine) // 2]] = len(shows)
-        shows.append(person)
+        shows.append(shows[person])
     order = random.permutation(len(truth))
     moved, ruined = np.split(order[: round(MOVED * len(truth)) + len(broken)], [round(MOVED * len(truth))])
     for row in moved.tolist():
@@ -236,8 +251,8 @@ def fault_of(finding: Finding, planted: Planted) -> tuple[int, ...] | None:
     people = [one - 1 for one in finding.identity_ids]
     strange = [row for row in rows if truth[row] != planted.shows[owner[row]]]
     if finding.kind == "duplicate":
-        first, second = (np.bincount(truth[owner == one] + 1).argmax() for one in people)  # whom most photos show
-        return tuple(sorted(people)) if first == second > 0 else None
+        first, second = (whom_most_show(truth[owner == one]) for one in people)
+        return tuple(sorted(people)) if first & second else None
     if finding.kind == "same_photo":
         return tuple(rows) if planted.photo[rows[0]] == planted.photo[rows[1]] else None
     if finding.kind == "broken":
@@ -245,6 +260,12 @@ def fault_of(finding: Finding, planted: Planted) -> tuple[int, ...] | None:
     if finding.kind == "mislabelled":
         return (rows[0],) if strange and planted.shows[people[1]] == truth[rows[0]] else None
     return (owner[rows[0]],) if finding.kind == "disagree" and strange else tuple(strange[:1]) or None
+
+
+def whom_most_show(truth: Ids) -> set[int]:
+    """Return the person whom most of some photos show, or the people where as many show each."""
+    people, counts = np.unique(truth[truth >= 0], return_counts=True)
+    return set(people[counts == counts.max(initial=0)].tolist())
 
 
 def faults(kind: FindingKind, planted: Planted) -> set[tuple[int, ...]]:
@@ -256,8 +277,8 @@ def faults(kind: FindingKind, planted: Planted) -> set[tuple[int, ...]]:
     if kind == "duplicate":
         alive = [person for person in range(len(shows)) if (shows[owner] == truth)[owner == person].any()]
         twice = np.flatnonzero(np.bincount(shows) > 1)
-        pairs = [tuple(one for one in np.flatnonzero(shows == person).tolist() if one in alive) for person in twice]
-        return {pair for pair in pairs if len(pair) == 2}
+        names = [[one for one in np.flatnonzero(shows == person).tolist() if one in alive] for person in twice]
+        return {pair for several in names for pair in combinations(several, 2)}
     if kind == "same_photo":
         return {tuple(sorted((copy - 1, first - 1))) for copy, first in planted.copy_of.items()}
     if kind == "broken":

@@ -11,7 +11,7 @@ _OF_EACH = 8
 
 
 def broken_crops(height: int, width: int) -> UInt8Image:
-    """Draw crops of what a detector or a cut may leave: RGB uint8 [n, height, width, 3], the same every time.
+    """Draw crops of what a detector or a cut may leave: RGB uint8 [kinds, n, height, width, 3], the same every time.
 
     Flat, shaded and grainy walls, faces in the dark, blurred away, of a few pixels, cut off, and corners of faces.
     """
@@ -20,17 +20,19 @@ def broken_crops(height: int, width: int) -> UInt8Image:
     crops = []
     for number in range(_OF_EACH):
         face = faces[number % len(faces)]
-        crops += [
-            _flat(height, width, random),
-            _shaded(height, width, random),
-            _grainy(height, width, random),
-            (face * random.uniform(0, 0.06)).astype(np.uint8),
-            cv2.GaussianBlur(face, (0, 0), width * random.uniform(0.1, 0.2)),
-            _coarse(face, int(random.integers(3, 7))),
-            _cut_off(face, random),
-            _corner(face, random),
-        ]
-    return np.stack(crops)
+        crops.append(
+            [
+                _flat(height, width, random),
+                _shaded(height, width, random),
+                _grainy(height, width, random),
+                (face * random.uniform(0, 0.06)).astype(np.uint8),
+                cv2.GaussianBlur(face, (0, 0), width * random.uniform(0.1, 0.2)),
+                _coarse(face, int(random.integers(3, 7))),
+                _cut_off(face, random),
+                _corner(face, random),
+            ]
+        )
+    return np.array(crops).swapaxes(0, 1)
 
 
 def _flat(height: int, width: int, random: np.random.Generator) -> UInt8Image:

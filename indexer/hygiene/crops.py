@@ -7,14 +7,15 @@ model, and embeds faces twice with small changes: a gallery holds vectors only.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.hygiene.explanations import Reals, explain_from
 from indexer.hygiene.nearest import nearest_owners, searchable
 from indexer.hygiene.people import People
-from indexer.records import FloatMatrix, FloatVector, Ids
+from indexer.records import FloatVector, Ids
 from indexer.search.scores import canonical_scores
 
-SAME_PHOTO = 0.94
+SAME_PHOTO = 0.95
 """Below it two photos are never called one: networks differ in what they make of copies of drawn faces."""
 
 _AT_ONCE = 2048  # templates of one person that are compared with each other at a time
@@ -38,14 +39,17 @@ class SamePhotos:
     probability: Reals
 
 
-def find_broken(people: People, broken: FloatMatrix) -> Broken:
-    """Compare every template with vectors [m, D] of broken crops; each of these with the others is the example."""
-    part = searchable(broken, np.arange(len(broken)))
-    nearest = nearest_owners(part, people.vectors, 1).scores[:, 0].astype(np.float64)
-    among = nearest_owners(part, broken, 2)
-    itself = among.ids[:, 0] == np.arange(len(broken))
-    examples = np.where(itself, among.scores[:, 1], among.scores[:, 0]).astype(np.float64)
-    probability = explain_from(nearest[:, None], [examples[:, None]])[:, 1]
+def find_broken(people: People, broken: NDArray[np.float32]) -> Broken:
+    """Compare every template with vectors [k, m, D] of k kinds of broken crops.
+
+    Each of these with those of other kinds is the example: what is broken in a gallery is of no kind that was drawn.
+    """
+    kinds, each, dimension = broken.shape
+    flat = broken.reshape(-1, dimension)
+    nearest = nearest_owners(searchable(flat, np.arange(len(flat))), people.vectors, 1).scores[:, 0].astype(np.float64)
+    kind = np.repeat(np.arange(kinds), each)
+    among = np.where(kind[:, None] != kind, flat @ flat.T, -1).max(axis=1).astype(np.float64)
+    probability = explain_from(nearest[:, None], [among[:, None]])[:, 1]
     # A score below the middle of all is no sign of anything, whatever the squares of the law say.
     return Broken(nearest, np.where(nearest > np.median(nearest), probability, 0.0))
 

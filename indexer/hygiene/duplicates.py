@@ -1,8 +1,8 @@
 """People who are probably one person under two names: their means are closer than those of two people are.
 
 Examples of one person under two names are the gallery's own people with several templates, split in two in thought;
-where there are too few of them, scores of two photos of one person that the model's cohort knows. Examples of two
-people are everybody and the person nearest to them.
+where there are too few of them, the model's law of what a photo scores against another one of the same person. What
+two people score by chance is seen in everybody and the person nearest to them.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import CalibrationError
-from indexer.hygiene.explanations import FEWEST_EXAMPLES, MOST_EXAMPLES, Reals, explain_from
+from indexer.hygiene.chance import not_by_chance
+from indexer.hygiene.explanations import FEWEST_EXAMPLES, MOST_EXAMPLES, Reals
+from indexer.hygiene.laws import Laws, law_for
 from indexer.hygiene.nearest import AHEAD, nearest_owners, searchable
 from indexer.hygiene.people import People, directions
-from indexer.records import FloatVector, Ids
+from indexer.records import Ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +29,11 @@ class Duplicates:
     probability: Reals
 
 
-def find_duplicates(people: People, mated: FloatVector | None, seed: int) -> Duplicates:
+def find_duplicates(people: People, mated: Laws, seed: int) -> Duplicates:
     """Return everybody with the nearest other person, each pair once.
 
-    `mated` are scores of two photos of one person. Raises CalibrationError for fewer than FEWEST_EXAMPLES people, and
-    where no examples can be made.
+    `mated` are the model's laws of what people score against themselves. Raises CalibrationError for fewer than
+    FEWEST_EXAMPLES people, and where no examples can be made.
     """
     if len(people.counts) < FEWEST_EXAMPLES:
         raise CalibrationError(f"{len(people.counts)} people are too few to tell who is enrolled twice")
@@ -43,9 +45,7 @@ def find_duplicates(people: People, mated: FloatVector | None, seed: int) -> Dup
     scores = found.scores[~itself].reshape(len(means), -1).astype(np.float64)
     nearest, best = others[:, 0], scores[:, 0]
     crowd = scores[:, 1:].mean(axis=1)
-    share = 1 / people.counts
-    rows = np.column_stack([best, crowd, share + share[nearest]])
-    probability = explain_from(rows, [_halves(people, crowd, mated, seed)])[:, 1]
+    probability = not_by_chance(np.column_stack([best, crowd]), _halves(people, crowd, mated, seed))
     low, high = np.minimum(nearest, np.arange(len(means))), np.maximum(nearest, np.arange(len(means)))
     order = np.lexsort((-probability, high, low))
     new = np.ones(len(order), np.bool_)
@@ -54,18 +54,19 @@ def find_duplicates(people: People, mated: FloatVector | None, seed: int) -> Dup
     return Duplicates(low[once], high[once], best[once], probability[once])
 
 
-def _halves(people: People, crowd: Reals, mated: FloatVector | None, seed: int) -> Reals:
+def _halves(people: People, crowd: Reals, mated: Laws, seed: int) -> Reals:
     """Return what people score against themselves when they are split in two, as rows of `find_duplicates`."""
     random = np.random.default_rng(np.random.PCG64(seed))
     several = np.flatnonzero(people.counts > 1)
     if len(several) >= FEWEST_EXAMPLES:
         return np.array([_split(people, person, crowd[person], random) for person in _some(several, random)])
-    if mated is None or len(mated) < FEWEST_EXAMPLES:
+    law = law_for(mated, 1)
+    if law is None:
         raise CalibrationError(
             f"only {len(several)} people have two templates, and the model has no law of what one person's photos"
             " score: run `faceid models calibrate`"
         )
-    return np.column_stack([mated, random.choice(crowd, len(mated)), np.full(len(mated), 2.0)])
+    return np.column_stack([law, random.choice(crowd, len(law))])
 
 
 def _some(several: Ids, random: np.random.Generator) -> list[int]:
@@ -73,9 +74,9 @@ def _some(several: Ids, random: np.random.Generator) -> list[int]:
     return [int(one) for one in chosen]
 
 
-def _split(people: People, person: int, crowd: float, random: np.random.Generator) -> tuple[float, float, float]:
+def _split(people: People, person: int, crowd: float, random: np.random.Generator) -> tuple[float, float]:
     rows = random.permutation(people.templates_of(person))
     cut = int(random.integers(1, len(rows) // 2 + 1))
     one, other = people.vectors[rows[:cut]].sum(axis=0), people.vectors[rows[cut:]].sum(axis=0)
     cosine = float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9)
-    return cosine, crowd, 1 / cut + 1 / (len(rows) - cut)
+    return cosine, crowd

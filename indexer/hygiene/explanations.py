@@ -26,7 +26,7 @@ MOST_EXAMPLES = 10_000
 _RIDGE = 1e-6  # on scaled features: examples that a surface separates would have no solution
 _ROUNDS = 200
 _STILL = 1e-9
-_DOUBTFUL = 0.5  # an example that is explained so badly is none
+_DOUBTFUL = 0.5  # an example that is explained so badly is none, nor is so improbable a finding one
 _CLEANINGS = 3
 
 
@@ -104,8 +104,12 @@ def explain_from(rows: Reals, examples: Sequence[Reals]) -> Reals:
 
 
 def listed(probabilities: Reals, fdr: float) -> NDArray[np.intp]:
-    """Return the places of the longest list, likeliest first, whose expected share of wrong ones is at most `fdr`."""
+    """Return the places of the longest list, likeliest first, whose expected share of wrong ones is at most `fdr`.
+
+    What is more probably wrong than right is on no list, however sure the rest of it is.
+    """
     order = np.argsort(-probabilities, kind="stable")
+    order = order[probabilities[order] > _DOUBTFUL]
     wrong = np.cumsum(1 - probabilities[order]) / np.arange(1, len(order) + 1)
     kept: NDArray[np.intp] = order[: int(np.searchsorted(wrong, fdr, side="right"))]
     return kept

@@ -1,7 +1,9 @@
 """Templates that are probably somebody else's, and whose: far from the rest of their person, near to another one.
 
 Examples come from people with many templates, where one can tell right ones: each scored against as few of the others
-as people in this gallery have. Examples of wrong labels are the same templates in another person's place, in thought.
+as people in this gallery have. Templates that score so little that they look wrong are none of these; how many right
+ones do (profiles, sunglasses) the model's laws of mated scores tell. Examples of wrong labels are the same templates in
+another person's place, in thought.
 A person's two templates that do not agree do not say which of them is wrong: then the pair is found, not a template.
 """
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from indexer.errors import CalibrationError
 from indexer.hygiene.explanations import FEWEST_EXAMPLES, Reals, explain, fit_odds
+from indexer.hygiene.laws import Laws, law_for
 from indexer.hygiene.nearest import nearest_owners, searchable
 from indexer.hygiene.people import People, against_others
 from indexer.records import Ids
@@ -56,10 +59,12 @@ def suspicion(people: People, seed: int) -> Reals:
     return answer
 
 
-def find_wrong_labels(people: People, suspicious: Reals, same: dict[int, set[int]], seed: int) -> Labels:
+def find_wrong_labels(people: People, suspicious: Reals, same: dict[int, set[int]], mated: Laws, seed: int) -> Labels:
     """Return the templates that `suspicion` [n] finds worth a search, each with its explanations.
 
     `same` has for a person those who are probably the same person: no template of one is the other's by mistake.
+    `mated` are the model's laws of what people score against themselves; without one a right template that looks
+    wrong is taken for a stranger's.
     """
     rows, inside = _inside(people)
     random = np.random.default_rng(np.random.PCG64(seed))
@@ -73,8 +78,11 @@ def find_wrong_labels(people: People, suspicious: Reals, same: dict[int, set[int
     owners, scores = _best_other(people, part, searched, same)
     here = place[: int(asked.sum())]
     elsewhere = scores[place[len(here) :]]
+    odd = _odd_ones(right, wrong, mated, random)
     features = [
-        np.column_stack([right.features, elsewhere]),
+        np.column_stack(
+            [np.concatenate([right.features, odd]), np.append(elsewhere, random.choice(elsewhere, len(odd)))]
+        ),
         np.column_stack([wrong.features, np.maximum(elsewhere, right.best)]),
         np.column_stack([wrong.features, elsewhere]),
     ]
@@ -141,6 +149,20 @@ def _examples(
         _Examples(drawn, right[:, :2], right[:, 2]),
         _Examples(drawn, np.column_stack([strange, _fewness(people, other)]), right[:, 2]),
     )
+
+
+def _odd_ones(right: _Examples, wrong: _Examples, mated: Laws, random: np.random.Generator) -> Reals:
+    """Return features [k, 2] of right templates that score like wrong ones: as many as there are beside `right`."""
+    fewness = right.features[:, 1]
+    laws = {each: law_for(mated, round(1 / each)) for each in np.unique(fewness).tolist()}
+    drawn = random.random(len(fewness))
+    scores = np.ones(len(fewness))
+    for each, law in laws.items():
+        if law is not None:
+            of_these = fewness == each
+            scores[of_these] = np.interp(drawn[of_these], np.linspace(0, 1, len(law)), law)
+    odd = scores < np.quantile(wrong.features[:, 0], _ALMOST_NONE)
+    return np.column_stack([scores[odd], fewness[odd]])
 
 
 def _sure(people: People, rows: Ids, good: NDArray[np.bool_]) -> Ids:

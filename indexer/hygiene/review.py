@@ -5,7 +5,7 @@ labels without people who are probably one.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,8 +16,9 @@ from indexer.hygiene.crops import find_broken, find_same_photos
 from indexer.hygiene.duplicates import Duplicates, find_duplicates
 from indexer.hygiene.explanations import FEWEST_EXAMPLES, Reals, listed
 from indexer.hygiene.labels import ANOTHERS, NOBODYS, Labels, find_wrong_labels, suspicion
+from indexer.hygiene.laws import Laws
 from indexer.hygiene.people import People, gather, without
-from indexer.records import Embeddings, FloatMatrix, FloatVector, Ids
+from indexer.records import Embeddings, FloatVector, Ids
 
 FindingKind = Literal["duplicate", "mislabelled", "stranger", "disagree", "broken", "same_photo"]
 KINDS: tuple[FindingKind, ...] = get_args(FindingKind)
@@ -52,14 +53,14 @@ class Finding:
 class Examples:
     """What a gallery's own templates cannot show, made with its model.
 
-    `broken` float32 [m, D] are embeddings of crops that show no face, `same_photo` [s] scores of photos against their
-    own copies; `mated` [p] are scores of two photos of one person, for galleries of one template a person. None: what
-    needs it is not looked for.
+    `broken` float32 [k, m, D] are embeddings of k kinds of crops that show no face, `same_photo` [s] scores of photos
+    against their own copies; `mated` are the model's laws of what people score against their own templates,
+    profiles and sunglasses among them. What needs an example that is not there is not looked for.
     """
 
-    broken: FloatMatrix | None = None
+    broken: NDArray[np.float32] | None = None
     same_photo: FloatVector | None = None
-    mated: FloatVector | None = None
+    mated: Laws = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,18 @@ def review(
             findings += _broken(people, found.similarity, found.probability, fdr)
     elif "broken" in kinds:
         refused["broken"] = f"it takes {FEWEST_EXAMPLES} templates, and crops that show no face to compare with"
+    people = without(people, broken)  # broken crops are all alike: two of one person are not one photo
     if "same_photo" in kinds and examples.same_photo is not None:
         findings += _same_photos(people, examples.same_photo, fdr)
     if {"duplicate", "mislabelled", "stranger", "disagree"} & set(kinds):
-        findings += _of_people(without(people, broken), examples.mated, fdr, kinds, refused, seed)
+        findings += _of_people(people, examples.mated, fdr, kinds, refused, seed)
     kept = [one for one in findings if one.key not in rejected]
     return Review(tuple(sorted(kept, key=lambda one: (KINDS.index(one.kind), -one.probability, one.key))), refused)
 
 
 def _of_people(
     people: People,
-    mated: FloatVector | None,
+    mated: Laws,
     fdr: float,
     kinds: Collection[FindingKind],
     refused: dict[str, str],
@@ -119,6 +121,12 @@ def _of_people(
         suspicious = np.zeros(len(people.ids))
         refused |= dict.fromkeys(labels_wanted, str(error))
         labels_wanted = []
+    if "stranger" in labels_wanted and not mated:
+        refused["stranger"] = (
+            "the model has no law of what people score against themselves, so that profiles and sunglasses cannot be"
+            " told from strangers: run `faceid models calibrate`"
+        )
+        labels_wanted.remove("stranger")
     fitting = without(people, suspicious > _PROBABLY)
     same: dict[int, set[int]] = {}
     try:
@@ -130,7 +138,7 @@ def _of_people(
         if "duplicate" in kinds:
             yield from _duplicates(fitting, duplicates, fdr)
     if labels_wanted:
-        labels = find_wrong_labels(people, suspicious, same, seed)
+        labels = find_wrong_labels(people, suspicious, same, mated, seed)
         yield from (one for one in _labels(people, labels, fdr) if one.kind in labels_wanted)
 
 
