@@ -17,8 +17,7 @@ $(READY): setup.cfg constraints.txt
 	touch $@
 
 demo: $(READY)
-	$(BIN)/faceid demo $(if $(PHOTOS),--photos $(PHOTOS))
-	@echo "in a browser: $(BIN)/faceid serve --demo, then http://127.0.0.1:8321/"
+	$(BIN)/faceid demo $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(SERVE),--serve)
 
 test: lint
 	$(PYTEST)

@@ -40,7 +40,7 @@ class Engines:
         """Return the engine of a gallery's model; raises ModelError where it is not there."""
         with self._making:
             if binding.digest not in self._made:
-                engine = FaceEngine(binding.name, **self._settings.engine())
+                engine = FaceEngine(self._place_of(binding), **self._settings.engine())
                 if engine.model.digest != binding.digest:
                     raise ModelMismatch(
                         f"a gallery is bound to the model {binding.name!r} ({binding.digest}), and the model of that"
@@ -49,6 +49,11 @@ class Engines:
                 engine.pipeline.detector = BoundedDetector(engine.pipeline.detector, self._settings.faces)
                 self._made[binding.digest] = engine
             return self._made[binding.digest]
+
+    def _place_of(self, binding: ModelBinding) -> str:
+        """Return what the model is found by: its name, or the file that the settings name, where it is that one."""
+        own = self._settings.model
+        return own if own is not None and model_zoo.find_model(own).digest == binding.digest else binding.name
 
 
 class OpenGallery:

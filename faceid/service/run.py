@@ -35,7 +35,7 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn ends in good order, and then sends itself the signal again: it has done its work.
         signal.signal(number, lambda *_: None)
-    server = uvicorn.Server(_uvicorn(settings))
+    server = uvicorn.Server(server_config(settings))
     server.run()
     if not server.started:
         sys.exit(1)  # uvicorn has said why
@@ -51,7 +51,7 @@ def require_keys_beyond_loopback(settings: Settings) -> None:
     """Raise SettingsError where others than this machine could ask without a key."""
     with ServiceDatabase(settings.data) as database:
         keyed, usable = has_keys(database), has_usable_key(database)
-    reachable = settings.host not in _LOOPBACK or settings.trusted_proxies or settings.hosts
+    reachable = settings.host not in _LOOPBACK or settings.trusted_proxies
     if reachable and not usable:
         what = "all keys are revoked or expired" if keyed else "there is no key"
         raise SettingsError(
@@ -60,7 +60,8 @@ def require_keys_beyond_loopback(settings: Settings) -> None:
         )
 
 
-def _uvicorn(settings: Settings) -> uvicorn.Config:
+def server_config(settings: Settings) -> uvicorn.Config:
+    """Return how uvicorn is to run a server: its address, certificates, trusted proxies and bounds."""
     return uvicorn.Config(
         create_app(settings),
         host=settings.host,

@@ -32,7 +32,6 @@ class Settings(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8321, ge=0, le=65535)
-    hosts: list[str] = Field(default=[], description="names of this server in the Host header, besides the loopback's")
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     trusted_proxies: list[str] = Field(default=[], description="addresses whose X-Forwarded-For is believed")

@@ -271,6 +271,8 @@ class TestCommand:
         lines = result.stdout.splitlines()
         assert result.exit_code == 0
         assert lines[0].startswith("shown: generated faces")
+        assert any(line.startswith("served at http://127.0.0.1:") and "its page is there" in line for line in lines)
+        assert any(line.startswith(f"to keep it open: faceid serve --gallery {output / 'gallery'}") for line in lines)
         assert lines[-1] == f"page: {output / 'index.html'}"
         assert (output / "index.html").is_file()
         assert "enrolling" in result.stderr

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from faceid.service import run as service_run
+from faceid.service.app import create_app
 from faceid.service.settings import Settings
 from tests.faceid.cli.conftest import Run
 
@@ -93,3 +95,29 @@ def test_the_data_folder_is_nobody_elses(run: Run, tmp_path: Path) -> None:
     run("serve", "keys", "list", "--data", tmp_path / "d")
     assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "d" / "service.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.slow
+def test_the_demo_draws_people_serves_them_on_its_page_and_leaves_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[Path, list[str], str]] = []
+
+    def serve(settings: Settings) -> None:
+        """Ask as a browser does, where the server would listen."""
+        with TestClient(create_app(settings), "http://localhost:8321", client=("127.0.0.1", 1)) as client:
+            people = client.get("/v1/galleries/default/people").json()["people"]
+            folder = settings.galleries["default"].parent
+            photo = ("photos", ("visitor.jpg", (folder / "visitors" / "person-0001.jpg").read_bytes()))
+            page = client.post("/galleries/default", files=[photo]).text
+            seen.append((folder, [one["name"] for one in people], page))
+
+    monkeypatch.setattr(service_run, "serve", serve)
+    outcome = run("serve", "--demo", "--data", tmp_path / "unused")
+    assert outcome.code == 0
+    assert "http://127.0.0.1:8321/" in outcome.stderr
+    ((folder, names, page),) = seen
+    assert len(names) == 12
+    assert 'class="verdict"' in page
+    assert "person-0001" in page
+    assert not folder.exists()

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from faceid import FaceEngine, Gallery, photos_of_people
 from faceid.service.app import create_app
+from faceid.service.run import server_config
 from faceid.service.settings import make_settings
 
 Serve = Callable[..., TestClient]
@@ -64,14 +65,14 @@ def live(gallery_path: Path, tmp_path: Path) -> Iterator[Live]:
 
     def start(**settings: Any) -> tuple[int, Any]:
         values = {"galleries": {"default": gallery_path}, "data": tmp_path / "data", "workers": 2} | settings
-        app = create_app(make_settings(values))
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5))
+        config = server_config(make_settings({"port": 0, "seconds": 30} | values))
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.02)
         running.append((server, thread))
-        return server.servers[0].sockets[0].getsockname()[1], app.state.service
+        return server.servers[0].sockets[0].getsockname()[1], config.app.state.service  # type: ignore[union-attr]
 
     yield start
     for server, thread in running:
