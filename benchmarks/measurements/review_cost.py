@@ -42,8 +42,8 @@ def cost(size: int) -> dict[str, Any]:
         other = random.standard_normal(vectors[block].shape).astype(np.float32)
         vectors[block] += SPREAD * other / np.linalg.norm(other, axis=1, keepdims=True)
         vectors[block] /= np.linalg.norm(vectors[block], axis=1, keepdims=True)
-    broken = random.standard_normal((64, DIMENSION)).astype(np.float32) + 3
-    broken /= np.linalg.norm(broken, axis=1, keepdims=True)
+    broken = random.standard_normal((8, 8, DIMENSION)).astype(np.float32) + 3
+    broken /= np.linalg.norm(broken, axis=2, keepdims=True)
     same = random.normal(0.98, 0.01, 200).astype(np.float32)
     cpu, wall = time.process_time(), time.perf_counter()
     found = review(Embeddings(np.arange(size), owner, vectors), Examples(broken, same))
