@@ -174,10 +174,7 @@ def with_tracks(seen: Seen, split: float, relink: float) -> Seen:
     tracks = np.zeros(len(seen.seconds), np.int64)
     for seconds, shot, _ in seen.frames:
         rows = np.flatnonzero(seen.seconds == seconds)
-        faces = [
-            SeenFace(_box(seen, row), seen.vectors[row] if seen.good[row] else None, bool(seen.good[row]))
-            for row in rows
-        ]
+        faces = [_seen_face(seen, int(row)) for row in rows]
         tracks[rows] = tracker.update(seconds, shot, faces)
         tracker.gone(seconds)
     return replace(seen, tracks=tracks)
