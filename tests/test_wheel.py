@@ -39,7 +39,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh environment with the wheel in it; its dependencies are those of the environment that tests it."""
     folder = tmp_path_factory.mktemp("fresh") / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    install(wheel, folder, sys.executable)
+    return folder
+
+
+def install(wheel: Path, folder: Path, interpreter: str) -> None:
+    """Make an environment of an interpreter, with the wheel and our dependencies."""
+    subprocess.run([interpreter, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
     place = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.run(place, check=True, capture_output=True, text=True).stdout.strip())
@@ -48,7 +54,6 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert installed.returncode == 0, installed.stderr
     # As a line in a .pth file, whose own .pth files are not read: the sources under test stay out of it.
     (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
-    return folder
 
 
 @pytest.fixture
