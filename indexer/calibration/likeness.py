@@ -2,14 +2,18 @@
 
 Strangers mostly are of the kind of the people they meet: of one town, one profession, one source of photos; and faces
 of one kind are more alike than faces of two. Everybody enrolled is a stranger to all the others, so what they reach
-among each other shows by how much. Few people say little: what is known of galleries at large (KINDS, KINDS_DEVIATION)
-then counts more, and the error that remains widens the interval of every rate.
+among each other shows by how much. Few people say little: what is known of galleries at large then counts more, and the
+error that remains widens the interval of every rate.
 
 All of it in normal scores of the cohort's best scores: there strangers of another kind are shifted and have nearly the
-same spread (docs/results/decisions.md). A normal prior, with the limited translation of Efron & Morris 1972 (JASA 67):
-what a gallery says of itself is never moved by more than its standard error, so that none is too odd to be believed.
+same spread (docs/results/decisions.md). Beyond the cohort's highest score the law is that of maxima, exponential in the
+similarity (Gumbel 1958, Statistics of Extremes); a normal law there makes strangers of an odd kind alarm twice as often
+as it says. The prior has two parts, because sources of photos are of two sorts: most are near the cohort (KINDS,
+KINDS_DEVIATION), and some are odd, as grey or blurred photos and children are to a network that saw few of them
+(ODD_SOURCES, ODD_DEVIATION). What a gallery says then decides to which of them it belongs.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -26,13 +30,22 @@ they are the cohort's kind, 0.2 to 0.55 where they are another (half A of LFW an
 KINDS_DEVIATION = 0.2
 """Its standard deviation over sources."""
 
+ODD_SOURCES = 1 / 3
+"""The share of sources that are odd: one of the three that chose this (half A of LFW and of the validation people, a
+thousand photos of FairFace that are reported nowhere)."""
+
+ODD_DEVIATION = 1.5
+"""The standard deviation of their shift: that one's is 1.5."""
+
 SPREAD_DEVIATION = 0.05
-"""Over sources, the standard deviation of the spread of strangers' normal scores about 1."""
+"""Over sources, the standard deviation of the spread of strangers' normal scores about 1; of one that is shifted it is
+known the less, in proportion to 1 + shift."""
 
 _OUTLYING = 2.0  # normal scores from the median: whoever is further may be enrolled twice
 _LEAST_SPREAD = 0.7  # of people's scores: eight of them may agree by chance
-_SHARED = 1.3  # everybody meets the same people, so that means vary by so much more than those of independent searches
-_STEEP = (0.5, 0.99)  # quantiles whose distance says how far a score beyond all others lies
+_SHARED = 1.5  # everybody meets the same people, so that means vary by so much more than those of independent searches
+_TAIL = 0.05  # share of a cohort's scores by which what is beyond all of them is judged
+_RAREST = 1e-300  # share of strangers: a score beyond it is as good as one there
 _NO_RATE = 1e-9  # what stands for none
 
 _NORMAL = NormalDist()  # scipy's takes a second to import
@@ -45,7 +58,7 @@ class Likeness:
     """Normal scores by which strangers of the enrolled people's kind exceed a cohort, and the standard error of it."""
 
     shift: float = KINDS
-    error: float = KINDS_DEVIATION
+    error: float = float(np.sqrt((1 - ODD_SOURCES) * KINDS_DEVIATION**2 + ODD_SOURCES * ODD_DEVIATION**2))
 
 
 def likeness(scores: Reals, persons: Ids) -> Likeness:
@@ -61,25 +74,45 @@ def likeness(scores: Reals, persons: Ids) -> Likeness:
     middle = float(np.median(scores))
     means = np.bincount(person, np.clip(scores, middle - _OUTLYING, middle + _OUTLYING)) / np.bincount(person)
     spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
-    error = _SHARED * max(_LEAST_SPREAD, spread) / float(np.sqrt(len(means)))
-    trust = KINDS_DEVIATION**2 / (KINDS_DEVIATION**2 + error**2)
-    found = float(means.mean())
-    shift = float(np.clip(KINDS + trust * (found - KINDS), found - error, found + error))
-    return Likeness(max(0.0, shift), float(np.sqrt(trust)) * error)
+    return _posterior(float(means.mean()), _SHARED * max(_LEAST_SPREAD, spread) / float(np.sqrt(len(means))))
+
+
+def _posterior(found: float, error: float) -> Likeness:
+    """Return what a shift that was found with a standard error says, beside what is known of sources of both sorts."""
+    deviations = np.array([KINDS_DEVIATION, ODD_DEVIATION])
+    total = deviations**2 + error**2
+    weights = np.array([1 - ODD_SOURCES, ODD_SOURCES]) / np.sqrt(total) * np.exp(-((found - KINDS) ** 2) / (2 * total))
+    weights = weights / weights.sum() if weights.sum() > 0 else np.array([0.0, 1.0])
+    trust = deviations**2 / total
+    means = KINDS + trust * (found - KINDS)
+    shift = float(weights @ means)
+    variance = float(weights @ (trust * error**2 + (means - shift) ** 2))
+    return Likeness(max(0.0, shift), float(np.sqrt(variance)))
 
 
 def normal_scores(values: Reals, cohort: FloatVector) -> Reals:
-    """Return each value's [m] normal score among a cohort's best scores [n], linear beyond the outermost of them."""
+    """Return each value's [m] normal score among a cohort's best scores [n]: by the tail's law above the highest.
+
+    What is below the lowest counts as the lowest.
+    """
     known = np.sort(cohort).astype(np.float64)
-    within = _normal(np.interp(values, known, _shares(len(known))))
-    return within + _beyond(values, known) / _steepness(known)
+    result = _normal(np.interp(values, known, _shares(len(known))))
+    above = np.flatnonzero(values > known[-1])
+    start, scale, share = _tail(known)
+    rarities = (values[above] - start) / scale - math.log(share)
+    result[above] = [max(_normal_of_rarity(one), result[above].max()) for one in rarities]
+    return result
 
 
 def of_their_kind(cohort: FloatVector, shift: float) -> FloatVector:
     """Return a cohort's best scores [n], ascending, as strangers reach them whose normal scores are `shift` higher."""
     known = np.sort(cohort).astype(np.float64)
     places = _normal(_shares(len(known)))
-    moved = np.interp(places + shift, places, known) + _beyond(places + shift, places) * _steepness(known)
+    moved = np.interp(places + shift, places, known)
+    above = np.flatnonzero(places + shift > places[-1])
+    start, scale, share = _tail(known)
+    rarities = np.array([_rarity(one) for one in places[above] + shift])
+    moved[above] = np.maximum(start + scale * (rarities + math.log(share)), known[-1])
     return np.asarray(moved, np.float32)
 
 
@@ -89,7 +122,8 @@ def with_their_error(rates: tuple[float, float], asked: float, likeness: Likenes
     The distances from the rate asked, in normal scores, are added as independent errors are.
     """
     middle = _NORMAL.inv_cdf(asked)
-    error = 1.96 * float(np.hypot(likeness.error, SPREAD_DEVIATION * middle))
+    spread = SPREAD_DEVIATION * (1 + likeness.shift)
+    error = 1.96 * float(np.hypot(likeness.error, spread * middle))
     low, high = (float(np.hypot(_NORMAL.inv_cdf(max(rate, _NO_RATE)) - middle, error)) for rate in rates)
     return _NORMAL.cdf(middle - low), _NORMAL.cdf(middle + high)
 
@@ -104,12 +138,20 @@ def _normal(shares: Iterable[float]) -> Reals:
     return np.array([_NORMAL.inv_cdf(share) for share in shares])
 
 
-def _steepness(known: Reals) -> float:
-    """Return how much of a score one normal score is in the upper half, and is taken to be beyond the ends."""
-    low, high = np.quantile(known, _STEEP)
-    return max(float(high - low), 1e-6) / (_NORMAL.inv_cdf(_STEEP[1]) - _NORMAL.inv_cdf(_STEEP[0]))
+def _tail(known: Reals) -> tuple[float, float, float]:
+    """Return where the tail of scores in ascending order starts, its mean excess, and its share of them.
+
+    Not the highest score is what the law leans on: it is one, and by chance.
+    """
+    count = max(1, round(_TAIL * len(known)))
+    start = float(known[max(0, len(known) - count - 1)])
+    return start, max(float(known[-count:].mean()) - start, 1e-6), count / len(known)
 
 
-def _beyond(values: Reals, known: Reals) -> Reals:
-    """Return how far each value lies above the highest, or below the lowest (then negative); 0 between them."""
-    return np.asarray(np.maximum(values - known[-1], 0) + np.minimum(values - known[0], 0))
+def _rarity(score: float) -> float:
+    """Return minus the logarithm of the share of a normal variable above a score."""
+    return -math.log(max(math.erfc(score / math.sqrt(2)) / 2, _RAREST))
+
+
+def _normal_of_rarity(rarity: float) -> float:
+    return -_NORMAL.inv_cdf(max(math.exp(-rarity), _RAREST))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr
-from scipy.stats import norm
+from scipy.stats import gumbel_r, norm
 
 from indexer.calibration.likeness import (
     KINDS,
@@ -36,10 +36,26 @@ def test_many_people_say_how_alike_they_are(shift):
 
 
 def test_few_people_say_less_than_what_is_known_of_galleries():
-    found = likeness(*people_at(0.9, 6))
-    assert KINDS < found.shift < 0.8
-    assert 0.15 < found.error < KINDS_DEVIATION
-    assert likeness(np.empty(0), np.empty(0, np.int64)) == Likeness(KINDS, KINDS_DEVIATION)
+    found = likeness(*people_at(0.5, 6))
+    assert KINDS < found.shift < 0.45
+    assert KINDS_DEVIATION < found.error < 0.6, "six people do not say of which sort of sources they are"
+    assert likeness(np.empty(0), np.empty(0, np.int64)) == Likeness()
+
+
+def test_people_of_an_odd_source_are_believed():
+    few, more = likeness(*people_at(1.5, 8)), likeness(*people_at(1.5, 24))
+    assert few.shift == pytest.approx(1.5, abs=1.96 * few.error)
+    assert more.shift == pytest.approx(1.5, abs=0.3)
+    assert more.error < few.error
+
+
+@given(shift=st.floats(-3, 6), people=st.integers(1, 60), seed=st.integers(0, 30))
+def test_what_is_found_is_moved_towards_galleries_at_large_never_away(shift, people, seed):
+    scores, persons = people_at(shift, people, seed=seed)
+    found = likeness(scores, persons)
+    means = np.array([scores[persons == one].mean() for one in range(people)])
+    assert -1e-9 <= found.shift <= max(KINDS, means.max()) + 1e-9
+    assert 0 < found.error < Likeness().error + 1.5
 
 
 def test_the_threshold_is_never_below_the_cohorts():
@@ -63,7 +79,22 @@ def test_normal_scores_of_a_normal_cohort_are_its_standard_scores():
     cohort = cohort_of(20_000)
     values = np.array([0.2, 0.25, 0.3, 0.35, 0.4])
     assert normal_scores(values, cohort) == pytest.approx([-2, -1, 0, 1, 2], abs=0.05)
-    assert normal_scores(np.array([0.6]), cohort)[0] == pytest.approx(6, abs=0.5), "linear beyond the end"
+
+
+def test_beyond_the_highest_score_the_law_is_that_of_maxima():
+    # The best of many scores is Gumbel's: what two thousand do not reach is known by that law, not by a normal one.
+    strangers = gumbel_r.ppf(ndtr(np.random.default_rng(0).normal(1.5, 1, 100_000)), 0.3, 0.03)
+    cohorts = [gumbel_r.rvs(0.3, 0.03, 2000, random_state=seed).astype(np.float32) for seed in range(12)]
+    theirs = [of_their_kind(cohort, 1.5) for cohort in cohorts]
+    for rate in (0.1, 0.01, 0.002):
+        got = [(strangers >= np.quantile(scores, 1 - rate)).mean() for scores in theirs]
+        assert np.median(got) == pytest.approx(rate, rel=0.5)
+
+
+@given(values=st.lists(st.floats(-1, 1), min_size=2, max_size=20), seed=st.integers(0, 20))
+def test_a_higher_score_never_has_a_lower_normal_score(values, seed):
+    scores = normal_scores(np.sort(np.array(values)), cohort_of(300, seed))
+    assert (np.diff(scores) >= 0).all()
 
 
 @given(shift=st.floats(0, 3), seed=st.integers(0, 50))
