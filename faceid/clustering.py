@@ -24,7 +24,8 @@ from faceid.vision.images import ImageError, UInt8Image, read_photo
 from faceid.vision.opencv import cv2
 from faceid.vision.picture import Picture
 from faceid.vision.quality import Limits
-from indexer.decision.decision import Threshold
+from indexer.decision.context import decision_score, people_needed
+from indexer.decision.decision import Threshold, decide
 from indexer.durable_file import replacing
 from indexer.errors import FaceIdError, FileNotWritten
 from indexer.gallery import Gallery
@@ -257,9 +258,14 @@ def _known(
     if gallery is None or threshold is None or not gallery.size or not len(faces.vectors):
         return [(None, None, None)] * len(faces.vectors)
     found: list[tuple[int | None, str | None, float | None]] = []
-    for result, usable in zip(gallery.search(faces.vectors, 1), faces.usable.tolist(), strict=True):
+    answers = gallery.search(faces.vectors, people_needed(threshold.on))
+    for result, usable in zip(answers, faces.usable.tolist(), strict=True):
         best = result.candidates[0]
-        known = usable and best.similarity >= threshold.value
+        known = (
+            usable
+            and decide(decision_score([one.similarity for one in result.candidates], threshold.on), threshold)
+            == "identified"
+        )
         found.append((best.id, best.name, best.similarity) if known else (None, None, best.similarity))
     return found
 

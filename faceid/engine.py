@@ -35,6 +35,7 @@ from faceid.vision.face_picture import face_picture
 from faceid.vision.photo_list import PersonPhoto
 from faceid.vision.picture import Content, Picture, ReadPicture, as_picture, as_pictures, is_one_photo
 from faceid.vision.quality import Limits
+from indexer.decision.context import decision_score, people_needed
 from indexer.decision.decision import Threshold, decide
 from indexer.decision.match_probability import CONTEXT, MatchProbability, context_of, match_probability
 from indexer.errors import InvalidName, ModelMismatch
@@ -256,11 +257,12 @@ class FaceEngine:
         query = np.asarray(mean / np.linalg.norm(mean), np.float32)
         threshold = threshold_for(len(usable))
         _check_threshold(threshold)
-        (result,) = gallery.search(query[None], max(top_k, 1), threshold=threshold.value)
+        (result,) = gallery.search(query[None], max(top_k, 1 + CONTEXT), threshold=threshold.value, on=threshold.on)
         best = result.candidates[:top_k]
+        judged = _judged(result.candidates, threshold)
         return Answer(
             usable[0][0].picture,
-            decide(best[0].similarity if best else None, threshold),
+            decide(judged.score, threshold),
             self.model.spec.name,
             result.revision,
             threshold,
@@ -270,6 +272,8 @@ class FaceEngine:
             exact_candidates=result.exact_candidates,
             probability=_probability(probability_law(self.model, gallery, len(usable)), result.candidates),
             photos=len(usable),
+            context=judged.context,
+            adjusted=judged.adjusted,
         )
 
     def verify(
@@ -423,9 +427,12 @@ class FaceEngine:
             revision = gallery.revision
         else:
             with self.pipeline.timed("search"):
-                asked = max(asking.top_k, 1 + CONTEXT) if asking.law else asking.top_k
+                needed = 1 + CONTEXT if asking.law else people_needed(asking.threshold.on)
+                asked = max(asking.top_k, needed)
                 queries = np.stack([face.vector for face in faces])
-                answers = gallery.search(queries, asked, threshold=asking.threshold.value, fast=asking.fast)
+                answers = gallery.search(
+                    queries, asked, threshold=asking.threshold.value, on=asking.threshold.on, fast=asking.fast
+                )
             results, revision = iter(answers), answers[0].revision
         for picture in found:
             if picture.reason_code:
@@ -454,10 +461,10 @@ class FaceEngine:
     ) -> Answer:
         best = result.candidates[: asking.top_k]
         poor = face.quality.reason_codes(asking.limits) if asking.limits else ()
-        similarity = best[0].similarity if best else None
+        judged = _judged(result.candidates, asking.threshold)
         return Answer(
             found.picture,
-            "rejected_quality" if poor else decide(similarity, asking.threshold),
+            "rejected_quality" if poor else decide(judged.score, asking.threshold),
             self.model.spec.name,
             result.revision,  # the one that was searched, whatever a writer has done since
             asking.threshold,
@@ -472,6 +479,8 @@ class FaceEngine:
             exact_candidates=result.exact_candidates,
             probability=_probability(asking.law, result.candidates),
             vector=face.vector if asking.vectors else None,
+            context=judged.context,
+            adjusted=judged.adjusted,
         )
 
 
@@ -485,6 +494,23 @@ class _Enrolling:
     again: bool
     policy: str
     keep_crops: bool
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is held against a threshold; context and adjusted similarity where the threshold is on context."""
+
+    score: float | None
+    context: float | None = None
+    adjusted: float | None = None
+
+
+def _judged(candidates: Sequence[Candidate], threshold: Threshold) -> _Judged:
+    if threshold.on == "similarity" or not candidates:
+        return _Judged(candidates[0].similarity if candidates else None)
+    similarities = [one.similarity for one in candidates]
+    adjusted = decision_score(similarities, threshold.on)
+    return _Judged(adjusted, context_of(similarities), adjusted)
 
 
 @dataclass(frozen=True)

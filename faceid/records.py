@@ -32,6 +32,7 @@ class ThresholdSource(TypedDict):
     data: str | None
     n: int | None
     way: Literal["cohort", "strangers", "carried", "gallery", "table"] | None
+    on: Literal["similarity", "context"]
 
 
 class Who(TypedDict):
@@ -74,6 +75,8 @@ class AnswerRecord(TypedDict):
     probability: float | None
     prior: float | None
     photos: int
+    context: float | None
+    adjusted: float | None
 
 
 class EnrollmentRecord(TypedDict):

@@ -62,7 +62,8 @@ class Answer:
     is in [0, 1]; `vector` [D] float32 of unit length is there where it was asked for. `exact_decision` and
     `exact_candidates` say what is proved about the search (`indexer.records.SearchResult`); None where nobody was
     searched for. `probability` that the best candidate is the person, 0..1, if enrolled people and strangers come as
-    often; None where it was not calibrated. `photos` are those that were decided on together.
+    often; None where it was not calibrated. `photos` are those that were decided on together. Where the threshold is on
+    context, `adjusted` is what is held against it: the similarity less a share of `context`, the mean of the next ten.
     """
 
     picture: Picture
@@ -83,6 +84,8 @@ class Answer:
     probability: float | None = None
     vector: FloatVector | None = field(default=None, compare=False, repr=False)
     photos: int = 1
+    context: float | None = None
+    adjusted: float | None = None
 
     @property
     def source(self) -> str:
@@ -123,6 +126,8 @@ class Answer:
             "probability": None if self.probability is None else round(self.probability, 4),
             "prior": None if self.probability is None else EVEN_ODDS,
             "photos": self.photos,
+            "context": _rounded(self.context),
+            "adjusted": _rounded(self.adjusted),
         }
 
 
@@ -161,6 +166,7 @@ def threshold_source(threshold: Threshold) -> ThresholdSource:
         "data": threshold.data,
         "n": threshold.gallery_size,
         "way": threshold.way,
+        "on": threshold.on,
     }
 
 

@@ -18,7 +18,8 @@ def describe(threshold: Threshold) -> str:
     rate = threshold.target_value or 0.0
     low, high = threshold.ci95 or (0.0, 1.0)
     return (
-        f"Accepted at {threshold.value:.4f} for FPIR {_percent(rate)}: {_source(threshold)}, 95 % interval"
+        f"Accepted at {threshold.value:.4f}{_on(threshold)} for FPIR {_percent(rate)}: {_source(threshold)},"
+        f" 95 % interval"
         f" {_percent(low)} to {_percent(high)}. {_next_step(threshold, rate)}"
     )
 
@@ -29,6 +30,10 @@ def threshold_line(model: Model, gallery: Gallery, detector: str | None = None) 
         return describe(identification_threshold(model, gallery, USUAL_FPIR, detector=detector))
     except CalibrationError as error:
         return str(error)
+
+
+def _on(threshold: Threshold) -> str:
+    return " of the similarity less half of the next ten people's mean" if threshold.on == "context" else ""
 
 
 def _source(threshold: Threshold) -> str:

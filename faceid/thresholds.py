@@ -108,8 +108,8 @@ def _ways(
         yield from _own_ways(gallery, cohort, fpir, detector)
     if cohort is not None:
         yield partial(_of_cohort, gallery, cohort, fpir, photos)
-    elif photos == 1 and gallery.contents().templates_of.max() == 1:
-        # Measured with one template a person: what it says holds for such galleries alone.
+    elif photos == 1 and gallery.decided_on == "similarity" and gallery.contents().templates_of.max() == 1:
+        # Measured with one template a person, of similarities: what it says holds for such galleries alone.
         table = model_zoo.load_calibrations(model)
         yield lambda: replace(choose_threshold(table, "fpir", fpir, gallery.size, "model"), way="table")
 
@@ -127,6 +127,7 @@ def _own_ways(
         if one.target == "fpir"
         and one.circumstances is not None
         and not one.circumstances.quality_policy.startswith(TRACKS)
+        and one.on == gallery.decided_on
     ]
     own = [(one, then) for one, then in own if detector in (None, then.detector)]
     contents = gallery.contents().digest if own else ""
@@ -139,17 +140,18 @@ def _own_ways(
 
 
 def _as_it_is(calibration: Calibration, fpir: float) -> Threshold:
-    threshold = choose_threshold([calibration], "fpir", fpir, calibration.gallery_size, "gallery")
+    threshold = choose_threshold([calibration], "fpir", fpir, calibration.gallery_size, "gallery", calibration.on)
     return replace(threshold, way="gallery" if calibration.data == FROM_ITSELF else "strangers")
 
 
 def _of_kept(gallery: Gallery, kept: KeptStrangers, fpir: float) -> Threshold:
     calibration = measure_with_kept(gallery, kept)
-    return replace(choose_threshold([calibration], "fpir", fpir, gallery.size, "gallery"), way="strangers")
+    threshold = choose_threshold([calibration], "fpir", fpir, gallery.size, "gallery", calibration.on)
+    return replace(threshold, way="strangers")
 
 
 def _carried(gallery: Gallery, cohort: Cohort, calibration: Calibration, fpir: float) -> Threshold:
-    now = gallery.ask_cohort(cohort.strangers, cohort.key).scores
+    now = gallery.ask_cohort(cohort.strangers, cohort.key, calibration.on).scores
     return carried_threshold(calibration, now, fpir, gallery.size)
 
 
@@ -230,7 +232,9 @@ def calibrate_gallery(
         fpir = replace(fpir, probability=probability_of(searches))
     fpir = replace(fpir, circumstances=circumstances)
     gallery.save_calibrations([fpir, *_pairs_of_gallery(gallery, outcome.suspected_duplicates, precision)])
-    return replace(outcome, check=held_out(searches, gallery.size, checked_fpirs) if checked_fpirs else None)
+    return replace(
+        outcome, check=held_out(searches, gallery.size, checked_fpirs, gallery.decided_on) if checked_fpirs else None
+    )
 
 
 def circumstances_of(engine: FaceEngine, gallery: Gallery, faces: FacePolicy | str) -> Circumstances:
@@ -243,7 +247,7 @@ def circumstances_of(engine: FaceEngine, gallery: Gallery, faces: FacePolicy | s
         engine.detector_digest,
         faces,
         None if cohort is None else cohort.key,
-        None if cohort is None else gallery.ask_cohort(cohort.strangers, cohort.key).scores,
+        None if cohort is None else gallery.ask_cohort(cohort.strangers, cohort.key, gallery.decided_on).scores,
     )
 
 

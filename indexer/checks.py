@@ -59,6 +59,7 @@ def collect_stats(connection: Connection, database: Path) -> Stats:
         cache_bytes=index_cache.size_of(database.parent),
         revision=row.revision,
         fusion=row.fusion,
+        decided_on=row.decided_on,
         model=row.model,
         erase_pending=row.erase_pending,
     )

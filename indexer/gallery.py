@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -33,6 +34,8 @@ from indexer.cache.index_cache import IN_MEMORY, IndexCache
 from indexer.cache.loading import OutdatedRead
 from indexer.cache.snapshot import Snapshot
 from indexer.crypto.keys import VARIABLE, KeyProvider, usual_key
+from indexer.decided_on import DECIDED_ON, DEFAULT_DECIDED_ON, DecidedOn
+from indexer.decision.context import LISTED, context_proved
 from indexer.decision.decision import Calibration
 from indexer.errors import FileNotWritten, GalleryError, KeyMissing, ModelMismatch
 from indexer.fusion import DEFAULT_FUSION, FUSIONS, Fusion
@@ -54,7 +57,7 @@ from indexer.records import (
     Stats,
     TemplateRow,
 )
-from indexer.search.certified_search import Found, search
+from indexer.search.certified_search import Found, Proof, search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
 from indexer.store import answered, crops, curation, reembedding, rejections, strangers, transfer, undo
@@ -208,6 +211,11 @@ class Gallery:
         return self._row().fusion
 
     @property
+    def decided_on(self) -> DecidedOn:
+        """What is held against a threshold here: the best similarity, or that in its context ('context')."""
+        return self._row().decided_on
+
+    @property
     def revision(self) -> int:
         """Grows with every change that a search or a listing could show."""
         return self._row().revision
@@ -266,19 +274,29 @@ class Gallery:
         return added
 
     def search(
-        self, vectors: FloatMatrix, k: int, *, threshold: float | None = None, fast: bool = False
+        self,
+        vectors: FloatMatrix,
+        k: int,
+        *,
+        threshold: float | None = None,
+        on: DecidedOn = DEFAULT_DECIDED_ON,
+        fast: bool = False,
     ) -> list[SearchResult]:
         """Return the min(k, N) best identities of each vector [Q, D] float32 of unit length, best first, ties by id.
 
         The result says which revision was searched. Names are those of the moment of the answer, and nobody is in it
         who was removed or erased before. Similarities are canonical: float64 inner products of the stored float32
         vectors, rounded to float32. With `fast`, a large gallery is only sampled: somebody may be missed, and the
-        result says so. `threshold` changes nothing but what `exact_decision` speaks of. Raises VectorError.
+        result says so. `threshold` and what it is `on` change nothing but what `exact_decision` speaks of; on context
+        it takes a list of 1 + CONTEXT at least, ValueError for a shorter one. Raises VectorError.
         """
+        if on == "context" and k < LISTED:
+            raise ValueError(f"a decision on context needs {LISTED} candidates, not {k}")
+        proof = partial(context_proved, threshold=threshold) if on == "context" else None
         for _ in range(_PATIENCE):
             try:
                 snapshot = self._cache.latest(self._database.read)
-                found = self._found(snapshot, vectors, k, threshold, fast)
+                found = self._found(snapshot, vectors, k, threshold, proof, fast)
             except OutdatedRead:  # caches were saved a moment after the transaction began
                 continue
             except SegmentDamaged:
@@ -289,17 +307,20 @@ class Gallery:
                     return _results(snapshot, found, store.names(connection, np.unique(found.ids).tolist()))
 
         def ask(connection: Connection, snapshot: Snapshot) -> list[SearchResult]:
-            found = self._found(snapshot, vectors, k, threshold, fast)
+            found = self._found(snapshot, vectors, k, threshold, proof, fast)
             return _results(snapshot, found, store.names(connection, np.unique(found.ids).tolist()))
 
         return self._at_once(ask)  # a writer came in between every time: inside one transaction it cannot
 
-    def ask_cohort(self, vectors: FloatMatrix, key: str) -> CohortScores:
+    def ask_cohort(self, vectors: FloatMatrix, key: str, on: DecidedOn = DEFAULT_DECIDED_ON) -> CohortScores:
         """Return the best score of each stranger of a cohort, vectors [n, D] under a `key` that no other cohort has.
 
         Kept by revision in memory, and by a writer in the gallery's folder: new templates alone cost only themselves.
-        Raises VectorError.
+        With `on` context the scores are what such a decision is made on, and any change asks everybody anew. Raises
+        VectorError.
         """
+        if on == "context":
+            key = hashlib.sha256(f"context {key}".encode()).hexdigest()
 
         def act() -> tuple[CohortScores, bool]:
             snapshot = self._cache.latest(self._database.read)
@@ -307,7 +328,7 @@ class Gallery:
             with self._database.read() as connection:
                 known = self._cohorts.get(key) or read_scores(self.path, key, connection, self._database.sealing)
                 since = changes_since(known, key, len(vectors), snapshot, connection)
-            scores = ask_cohort(vectors, key, snapshot, since)
+            scores = ask_cohort(vectors, key, snapshot, since, on)
             return scores, scores is not known
 
         scores, are_new = self._in_step(act)
@@ -533,6 +554,17 @@ class Gallery:
             self._finish_erase()
         return count
 
+    def set_decided_on(self, on: DecidedOn) -> None:
+        """Decide on something else from now on; thresholds are measured anew, and those of the other do not count."""
+        if on not in DECIDED_ON:
+            raise GalleryError(f"decisions are on {' or '.join(map(repr, DECIDED_ON))}, not {on!r}")
+        if on == self.decided_on:
+            return
+        with self._database.write() as connection:
+            connection.execute(update(gallery).values(decided_on=on))
+            store.record_audit(connection, "decided_on", [(None, {"decided_on": on})])
+            store.bump_revision(connection)
+
     def set_fusion(self, fusion: Fusion) -> None:
         """Score people by another fusion from now on; the caches are made anew, thresholds follow or are refused."""
         if fusion not in FUSIONS:
@@ -660,9 +692,17 @@ class Gallery:
                 f" {digest}; use that model, or `faceid gallery reembed` to move the gallery to this one"
             )
 
-    def _found(self, snapshot: Snapshot, vectors: FloatMatrix, k: int, threshold: float | None, fast: bool) -> Found:
+    def _found(
+        self,
+        snapshot: Snapshot,
+        vectors: FloatMatrix,
+        k: int,
+        threshold: float | None,
+        proof: Proof | None,
+        fast: bool,
+    ) -> Found:
         check_vectors(vectors, snapshot.row.model.dimension)
-        return search(snapshot.parts, vectors, k, kind=self._kind, threshold=threshold, fast=fast)
+        return search(snapshot.parts, vectors, k, kind=self._kind, threshold=threshold, proof=proof, fast=fast)
 
     def _still_holds(self, connection: Connection, snapshot: Snapshot, found: Found) -> bool:
         """Whether those who were found in a snapshot are there, as the gallery is now: a search holds no transaction.

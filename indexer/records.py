@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.decided_on import DecidedOn
 from indexer.errors import InvalidName
 from indexer.fusion import Fusion
 
@@ -222,6 +223,7 @@ class Stats:
     cache_bytes: int
     revision: int
     fusion: Fusion
+    decided_on: DecidedOn
     model: ModelBinding
     erase_pending: bool
 

@@ -1,16 +1,19 @@
 """FPIR asked against FPIR got, for galleries of every size, number of photos a person and fusion.
 
-    python -m benchmarks.measurements.asked_and_got LFW.npz FACES-003.npz [OTHER.npz ...] --network NAME -o FOLDER
+    python -m benchmarks.measurements.asked_and_got LFW.npz FACES-003.npz [OTHER.npz ...] --network NAME
+        [--refused PATHS.txt] [--only-others] -o FOLDER
 
 LFW's half A (people split by a hash of the name) sets: the cohort, one photo a person, and the table that a model had
 before. Reported are LFW's half B, half B of the validation faces, and every OTHER set of labelled photos, whole: people
-from each, strangers from the same and, for the two first, from each other. With `--half A` the halves that chose the
-method: a part of LFW's half A is the cohort, the rest and half A of the validation faces are searched.
+from each, strangers from the same and, for the two first, from each other. Photos on the list `--refused` are no
+templates, as enrolment refuses them (`photos_seen`), but strangers may come so. With `--half A` the halves that chose
+the method: a part of LFW's half A is the cohort, the rest and half A of the validation faces are searched.
 
 A cell is one drawn gallery; whoever is not enrolled is a stranger, five photos a person at most. Intervals are 95 %:
 *in the count's*, of the alarms counted, with people as clusters; *in both*, also of the interval that the threshold
-said, both errors joined by MOVER (Zou & Donner 2008, Statistics in Medicine 27). Writes asked-got-NAME.csv, a row for
-the cells that differ only by the draw, and prints the summary.
+said, both errors joined by MOVER (Zou & Donner 2008, Statistics in Medicine 27). *On context* decides so, with the
+thresholds that such decisions have. Writes asked-got-NAME.csv, a row for the cells that differ only by the draw, and
+prints the summary; with `--only-others` the rows of the first two sets that are there stay.
 """
 
 import argparse
@@ -41,6 +44,8 @@ from faceid.feature_set import FeatureSet
 from indexer.calibration.calibration import calibrate_model
 from indexer.calibration.cohort import Cohort, make_cohort
 from indexer.calibration.likeness import Likeness, likeness, normal_scores, of_their_kind, with_their_error
+from indexer.decided_on import DecidedOn
+from indexer.decision.context import decision_scores, people_needed
 from indexer.decision.decision import Calibration, choose_threshold
 from indexer.errors import CalibrationError
 from indexer.records import FloatMatrix, FloatVector
@@ -70,14 +75,28 @@ def main() -> None:
     parser.add_argument("--network", required=True)
     parser.add_argument("--half", choices="AB", default="B")
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--refused", type=Path)
+    parser.add_argument("--only-others", action="store_true")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     setting, pools = halves(named(options.lfw), named(options.validation), options.half)
-    pairs = [(people, strangers) for people in pools for strangers in pools]
-    others = [make_pool(path.name.split(".")[0], named(path), lambda name: True) for path in options.others]
-    rows = list(cells([*pairs, *((one, one) for one in others)], setting, options.network, options.draws))
-    write(options.output / f"asked-got-{options.network}.csv", list(by_cell(rows)))
+    pairs = [] if options.only_others else [(people, strangers) for people in pools for strangers in pools]
+    refused = options.refused.read_text(encoding="utf-8").splitlines() if options.refused else ()
+    others = [
+        make_pool(path.name.split(".")[0], named(path), lambda name: True, refused=refused) for path in options.others
+    ]
+    pairs += [(one, one) for one in others]
+    rows = list(cells(pairs, setting, options.network, options.draws))
+    file = options.output / f"asked-got-{options.network}.csv"
+    before = _others(file, {people.name for people, _ in pairs}) if options.only_others else []
+    write(file, [*before, *by_cell(rows)])
     print(tabulate(summary(rows), headers="keys", tablefmt="github", disable_numparse=True))
+
+
+def _others(file: Path, measured: set[str]) -> list[Row]:
+    """Return the rows of people that are not measured now."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [row for row in csv.DictReader(lines) if row["people from"] not in measured]
 
 
 def halves(lfw: FeatureSet, validation: FeatureSet, half: str) -> tuple[Pool, list[Pool]]:
@@ -132,12 +151,21 @@ def _of_gallery(
 ) -> Iterator[Row]:
     alone = best_scores(drawn, cohort, fusion)
     alike = how_alike(drawn, fusion, cohort)
-    theirs = of_their_kind(alone, alike.shift)
+    theirs = of_their_kind(alone, alike)
+    in_context = fusion == "mean"  # of new galleries
+    if in_context:
+        alike_so = how_alike(drawn, fusion, cohort, "context")
+        theirs_so = of_their_kind(decided(score(drawn, cohort, fusion), "context"), alike_so)
     searched = {drawn.pool.name: (drawn.pool.vectors[drawn.strangers], drawn.stranger_of)}
     searched |= {pool.name: strangers_of(pool) for pool in elsewhere}
     for source, (vectors, who) in searched.items():
-        scores = best_scores(drawn, vectors, fusion)
+        by_person = score(drawn, vectors, fusion)
+        scores = by_person.max(axis=1)
         for asked in ASKED:
+            if in_context:
+                row = about | {"strangers from": source, "way": "on context", "asked": asked}
+                set_so = _threshold(_calibration(theirs_so, drawn), asked, drawn, alike_so)
+                yield row | _got(*set_so, decided(by_person, "context"), who, asked)
             ways = {
                 "this gallery": _threshold(_calibration(theirs, drawn), asked, drawn, alike),
                 "the cohort alone": _threshold(_calibration(alone, drawn), asked, drawn, None),
@@ -150,21 +178,28 @@ def _of_gallery(
             yield about | {"strangers from": source, "way": way, "asked": ""} | _got(constant, None, scores, who, None)
 
 
-def how_alike(drawn: DrawnGallery, fusion: str, cohort: FloatMatrix) -> Likeness:
+def decided(by_person: FloatMatrix, on: DecidedOn) -> FloatVector:
+    """Return what decisions are made on, [Q], of the similarities to each person [Q, N], in any order."""
+    needed = min(people_needed(on), by_person.shape[1])
+    best = np.partition(by_person, by_person.shape[1] - needed, axis=1)[:, by_person.shape[1] - needed :]
+    return decision_scores(-np.sort(-best, axis=1), on)
+
+
+def how_alike(drawn: DrawnGallery, fusion: str, cohort: FloatMatrix, on: DecidedOn = "similarity") -> Likeness:
     """Return how alike the enrolled are, as `indexer.calibration.self_measured.how_alike` finds it."""
     people = len(drawn.starts)
     rows = np.unique(np.linspace(0, len(drawn.enrolled) - 1, min(SAMPLED, len(drawn.enrolled))).astype(np.int64))
     owners = (np.searchsorted(drawn.starts, rows, side="right") - 1).astype(np.int64)
-    among = score(drawn, drawn.pool.vectors[drawn.enrolled[rows]], fusion).copy()
-    among[np.arange(len(rows)), owners] = -np.inf
-    best = among.max(axis=1).astype(np.float64)
+    among = score(drawn, drawn.pool.vectors[drawn.enrolled[rows]], fusion)
+    others = np.arange(people) != owners[:, None]
+    best = decided(among[others].reshape(len(rows), people - 1), on).astype(np.float64)
     theirs = score(drawn, cohort, fusion)
     if people > FEW:
-        return likeness(normal_scores(best, theirs.max(axis=1)), owners)
+        return likeness(normal_scores(best, decided(theirs, on)), owners)
     normal = np.empty(len(best))
     for person in np.unique(owners).tolist():
-        others = np.delete(theirs, person, axis=1).max(axis=1)
-        normal[owners == person] = normal_scores(best[owners == person], others)
+        without = decided(np.delete(theirs, person, axis=1), on)
+        normal[owners == person] = normal_scores(best[owners == person], without)
     return likeness(normal, owners)
 
 

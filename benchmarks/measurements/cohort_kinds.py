@@ -1,6 +1,6 @@
 """What a cohort should be: real faces, mixtures of them, or draws from a fitted density; and of how many people.
 
-    python -m benchmarks.measurements.cohort_kinds LFW.npz FACES-003.npz [OTHER.npz ...]
+    python -m benchmarks.measurements.cohort_kinds LFW.npz FACES-003.npz [OTHER.npz ...] -o FOLDER
 
 For choosing: galleries and strangers are of a part of LFW's half A that is in no cohort here, and of half A of the
 validation faces. OTHER are further strangers as cohorts, one photo a person. FPIR got where 10 and 1 % were asked, mean
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.measurements.asked_and_got import Row
+from benchmarks.measurements.asked_and_got import Row, write
 from benchmarks.measurements.drawn_galleries import Pool, best_scores, draw, make_pool
 from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
@@ -25,11 +25,12 @@ PEOPLE, DRAWS = 24, 12
 
 
 def main() -> None:
-    """Print the table."""
+    """Write cohort-kinds.csv and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lfw", type=Path)
     parser.add_argument("validation", type=Path)
     parser.add_argument("others", type=Path, nargs="*")
+    parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     lfw = named(options.lfw)
     setting = make_pool("cohort", lfw, lambda name: half_of(name) == "A" and _part(name))
@@ -39,7 +40,9 @@ def main() -> None:
     ]
     real = setting.vectors[[photos[0] for photos in setting.people]]
     cohorts = kinds(real) | {path.stem: np.asarray(named(path).features)[: len(real)] for path in options.others}
-    print(tabulate([_row(name, cohort, pools) for name, cohort in cohorts.items()], headers="keys", tablefmt="github"))
+    rows = [_row(name, cohort, pools) for name, cohort in cohorts.items()]
+    write(options.output / "cohort-kinds.csv", rows)
+    print(tabulate(rows, headers="keys", tablefmt="github"))
 
 
 def kinds(real: FloatMatrix) -> dict[str, FloatMatrix]:

@@ -1,6 +1,6 @@
 """Whether deciding on z = s - w c (c: the mean of the next ten people's similarities) misses fewer than s alone.
 
-    python -m benchmarks.measurements.context_decision LFW.npz FACES-003.npz
+    python -m benchmarks.measurements.context_decision LFW.npz FACES-003.npz --network NAME -o FOLDER
 
 w is chosen on half A of LFW and half A of the validation faces; half B of both reports. Thresholds are those that the
 very strangers give, so that each row shows FNIR at the same FPIR. Galleries of `mean`, means over DRAWS of them. A
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from benchmarks.measurements.asked_and_got import Row
+from benchmarks.measurements.asked_and_got import Row, write
 from benchmarks.measurements.drawn_galleries import DrawnGallery, Pool, draw, make_pool, score
 from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
@@ -25,20 +25,22 @@ DRAWS = 10
 
 
 def main() -> None:
-    """Print both tables."""
+    """Write context-NAME.csv and context-mixed-NAME.csv, and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lfw", type=Path)
     parser.add_argument("validation", type=Path)
+    parser.add_argument("--network", required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     sources = {"LFW": named(options.lfw), "validation": named(options.validation)}
-    for half, what in (("A", "to choose w"), ("B", "held out")):
+    found: list[Row] = []
+    for half in ("A", "B"):
         pools = [make_pool(name, each, lambda who: half_of(who) == half) for name, each in sources.items()]  # noqa: B023
-        rows = [row for pool in pools for size in (24, 100, 500) for row in _rows(pool, size)]
-        print(f"\nhalf {half}, {what}\n")
-        print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
-    print("\nboth sources in one gallery, half B: FNIR; FPIR of strangers from LFW, from the validation faces\n")
+        found += [{"half": half} | row for pool in pools for size in (24, 100, 500) for row in _rows(pool, size)]
     pools = [make_pool(name, each, lambda who: half_of(who) == "B") for name, each in sources.items()]
-    print(tabulate(_mixed_rows(*pools), headers="keys", tablefmt="github", disable_numparse=True))
+    for file, rows in (("context", found), ("context-mixed", _mixed_rows(*pools))):
+        write(options.output / f"{file}-{options.network}.csv", rows)
+        print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
 
 
 def _mixed_rows(first: Pool, second: Pool) -> list[Row]:

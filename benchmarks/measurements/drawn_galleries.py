@@ -4,7 +4,7 @@ Pure matrix products on cached unit vectors: a cell of a table takes a second wh
 minutes. `tests/benchmarks/measurements/test_drawn_galleries.py` holds it against the gallery's own searches.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +24,21 @@ _QUERIES = 512
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Labelled photos of one source: unit vectors [n, D], the rows of each person, and weights [n] if known."""
+    """Labelled photos of one source: unit vectors [n, D], the rows of each person, and weights [n] if known.
+
+    `refused` bool [n] are photos that enrolment refuses, where that is known: nobody's templates, but searched.
+    """
 
     name: str
     vectors: FloatMatrix
     people: tuple[Rows, ...]
     weights: Reals | None = None
+    refused: NDArray[np.bool_] | None = None
+
+    def templates(self, one: int) -> Rows:
+        """Return the rows of a person that can be enrolled."""
+        rows = self.people[one]
+        return rows if self.refused is None else rows[~self.refused[rows]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +57,24 @@ class DrawnGallery:
     stranger_of: Rows
 
 
-def make_pool(name: str, features: FeatureSet, keep: Callable[[str], bool], weights: Reals | None = None) -> Pool:
-    """Return the people whose label `keep` accepts; each person's photos in the order of the file."""
+def make_pool(
+    name: str,
+    features: FeatureSet,
+    keep: Callable[[str], bool],
+    weights: Reals | None = None,
+    refused: Collection[str] = (),
+) -> Pool:
+    """Return the people whose label `keep` accepts; each person's photos in the order of the file.
+
+    `refused` are paths of photos that enrolment refuses.
+    """
     labels = features.labels
     chosen = np.array([keep(label) for label in labels.tolist()])
     rows = np.flatnonzero(chosen)
     order = rows[np.argsort(labels[rows], kind="stable")]
     changes = np.flatnonzero(labels[order][1:] != labels[order][:-1]) + 1
-    return Pool(name, np.asarray(features.features), tuple(np.split(order, changes)), weights)
+    poor = np.isin(features.paths, list(refused)) if refused else None
+    return Pool(name, np.asarray(features.features), tuple(np.split(order, changes)), weights, poor)
 
 
 def draw(pool: Pool, people: int, templates: int | None, random: np.random.Generator) -> DrawnGallery | None:
@@ -65,10 +84,10 @@ def draw(pool: Pool, people: int, templates: int | None, random: np.random.Gener
     else is a stranger, with PROBES_EACH photos at most; so are the probes of the enrolled.
     """
     order = random.permutation(len(pool.people))
-    fit = [one for one in order if templates is None or len(pool.people[one]) >= templates]
+    fit = [one for one in order if len(pool.templates(one)) >= (templates or 1)]
     if len(fit) < people:
         return None
-    chosen = [random.permutation(pool.people[one]) for one in fit[:people]]
+    chosen = [random.permutation(pool.templates(one)) for one in fit[:people]]
     counts = [min(20, (len(rows) + 1) // 2) if templates is None else templates for rows in chosen]
     probes = [rows[count : count + PROBES_EACH] for rows, count in zip(chosen, counts, strict=True)]
     taken = set(fit[:people])

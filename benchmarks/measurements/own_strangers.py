@@ -1,10 +1,11 @@
 """What 600 strangers of one's own are worth: the rates got on others, over many draws, and whether the interval holds.
 
-    python -m benchmarks.measurements.own_strangers LFW.npz
+    python -m benchmarks.measurements.own_strangers LFW.npz -o FOLDER
 
 Half B of LFW: 24 people with one photo each, the gallery of `changing_gallery` at its start (draw 0 is its very
 calibration) and 19 more galleries. SETTING strangers set the threshold with a photo each, everybody else counts, five
-photos a person at most. *Agrees*: what was got and asked differ by no more than both intervals explain.
+photos a person at most. *Agrees*: what was got and asked differ by no more than both intervals explain. Writes
+own-strangers.csv and prints it.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.measurements.asked_and_got import Row, joined
+from benchmarks.measurements.asked_and_got import Row, joined, write
 from benchmarks.measurements.changing_gallery import ASKED, PEOPLE, SETTING
 from benchmarks.measurements.drawn_galleries import PROBES_EACH, Pool, clustered, make_pool
 from benchmarks.measurements.extrapolation_errors import named
@@ -26,10 +27,12 @@ SEED = 11
 
 
 def main() -> None:
-    """Print the table."""
+    """Write the table and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lfw", type=Path)
-    pool = make_pool("half B", named(parser.parse_args().lfw), lambda name: half_of(name) == "B")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    pool = make_pool("half B", named(options.lfw), lambda name: half_of(name) == "B")
     same = list(_draws(pool, SEED, 300))
     others = [row for seed in range(20) if seed != SEED for row in _draws(pool, seed, 10)]
     lines = [
@@ -37,6 +40,7 @@ def main() -> None:
         for asked in ASKED
         for what, rows in (("draw 0", same[: len(ASKED)]), ("one gallery", same), ("19 galleries", others))
     ]
+    write(options.output / "own-strangers.csv", lines)
     print(tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True))
 
 

@@ -1,6 +1,6 @@
 """Several photos of one unknown, decided on together: FPIR got, and how many people are missed.
 
-    python -m benchmarks.measurements.photos_together LFW.npz
+    python -m benchmarks.measurements.photos_together LFW.npz -o FOLDER
 
 Half A's people with as many photos set (the cohort's groups), half B's count: those who are not enrolled and have as
 many photos are strangers; the enrolled are searched for with as many photos that are not enrolled. Fusion mean.
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.measurements.asked_and_got import Row, cohort_of
+from benchmarks.measurements.asked_and_got import Row, cohort_of, write
 from benchmarks.measurements.drawn_galleries import Pool, best_scores, clustered, draw, make_pool, score
 from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
@@ -24,10 +24,12 @@ DRAWS = 6
 
 
 def main() -> None:
-    """Print the table."""
+    """Write photos-together.csv and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lfw", type=Path)
-    lfw = named(parser.parse_args().lfw)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    lfw = named(options.lfw)
     cohort = cohort_of(make_pool("half A", lfw, lambda name: half_of(name) == "A"))
     pool = make_pool("half B", lfw, lambda name: half_of(name) == "B")
     rows = []
@@ -36,6 +38,7 @@ def main() -> None:
         for size in (24, 100):
             for asked in (0.1, 0.01):
                 rows.append(_row(pool, groups, photos, size, asked))
+    write(options.output / "photos-together.csv", rows)
     print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
 
 

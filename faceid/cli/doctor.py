@@ -17,6 +17,8 @@ PACKAGES = (
     "opencv-python-headless", "pillow", "mtcnn", "safetensors", "onnxruntime", "openvino",
 )  # fmt: skip
 
+WIDEST_STATE = 44  # characters: with what it is about and the verdict, a terminal of 80 columns shows them whole
+
 Finding = tuple[str, str, bool]  # what, how it is, whether that is sound
 
 
@@ -33,6 +35,7 @@ def doctor(ctx: click.Context, gallery_path: Path, model_name: str | None, outpu
         output,
         _record,
         lambda finding: {"what": finding[0], "state": finding[1], "verdict": "" if finding[2] else "PROBLEM"},
+        WIDEST_STATE,
     )
     ctx.exit(0 if all(sound for _, _, sound in findings) else 1)
 
@@ -64,7 +67,7 @@ def _machine() -> Iterator[Finding]:
 
     yield "CUDA device", _cuda(), True
     yield "CPU features", ", ".join(sorted(cpu_features())) or "none of note", True
-    yield "precision of --precision auto", "bfloat16" if has_bfloat16() else "float32", True
+    yield "precision auto means", "bfloat16" if has_bfloat16() else "float32", True
     yield "threads", f"networks {available_cores()}, faiss {faiss.omp_get_max_threads()}", True
     yield "faiss compiled for", faiss.get_compile_options().strip(), True
 

@@ -15,6 +15,7 @@ from faceid.cli.output import counted, say, write_records
 from faceid.cli.people import one_person
 from faceid.cli.review import review
 from faceid.records import person_record, template_record, undoable_record
+from indexer.decided_on import DECIDED_ON, DecidedOn
 from indexer.fusion import FUSIONS, Fusion
 
 if TYPE_CHECKING:
@@ -201,6 +202,18 @@ def fusion(how: "Fusion", gallery_path: Path) -> None:
     with Gallery.open(gallery_path, writable=True) as opened:
         opened.set_fusion(how)
     say(f"People are scored by `{how}` from now on; thresholds are measured anew when they are next asked for.")
+
+
+@set_.command(epilog="Example: faceid gallery set decision context --gallery staff")
+@click.argument("on", type=click.Choice(DECIDED_ON))
+@gallery_option
+def decision(on: "DecidedOn", gallery_path: Path) -> None:
+    """Decide on the best similarity, or on it in its context: less half of what the next ten people reach."""
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path, writable=True) as opened:
+        opened.set_decided_on(on)
+    say(f"Decisions are made on the {on} from now on; thresholds of the other do not count, and are measured anew.")
 
 
 for command in (create, encrypt, rotate, review, export, import_, merge_from, backup, check, rebuild, stats, reembed):

@@ -165,6 +165,7 @@ def _row(answer: "Answer") -> dict[str, object]:
         "decision": answer.decision,
         "who": answer.identity.label if answer.identity else "",
         "similarity": answer.similarity,
+        **({"in context": answer.adjusted} if answer.threshold.on == "context" else {}),
         "threshold": answer.threshold.value,
         "remark": f"nearest {best.label}, below the threshold" if below and best else ", ".join(answer.reason_codes),
     }

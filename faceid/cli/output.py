@@ -26,9 +26,16 @@ Row = Mapping[str, object]
 
 
 def write_records(
-    items: Iterable[Item], output: str | None, record: Callable[[Item], Record], row: Callable[[Item], Row]
+    items: Iterable[Item],
+    output: str | None,
+    record: Callable[[Item], Record],
+    row: Callable[[Item], Row],
+    widest: int | None = None,
 ) -> None:
-    """Write items as they come (`json`, `csv`), or as one table at the end (None), also when they end early."""
+    """Write items as they come (`json`, `csv`), or as one table at the end (None), also when they end early.
+
+    What is longer than `widest` characters goes on in the next line of its cell.
+    """
     if output == "json":
         for item in items:
             click.echo(_json(_versioned(record(item))))
@@ -39,13 +46,16 @@ def write_records(
         try:
             rows.extend(row(item) for item in items)
         finally:
-            write_table(rows)
+            write_table(rows, widest)
 
 
-def write_table(rows: Sequence[Row]) -> None:
-    """Write a table for people; nothing at all when there are no rows."""
+def write_table(rows: Sequence[Row], widest: int | None = None) -> None:
+    """Write a table for people; nothing at all when there are no rows. What is longer than `widest` is wrapped."""
     if rows:
-        _echo_table([[_cell(value) for value in row.values()] for row in rows], list(rows[0]))
+        cells = [[_cell(value) for value in row.values()] for row in rows]
+        if widest:
+            cells = [[textwrap.fill(cell, widest, break_on_hyphens=False) for cell in row] for row in cells]
+        _echo_table(cells, list(rows[0]))
 
 
 def write_lines(items: Iterable[Item], row: Callable[[Item], Row], widths: Sequence[int]) -> None:

@@ -20,9 +20,11 @@ from sqlalchemy import Connection
 from indexer.cache.index_manifest import trail_at
 from indexer.cache.snapshot import Snapshot
 from indexer.crypto.sealed import SealBroken, open_bytes, seal_bytes
+from indexer.decided_on import DEFAULT_DECIDED_ON, DecidedOn
+from indexer.decision.context import LISTED, on_context
 from indexer.durable_file import PRIVATE, replacing
 from indexer.records import FloatMatrix, FloatVector, Ids
-from indexer.search.certified_search import Part
+from indexer.search.certified_search import Part, search
 from indexer.search.scores import canonical_scores
 from indexer.search.shortlist import Segment
 from indexer.store import queries as store
@@ -81,15 +83,20 @@ def changes_since(
     return Since(known, np.unique(owners[fresh <= snapshot.last_template]))
 
 
-def ask_cohort(vectors: FloatMatrix, key: str, snapshot: Snapshot, since: Since) -> CohortScores:
+def ask_cohort(
+    vectors: FloatMatrix, key: str, snapshot: Snapshot, since: Since, on: DecidedOn = DEFAULT_DECIDED_ON
+) -> CohortScores:
     """Return the scores of the cohort's vectors [n, D] in the snapshot; no transaction is open meanwhile.
 
-    What is known already saves what did not change.
+    What is known already saves what did not change; on context, where one new person is in everybody's, only where
+    nothing did.
     """
     known = since.known
     if known is not None and known.row.revision == snapshot.row.revision:
         return known
-    if known is None:
+    if on == "context":
+        scores, owners = _in_context(snapshot.parts, vectors)
+    elif known is None:
         scores, owners = _best(snapshot.parts, vectors)
     else:
         scores, owners = _grown(known, vectors, snapshot, since.touched)
@@ -203,6 +210,14 @@ def _best(parts: Sequence[Part], vectors: FloatMatrix) -> tuple[FloatVector, Ids
             owners[better] = part.owners[rows][places]
     there = bool((owners != _NOBODY).all())
     return (best, owners) if there else (best[:0], owners[:0])
+
+
+def _in_context(parts: Sequence[Part], vectors: FloatMatrix) -> tuple[FloatVector, Ids]:
+    """Return what deciding on context is made on for each vector [n], and whose it is [n]."""
+    found = search(parts, vectors, LISTED)
+    if not found.ids.shape[1]:
+        return np.empty(0, np.float32), np.empty(0, np.int64)
+    return on_context(found.scores), found.ids[:, 0]
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.decision.context import decision_scores, people_needed
 from indexer.decision.decision import MAX_STORED, Calibration
 from indexer.errors import CalibrationError
 from indexer.gallery import Gallery
@@ -44,7 +45,9 @@ def calibrate_from_strangers(
     size = gallery.size
     if not size or not len(vectors):
         raise CalibrationError(f"{len(vectors)} searches against {size} identities measure nothing")
-    best = np.concatenate([scores[:, 0] for _, scores in _searches(gallery, vectors, 1)])
+    on = gallery.decided_on
+    found = _searches(gallery, vectors, people_needed(on))
+    best = np.concatenate([decision_scores(scores, on) for _, scores in found])
     return _fpir(gallery, best, size, data, precision)
 
 
@@ -67,17 +70,18 @@ def calibrate_from_gallery(
     people, first = np.unique(embeddings.identity_ids, return_index=True)
     other = np.empty(len(people), np.int64)
     score = np.empty(len(people), np.float32)
-    row = 0
-    for ids, scores in _searches(gallery, embeddings.vectors[first], 2):
-        # Of the two best at least one is somebody else; with fusion 'mean' it may be the best one.
+    decided = np.empty(len(people), np.float32)
+    row, on = 0, gallery.decided_on
+    for ids, scores in _searches(gallery, embeddings.vectors[first], 1 + people_needed(on)):
+        # Without the person, who with fusion 'mean' need not be the best, and may not be listed at all.
         rows = slice(row, row + len(ids))
-        place = (ids[:, 0] == people[rows]).astype(np.intp)[:, None]
-        other[rows] = np.take_along_axis(ids, place, 1)[:, 0]
-        score[rows] = np.take_along_axis(scores, place, 1)[:, 0]
+        last = np.argsort(ids == people[rows][:, None], axis=1, kind="stable")[:, : ids.shape[1] - 1]
+        ids, scores = np.take_along_axis(ids, last, 1), np.take_along_axis(scores, last, 1)
+        other[rows], score[rows], decided[rows] = ids[:, 0], scores[:, 0], decision_scores(scores, on)
         row += len(ids)
     suspects = _suspected_duplicates(people, other, score)
     apart = ~np.isin(people, [person for pair in suspects for person in (pair.first_id, pair.second_id)])
-    return _fpir(gallery, score[apart], size - 1, FROM_ITSELF, precision), suspects
+    return _fpir(gallery, decided[apart], size - 1, FROM_ITSELF, precision), suspects
 
 
 def calibrate_pairs(
@@ -143,6 +147,7 @@ def _fpir(gallery: Gallery, scores: FloatVector, size: int, data: str, precision
         precision=precision,
         data=data,
         date=_today(),
+        on=gallery.decided_on,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 
 from indexer.calibration.known_searches import KnownSearches, probability_of
+from indexer.decided_on import DEFAULT_DECIDED_ON, DecidedOn
+from indexer.decision.context import WEIGHT
 from indexer.decision.decision import MAX_STORED, Calibration, choose_threshold
 from indexer.decision.intervals import wilson
 from indexer.decision.match_probability import MatchProbability, Reals, match_probability
@@ -61,13 +63,22 @@ class HeldOut:
     remark: str | None = None
 
 
-def held_out(searches: KnownSearches, gallery_size: int, fpirs: Sequence[float], seed: int = 0) -> HeldOut:
-    """Set thresholds and the probability on the searches of half of the persons, and count on the other half's."""
+def held_out(
+    searches: KnownSearches,
+    gallery_size: int,
+    fpirs: Sequence[float],
+    on: DecidedOn = DEFAULT_DECIDED_ON,
+    seed: int = 0,
+) -> HeldOut:
+    """Set thresholds and the probability on the searches of half of the persons, and count on the other half's.
+
+    Thresholds are for decisions `on` it.
+    """
     persons = np.unique(searches.persons)
     first_half = np.random.default_rng(seed).permutation(persons)[: len(persons) // 2]
     setting = np.isin(searches.persons, first_half)
     known, checked = searches.only(setting), searches.only(~setting)
-    achieved = tuple(_achieved(known, checked, gallery_size, fpirs))
+    achieved = tuple(_achieved(known, checked, gallery_size, fpirs, on))
     try:
         law = probability_of(known)
     except CalibrationError as error:
@@ -78,10 +89,11 @@ def held_out(searches: KnownSearches, gallery_size: int, fpirs: Sequence[float],
 
 
 def _achieved(
-    known: KnownSearches, checked: KnownSearches, gallery_size: int, fpirs: Sequence[float]
+    known: KnownSearches, checked: KnownSearches, gallery_size: int, fpirs: Sequence[float], on: DecidedOn
 ) -> Iterator[AchievedRate]:
-    best = np.sort(known.similarities[~known.mated].astype(np.float32))[::-1]
-    strangers = checked.similarities[~checked.mated].astype(np.float32)
+    weight = WEIGHT if on == "context" else 0.0
+    best = np.sort((known.similarities - weight * known.contexts)[~known.mated].astype(np.float32))[::-1]
+    strangers = (checked.similarities - weight * checked.contexts)[~checked.mated].astype(np.float32)
     sample = Calibration("fpir", best[:MAX_STORED], len(best), gallery_size, None, None, "", "", "", "")
     for fpir in fpirs:
         try:

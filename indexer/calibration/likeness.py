@@ -38,10 +38,11 @@ ODD_DEVIATION = 1.5
 """The standard deviation of their shift: that one's is 1.5."""
 
 SPREAD_DEVIATION = 0.05
-"""Over sources, the standard deviation of the spread of strangers' normal scores about 1; of one that is shifted it is
-known the less, in proportion to 1 + shift."""
+"""Over sources, the standard deviation of the spread of strangers' normal scores about 1; the more a source is shifted,
+the less is known of it, in proportion to 1 + shift, and what its people show counts the more."""
 
 _OUTLYING = 2.0  # normal scores from the median: whoever is further may be enrolled twice
+_CLIPPED = 0.96  # what is left of a normal variable's spread, clipped there
 _LEAST_SPREAD = 0.7  # of people's scores: eight of them may agree by chance
 _SHARED = 1.5  # everybody meets the same people, so that means vary by so much more than those of independent searches
 _TAIL = 0.05  # share of a cohort's scores by which what is beyond all of them is judged
@@ -55,10 +56,12 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Likeness:
-    """Normal scores by which strangers of the enrolled people's kind exceed a cohort, and the standard error of it."""
+    """Where strangers of the enrolled people lie in a cohort's normal scores: `shift` and `spread`, with errors."""
 
     shift: float = KINDS
     error: float = float(np.sqrt((1 - ODD_SOURCES) * KINDS_DEVIATION**2 + ODD_SOURCES * ODD_DEVIATION**2))
+    spread: float = 1.0
+    spread_error: float = SPREAD_DEVIATION * (1 + KINDS)
 
 
 def likeness(scores: Reals, persons: Ids) -> Likeness:
@@ -72,12 +75,17 @@ def likeness(scores: Reals, persons: Ids) -> Likeness:
         return Likeness()
     _, person = np.unique(persons, return_inverse=True)
     middle = float(np.median(scores))
-    means = np.bincount(person, np.clip(scores, middle - _OUTLYING, middle + _OUTLYING)) / np.bincount(person)
-    spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
-    return _posterior(float(means.mean()), _SHARED * max(_LEAST_SPREAD, spread) / float(np.sqrt(len(means))))
+    within = np.clip(scores, middle - _OUTLYING, middle + _OUTLYING)
+    means = np.bincount(person, within) / np.bincount(person)
+    people = len(means)
+    between = float(means.std(ddof=1)) if people > 1 else 0.0
+    shift, error = _shift(float(means.mean()), _SHARED * max(_LEAST_SPREAD, between) / math.sqrt(people))
+    squares = np.bincount(person, (within - means.mean()) ** 2) / np.bincount(person)
+    found = math.sqrt(float(squares.sum()) / max(1, people - 1)) / _CLIPPED
+    return Likeness(shift, error, *_spread(found, _SHARED / math.sqrt(2 * people), shift))
 
 
-def _posterior(found: float, error: float) -> Likeness:
+def _shift(found: float, error: float) -> tuple[float, float]:
     """Return what a shift that was found with a standard error says, beside what is known of sources of both sorts."""
     deviations = np.array([KINDS_DEVIATION, ODD_DEVIATION])
     total = deviations**2 + error**2
@@ -87,7 +95,14 @@ def _posterior(found: float, error: float) -> Likeness:
     means = KINDS + trust * (found - KINDS)
     shift = float(weights @ means)
     variance = float(weights @ (trust * error**2 + (means - shift) ** 2))
-    return Likeness(max(0.0, shift), float(np.sqrt(variance)))
+    return max(0.0, shift), math.sqrt(variance)
+
+
+def _spread(found: float, error: float, shift: float) -> tuple[float, float]:
+    """Return what a spread that was found with a standard error says of a source that is shifted so far."""
+    deviation = SPREAD_DEVIATION * (1 + shift)
+    trust = deviation**2 / (deviation**2 + error**2)
+    return 1 + trust * (found - 1), math.sqrt(trust) * error
 
 
 def normal_scores(values: Reals, cohort: FloatVector) -> Reals:
@@ -104,14 +119,15 @@ def normal_scores(values: Reals, cohort: FloatVector) -> Reals:
     return result
 
 
-def of_their_kind(cohort: FloatVector, shift: float) -> FloatVector:
-    """Return a cohort's best scores [n], ascending, as strangers reach them whose normal scores are `shift` higher."""
+def of_their_kind(cohort: FloatVector, likeness: Likeness) -> FloatVector:
+    """Return a cohort's best scores [n], ascending, as strangers of this likeness reach them."""
     known = np.sort(cohort).astype(np.float64)
     places = _normal(_shares(len(known)))
-    moved = np.interp(places + shift, places, known)
-    above = np.flatnonzero(places + shift > places[-1])
+    theirs = likeness.shift + likeness.spread * places
+    moved = np.interp(theirs, places, known)
+    above = np.flatnonzero(theirs > places[-1])
     start, scale, share = _tail(known)
-    rarities = np.array([_rarity(one) for one in places[above] + shift])
+    rarities = np.array([_rarity(one) for one in theirs[above]])
     moved[above] = np.maximum(start + scale * (rarities + math.log(share)), known[-1])
     return np.asarray(moved, np.float32)
 
@@ -122,8 +138,7 @@ def with_their_error(rates: tuple[float, float], asked: float, likeness: Likenes
     The distances from the rate asked, in normal scores, are added as independent errors are.
     """
     middle = _NORMAL.inv_cdf(asked)
-    spread = SPREAD_DEVIATION * (1 + likeness.shift)
-    error = 1.96 * float(np.hypot(likeness.error, spread * middle))
+    error = 1.96 * float(np.hypot(likeness.error, likeness.spread_error * middle))
     low, high = (float(np.hypot(_NORMAL.inv_cdf(max(rate, _NO_RATE)) - middle, error)) for rate in rates)
     return _NORMAL.cdf(middle - low), _NORMAL.cdf(middle + high)
 

@@ -8,6 +8,8 @@ import numpy as np
 from indexer.calibration.cohort import PHOTOS_A_PERSON, Cohort
 from indexer.calibration.likeness import Likeness, Reals, likeness, normal_scores, of_their_kind, with_their_error
 from indexer.calibration.own_scores import law_for, own_scores_together
+from indexer.decided_on import DEFAULT_DECIDED_ON, DecidedOn
+from indexer.decision.context import decision_scores, people_needed
 from indexer.decision.decision import Calibration, Threshold, choose_threshold
 from indexer.decision.match_probability import MatchProbability, fit_probability
 from indexer.errors import CalibrationError
@@ -32,86 +34,100 @@ def threshold_with_cohort(gallery: Gallery, cohort: Cohort, fpir: float, photos:
     Its interval also counts how surely it is known what strangers of the enrolled people's kind score. Raises
     CalibrationError as `measure_with_cohort`, and where the cohort does not bear the rate.
     """
-    threshold = choose_threshold(
-        [measure_with_cohort(gallery, cohort, photos, fpir)], "fpir", fpir, gallery.size, "gallery"
-    )
+    on = gallery.decided_on
+    measured = measure_with_cohort(gallery, cohort, photos, fpir, on)
+    threshold = choose_threshold([measured], "fpir", fpir, gallery.size, "gallery", on)
     assert threshold.ci95 is not None
-    interval = with_their_error(threshold.ci95, fpir, how_alike(gallery, cohort))
+    interval = with_their_error(threshold.ci95, fpir, how_alike(gallery, cohort, on))
     return replace(threshold, ci95=interval, way="cohort")
 
 
-def measure_with_cohort(gallery: Gallery, cohort: Cohort, photos: int = 1, rate: float = USUAL_RATE) -> Calibration:
+def measure_with_cohort(
+    gallery: Gallery,
+    cohort: Cohort,
+    photos: int = 1,
+    rate: float = USUAL_RATE,
+    on: DecidedOn = DEFAULT_DECIDED_ON,
+) -> Calibration:
     """Return the gallery's non-mated best scores as strangers of its people's kind reach them, of `photos` photos each.
 
     The cohort's strangers are searched, and their scores raised as `how_alike` says; some of them where the gallery is
     large and the `rate` does not ask for all. With several photos of one unknown the direction of their mean is
-    searched. Raises CalibrationError where nobody is enrolled or nobody of the cohort has as many photos.
+    searched; the scores are what decisions `on` it are made on. Raises CalibrationError where nobody is enrolled or
+    nobody of the cohort has as many photos.
     """
     if not gallery.size:
         raise CalibrationError("nobody is enrolled: there is nobody whom a stranger could be taken for")
     if photos == 1:
-        scores = _strangers_scores(gallery, cohort, rate)
+        scores = _strangers_scores(gallery, cohort, rate, on)
     else:
         probes = cohort.groups(photos)
         if not len(probes):
             raise CalibrationError(f"nobody of the model's cohort has {photos} photos")
-        scores = gallery.ask_cohort(probes, f"{photos}-{cohort.key}").scores
-    theirs = of_their_kind(scores, how_alike(gallery, cohort).shift)
+        scores = gallery.ask_cohort(probes, f"{photos}-{cohort.key}", on).scores
+    theirs = of_their_kind(scores, how_alike(gallery, cohort, on))
     data = f"the model's cohort: {len(scores):,} strangers"
     raised = float(np.median(theirs) - np.median(scores))
     if raised >= _WORTH_A_WORD:
         data += f", raised by {raised:.3f} for strangers as alike as your people"
-    return _calibration(gallery, theirs, cohort.precision, data)
+    return _calibration(gallery, theirs, cohort.precision, data, on)
 
 
-def _strangers_scores(gallery: Gallery, cohort: Cohort, rate: float = USUAL_RATE) -> FloatVector:
+def _strangers_scores(gallery: Gallery, cohort: Cohort, rate: float, on: DecidedOn) -> FloatVector:
     """Return the best scores of the cohort's strangers; of some of them in a large gallery, but for a low rate."""
     if rate < USUAL_RATE or gallery.searched_rows <= _MANY:
-        return gallery.ask_cohort(cohort.strangers, cohort.key).scores
-    return gallery.ask_cohort(cohort.some_strangers, f"{len(cohort.some_strangers)}-of-{cohort.key}").scores
+        return gallery.ask_cohort(cohort.strangers, cohort.key, on).scores
+    return gallery.ask_cohort(cohort.some_strangers, f"{len(cohort.some_strangers)}-of-{cohort.key}", on).scores
 
 
-def how_alike(gallery: Gallery, cohort: Cohort) -> Likeness:
+def how_alike(gallery: Gallery, cohort: Cohort, on: DecidedOn = DEFAULT_DECIDED_ON) -> Likeness:
     """Return how much more than the cohort strangers of the enrolled people's kind score; made once a revision."""
-    return gallery.remember(f"likeness {cohort.key}", lambda: _how_alike(gallery, cohort))
+    return gallery.remember(f"likeness {on} {cohort.key}", lambda: _how_alike(gallery, cohort, on))
 
 
-def _how_alike(gallery: Gallery, cohort: Cohort) -> Likeness:
+def _how_alike(gallery: Gallery, cohort: Cohort, on: DecidedOn) -> Likeness:
     people = gallery.size
     if people < 2:
         return Likeness()
     own = gallery.sample(_ALIKE_TEMPLATES)
-    best = np.array(
-        [
-            next(one.similarity for one in answer.candidates if one.id != person)
-            for answer, person in zip(gallery.search(own.vectors, 2), own.identity_ids.tolist(), strict=True)
-        ]
-    )
-    return likeness(_normal_among_others(gallery, cohort, best, own.identity_ids, people), own.identity_ids)
+    others = [
+        [one.similarity for one in answer.candidates if one.id != person]
+        for answer, person in zip(
+            gallery.search(own.vectors, 1 + people_needed(on)), own.identity_ids.tolist(), strict=True
+        )
+    ]
+    listed = min(map(len, others))  # one more where the person is not among the best
+    best = decision_scores(np.array([one[:listed] for one in others], np.float32), on).astype(np.float64)
+    return likeness(_normal_among_others(gallery, cohort, best, own.identity_ids, people, on), own.identity_ids)
 
 
-def _normal_among_others(gallery: Gallery, cohort: Cohort, best: Reals, persons: Ids, people: int) -> Reals:
+def _normal_among_others(
+    gallery: Gallery, cohort: Cohort, best: Reals, persons: Ids, people: int, on: DecidedOn
+) -> Reals:
     """Return each best score's normal score among those of the cohort in the same gallery without the same person."""
     if people > _FEW:  # one more or less hardly changes them
-        return normal_scores(best, _strangers_scores(gallery, cohort))
+        return normal_scores(best, _strangers_scores(gallery, cohort, USUAL_RATE, on))
     enrolled = fuse(gallery.embeddings(), gallery.fusion)
     order = np.argsort(enrolled.owners, kind="stable")
     ids, starts = np.unique(enrolled.owners[order], return_index=True)
     scores = np.maximum.reduceat(cohort.strangers @ enrolled.segment.vectors[order].T, starts, axis=1)
-    result = np.empty(len(best))
+    result, needed = np.empty(len(best)), people_needed(on)
     for one in np.unique(persons).tolist():
         its = persons == one
-        result[its] = normal_scores(best[its], scores[:, ids != one].max(axis=1))
+        others = scores[:, ids != one]
+        most = -np.partition(-others, min(needed, others.shape[1]) - 1, axis=1)[:, :needed]
+        result[its] = normal_scores(best[its], decision_scores(-np.sort(-most, axis=1), on))
     return result
 
 
 def measure_with_kept(gallery: Gallery, kept: KeptStrangers) -> Calibration:
     """Return the non-mated best scores that the strangers kept in the gallery reach in it as it is."""
-    scores = gallery.ask_cohort(kept.vectors, kept.key).scores
-    return _calibration(gallery, scores, "float32", f"{len(scores):,} faces of strangers, kept")
+    on = gallery.decided_on
+    scores = gallery.ask_cohort(kept.vectors, kept.key, on).scores
+    return _calibration(gallery, scores, "float32", f"{len(scores):,} faces of strangers, kept", on)
 
 
-def _calibration(gallery: Gallery, scores: FloatVector, precision: str, data: str) -> Calibration:
+def _calibration(gallery: Gallery, scores: FloatVector, precision: str, data: str, on: DecidedOn) -> Calibration:
     return Calibration(
         target="fpir",
         scores=np.sort(scores)[::-1],
@@ -123,6 +139,7 @@ def _calibration(gallery: Gallery, scores: FloatVector, precision: str, data: st
         precision=precision,
         data=data,
         date=datetime.now(UTC).date().isoformat(),
+        on=on,
     )
 
 

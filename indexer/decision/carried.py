@@ -30,7 +30,7 @@ def carried_threshold(then: Calibration, now: FloatVector, value: float, people:
     before = None if then.circumstances is None else then.circumstances.cohort_scores
     if before is None or len(before) != len(now) or not len(now):
         raise CalibrationError("the cohort that would carry this calibration along was not searched when it was made")
-    set_then = choose_threshold([then], "fpir", value, then.gallery_size, "gallery")
+    set_then = choose_threshold([then], "fpir", value, then.gallery_size, "gallery", then.on)
     rate = min(0.5, max(value, SHIFT_EVENTS / len(now)))
     shift = _quantile(now, rate) - _quantile(before, rate)
     threshold = float(np.float32(set_then.value + shift))

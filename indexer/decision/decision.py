@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from indexer.decided_on import DEFAULT_DECIDED_ON, DecidedOn
 from indexer.decision.intervals import wilson
 from indexer.decision.match_probability import MatchProbability
 from indexer.decision.tail import (
@@ -72,7 +73,8 @@ class Calibration:
     `scores` float32 [m], largest first, is the upper tail (m <= MAX_STORED) of `trials` scores. For 'fpir' a score
     is the best of one non-mated search against `gallery_size` identities; for 'far' it is one pair of two people.
     `probability` is fitted to mated and non-mated searches of the same gallery, where both were at hand, and
-    `circumstances` are known of what was measured on a gallery.
+    `circumstances` are known of what was measured on a gallery. `on` says what the scores are: similarities, or what a
+    decision on context is made on; one kind is never used for the other.
     """
 
     target: Target
@@ -87,8 +89,11 @@ class Calibration:
     date: str
     probability: MatchProbability | None = None
     circumstances: Circumstances | None = None
+    on: DecidedOn = DEFAULT_DECIDED_ON
 
     def __post_init__(self) -> None:
+        if self.target == "far" and self.on != DEFAULT_DECIDED_ON:
+            raise CalibrationError("a FAR is one of pairs, and a pair has no context")
         if self.scores.dtype != np.float32 or self.scores.ndim != 1 or len(self.scores) > self.trials:
             raise CalibrationError("a calibration's scores are float32 [m] with m <= trials")
         if not np.isfinite(self.scores).all() or (np.diff(self.scores) > 0).any():
@@ -102,7 +107,7 @@ class Calibration:
         A model's table: circumstances are a gallery's and stay there.
         """
         record = asdict(replace(self, circumstances=None))
-        del record["circumstances"]
+        del record["circumstances"], record["on"]
         if self.probability is None:  # as programs wrote it that knew none
             del record["probability"]
         record["scores"] = base64.b64encode(self.scores.astype("<f4").tobytes()).decode("ascii")
@@ -127,7 +132,8 @@ class Threshold:
     `gallery_size` is the N it is meant for, `measured_at` the N that was searched when it was measured. `measured` is
     false where the rate was not counted at that N but extrapolated. `ci95` is the 95 % interval of the rate at this
     threshold (Wilson of counts, bootstrap of a fitted tail; naive where searches share people). `way` says how it came
-    to be (None for one that somebody typed), `supported` whether the trials behind it bear so rare an alarm.
+    to be (None for one that somebody typed), `supported` whether the trials behind it bear so rare an alarm. `on` says
+    what it is compared with: the best similarity, or `indexer.decision.context.on_context`.
     """
 
     value: float
@@ -143,6 +149,7 @@ class Threshold:
     data: str | None = None
     way: Way | None = None
     supported: bool = False
+    on: DecidedOn = DEFAULT_DECIDED_ON
 
 
 def user_threshold(value: float, file: Path | None = None) -> Threshold:
@@ -155,9 +162,12 @@ def user_threshold(value: float, file: Path | None = None) -> Threshold:
     return Threshold(value, "user", None, None, False, None, None, None, None, data=None if file is None else str(file))
 
 
-def decide(similarity: float | None, threshold: Threshold) -> Literal["identified", "unknown"]:
-    """Say `identified` at or above the threshold; `unknown` below it, and where no candidate was found (None)."""
-    return "identified" if similarity is not None and similarity >= threshold.value else "unknown"
+def decide(score: float | None, threshold: Threshold) -> Literal["identified", "unknown"]:
+    """Say `identified` at or above the threshold; `unknown` below it, and where no candidate was found (None).
+
+    `score` is what the threshold is on.
+    """
+    return "identified" if score is not None and score >= threshold.value else "unknown"
 
 
 def threshold_at(scores: FloatVector, trials: int, target: float) -> float:
@@ -179,7 +189,12 @@ def threshold_at(scores: FloatVector, trials: int, target: float) -> float:
 
 
 def choose_threshold(
-    calibrations: Sequence[Calibration], target: Target, value: float, gallery_size: int | None, kind: Kind
+    calibrations: Sequence[Calibration],
+    target: Target,
+    value: float,
+    gallery_size: int | None,
+    kind: Kind,
+    on: DecidedOn = DEFAULT_DECIDED_ON,
 ) -> Threshold:
     """Return the threshold for a rate of `value`, from the calibration that was measured nearest to `gallery_size`.
 
@@ -188,11 +203,11 @@ def choose_threshold(
     independently, and the score of f0 from a generalized Pareto tail of the best scores (`indexer.decision.tail`), or
     from counting where f0 lies in their bulk. Raises CalibrationError where there is no calibration, where trials
     cannot support a FAR, or an FPIR even by the tail (FORETOLD_EVENTS), and where the stored scores end before the
-    rate.
+    rate. What was measured for decisions on something else than `on` does not count.
     """
     if not LEAST_RATE <= value < 1:
         raise CalibrationError(f"the target {target.upper()} {value:g} must lie between {LEAST_RATE:g} and 1")
-    fitting = [calibration for calibration in calibrations if calibration.target == target]
+    fitting = [calibration for calibration in calibrations if (calibration.target, calibration.on) == (target, on)]
     if not fitting:
         raise CalibrationError(f"nothing has been measured for {target.upper()}: run `faceid calibrate` first")
     if target == "far":
@@ -223,6 +238,7 @@ def choose_threshold(
         measured_at=source.gallery_size,
         data=source.data,
         supported=supported,
+        on=on,
     )
 
 

@@ -7,7 +7,8 @@ answer is the one that scoring every row would give: same identities, same score
 made longer; the longest list is all rows.
 
     exact_candidates:  k-th score > unseen
-    exact_decision:    best score > unseen, or, where the best is under the threshold, threshold > unseen
+    exact_decision:    best score > unseen, or, where the best is under the threshold, threshold > unseen; where it is
+                       made on more than the best score, what the caller proves from the list's scores and `unseen`
 
 A canonical score is the rounding to float32 of a number that the bound, itself a float32, is not below; rounding is
 monotone, so the score is not above the bound either. Ties need `>`: an unseen row that ties might have the smaller id.
@@ -31,6 +32,9 @@ _FAST_WIDTH = 100  # rows that the fast path rescores for each identity that is 
 _QUERIES = 1024  # searched at a time
 _BLOCK = 4096  # vectors scored at a time
 _NO_SCORE, _NOBODY = -4.0, -1  # of a row that is not there
+
+Proof = Callable[[FloatMatrix, FloatVector], NDArray[np.bool_]]
+"""From scores [Q, m], best first, and `unseen` [Q], the queries whose decision is proved, [Q]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +80,15 @@ def search(
     *,
     kind: str = AUTO,
     threshold: float | None = None,
+    proof: Proof | None = None,
     fast: bool = False,
 ) -> Found:
     """Return the min(k, N) best owners of each query [Q, D] (as `check_vectors` takes it); k >= 1.
 
     Ids are those of one part only. With `fast` many parts' rows are only sampled, and the answer says what is not
-    proved; `threshold` changes nothing but what `exact_decision` speaks of. Raises VectorError for a kind of index that
-    does not exist or that this machine cannot run.
+    proved; `threshold` changes nothing but what `exact_decision` speaks of, and `proof` says what that means where a
+    decision is made on more than the best score. Raises VectorError for a kind of index that does not exist or that
+    this machine cannot run.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
@@ -102,7 +108,7 @@ def search(
     if shape[1]:
         for start in range(0, len(queries), _QUERIES):
             block = np.arange(start, min(start + _QUERIES, len(queries)))
-            _answer(parts, shortlist, queries, block, found, threshold, proved=not fast)
+            _answer(parts, shortlist, queries, block, found, proof or _best_is_known(threshold), proved=not fast)
     return found
 
 
@@ -112,7 +118,7 @@ def _answer(
     queries: FloatMatrix,
     open_rows: NDArray[np.int64],
     found: Found,
-    threshold: float | None,
+    proof: Proof,
     *,
     proved: bool,
 ) -> None:
@@ -127,11 +133,18 @@ def _answer(
         done = (sure | (not proved)) & (scores[:, -1] > _NO_SCORE)
         places, unseen = open_rows[done], listed.unseen[done]
         found.ids[places], found.rows[places], found.scores[places] = ids[done], rows[done], scores[done]
-        decided = scores[done, 0] if threshold is None else np.maximum(scores[done, 0].astype(float), threshold)
-        found.exact_candidates[places], found.exact_decision[places] = sure[done], decided > unseen
+        found.exact_candidates[places], found.exact_decision[places] = sure[done], proof(scores[done], unseen)
         open_rows, width = open_rows[~done], width * 4
     for place in open_rows:
         found.ids[place], found.rows[place], found.scores[place] = _score_everything(parts, queries[place], k)
+
+
+def _best_is_known(threshold: float | None) -> Proof:
+    def proof(scores: FloatMatrix, unseen: FloatVector) -> NDArray[np.bool_]:
+        decided = scores[:, 0] if threshold is None else np.maximum(scores[:, 0].astype(float), threshold)
+        return np.asarray(decided > unseen)
+
+    return proof
 
 
 def _joined(parts: Sequence[Part], lists: Sequence[Shortlist]) -> Shortlist:

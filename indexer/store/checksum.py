@@ -47,6 +47,7 @@ COVERED = {
         "detector",
         "quality_policy",
         "cohort",
+        "decided_on",
         "cohort_scores",
     ),
     "stranger": ("id", "person", "model_id", "vector"),
@@ -61,7 +62,7 @@ COVERED = {
 
 GALLERY = (
     "SELECT g.uuid, g.created_at, g.fusion, g.revision, g.model_id, g.model_since, g.erasure_key, g.erase_pending,"
-    " m.name, m.digest, m.dimension FROM gallery g JOIN model m ON m.id = g.model_id"
+    " g.decided_on, m.name, m.digest, m.dimension FROM gallery g JOIN model m ON m.id = g.model_id"
 )
 """What the checksum of the gallery's one row covers: itself and the model it is bound to."""
 

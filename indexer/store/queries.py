@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from sqlalchemy import Connection, CursorResult, Row, and_, select, update
 
+from indexer.decided_on import DecidedOn
 from indexer.decision.decision import Calibration, Circumstances
 from indexer.decision.match_probability import MatchProbability
 from indexer.errors import GalleryError, StoreDamaged
@@ -55,6 +56,7 @@ class GalleryRow:
     model_since: int
     """The revision in which the gallery was bound to its model: no older cache is of this model's vectors."""
     erasure_key: bytes
+    decided_on: DecidedOn
 
 
 def gallery_row(connection: Connection) -> GalleryRow:
@@ -65,9 +67,19 @@ def gallery_row(connection: Connection) -> GalleryRow:
     *covered, number, expected = found
     if number != 1 or checksum(*covered) != expected:
         raise StoreDamaged("the database's row on its gallery and model is damaged; restore it from a backup")
-    uuid, _, fusion, revision, model_id, model_since, key, erase_pending, name, digest, dimension = covered
+    uuid, _, fusion, revision, model_id, model_since, key, erase_pending, on, name, digest, dimension = covered
     bound = ModelBinding(name, digest, dimension)
-    return GalleryRow(uuid, cast(Fusion, fusion), revision, bool(erase_pending), model_id, bound, model_since, key)
+    return GalleryRow(
+        uuid,
+        cast(Fusion, fusion),
+        revision,
+        bool(erase_pending),
+        model_id,
+        bound,
+        model_since,
+        key,
+        cast(DecidedOn, on),
+    )
 
 
 def revision(connection: Connection) -> int:
@@ -396,6 +408,7 @@ def calibrations(connection: Connection) -> list[Calibration]:
             date=row.date,
             probability=None if row.probability is None else MatchProbability(**json.loads(row.probability)),
             circumstances=_circumstances(row),
+            on=row.decided_on,
         )
         for row in every_row(connection, "calibration")
         if row.model_digest == digest
@@ -403,7 +416,7 @@ def calibrations(connection: Connection) -> list[Calibration]:
 
 
 def save_calibrations(connection: Connection, new: Sequence[Calibration]) -> None:
-    """Keep calibrations; one of the same target, data and size is replaced. Refuses another model's."""
+    """Keep calibrations; one of the same target, data, size and kind of scores is replaced. Refuses another model's."""
     row = gallery_row(connection)
     for one in new:
         if one.model_digest != row.model.digest:
@@ -418,6 +431,7 @@ def save_calibrations(connection: Connection, new: Sequence[Calibration]) -> Non
                 calibration.c.model_digest == one.model_digest,
                 calibration.c.gallery_size.is_not_distinct_from(one.gallery_size),
                 calibration.c.data == one.data,
+                calibration.c.decided_on == one.on,
             ),
         )
         (new_id,) = next_ids(connection, "calibration", 1)
@@ -435,6 +449,7 @@ def save_calibrations(connection: Connection, new: Sequence[Calibration]) -> Non
             "date": one.date,
             "probability": None if one.probability is None else json.dumps(asdict(one.probability)),
             "revision": row.revision + 1,
+            "decided_on": one.on,
             **_circumstance_columns(one.circumstances),
         }
         insert_rows(connection, "calibration", [values])

@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every schema this code can read, oldest first; each is a file in migrations/versions."""
 HEAD = SCHEMA_VERSIONS[-1]
 
@@ -67,8 +67,10 @@ gallery = Table(
     Column("erasure_key", LargeBinary, nullable=False),
     Column("erase_pending", Integer, nullable=False),
     _checksum(),
+    Column("decided_on", String(10), nullable=False, server_default="similarity"),
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("fusion IN ('max', 'mean')", name="fusion"),
+    CheckConstraint("decided_on IN ('similarity', 'context')", name="decided_on"),
     CheckConstraint("revision >= 1", name="revision"),
     CheckConstraint("length(erasure_key) = 32", name="erasure_key"),
     CheckConstraint("erase_pending IN (0, 1)", name="erase_pending"),
@@ -169,6 +171,7 @@ calibration = Table(
     Column("cohort", Text),
     Column("cohort_scores", LargeBinary),  # little-endian float32, in the cohort's order
     _checksum(),
+    Column("decided_on", String(10), nullable=False, server_default="similarity"),  # what the scores are
     CheckConstraint("target IN ('fpir', 'far')", name="target"),
     CheckConstraint("length(scores) % 4 = 0 AND length(scores) / 4 <= trials", name="scores"),
     CheckConstraint("(target = 'fpir') = (gallery_size IS NOT NULL)", name="gallery_size"),

@@ -17,6 +17,7 @@ from faceid.models.model_file import Model, write_model
 from faceid.probability import probability_law
 from faceid.threshold_words import describe, threshold_line
 from faceid.thresholds import calibrate_gallery, calibrate_model_from_photos, gallery_rows, identification_threshold
+from indexer.decision.context import LISTED, on_context
 from indexer.decision.match_probability import match_probability
 from indexer.errors import CalibrationError, ModelMismatch
 from indexer.fusion import DEFAULT_FUSION
@@ -218,4 +219,32 @@ def test_one_photo_a_person_may_still_use_a_table_made_so(model: Model, tmp_path
         assert identification_threshold(model, gallery, 0.1).way == "table"
         gallery.add([photo("p0", "another photo", vector=unit_vectors(1, DIMENSION, 8)[0])])
         with pytest.raises(CalibrationError):
+            identification_threshold(model, gallery, 0.1)
+
+
+@pytest.mark.slow
+def test_a_decision_on_context_is_carried_along_by_scores_of_its_own(with_cohort: Model, tmp_path: Path) -> None:
+    with gallery_of(tmp_path / "g", with_cohort, 24, 1, "max") as gallery:
+        gallery.set_decided_on("context")
+        engine: Any = DrawnEngine(with_cohort, *people(800, 1, 77))
+        calibrate_gallery(engine, gallery, [], faces="largest")
+        before = identification_threshold(with_cohort, gallery, 0.1)
+        assert (before.way, before.on) == ("strangers", "context")
+        enrol(gallery, *people(24, 20, 3), range(1, 19))
+        after = identification_threshold(with_cohort, gallery, 0.1)
+        assert (after.way, after.on) == ("carried", "context")
+        found = gallery.search(FRESH, LISTED)
+        adjusted = on_context(np.array([[one.similarity for one in each.candidates] for each in found], np.float32))
+        low, high = after.ci95 or (1, 0)
+        assert low < (adjusted >= after.value).mean() < high
+        gallery.set_decided_on("similarity")
+        assert identification_threshold(with_cohort, gallery, 0.1).way == "cohort", "that calibration does not count"
+
+
+def test_a_table_of_similarities_is_no_threshold_on_context(model: Model, tmp_path: Path) -> None:
+    few: Any = DrawnEngine(model, *people(90, 1, 50))
+    calibrate_model_from_photos(few, [], "drawn people", faces="largest")
+    with gallery_of(tmp_path / "g", model, 30, 1, "max") as gallery:
+        gallery.set_decided_on("context")
+        with pytest.raises(CalibrationError, match="nothing has been measured"):
             identification_threshold(model, gallery, 0.1)

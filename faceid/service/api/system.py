@@ -37,6 +37,7 @@ class GalleryFacts(Message):
     model: str
     model_digest: str
     fusion: str
+    decided_on: str
 
 
 class GalleryList(Message):
@@ -172,4 +173,5 @@ def _facts(request: Request, name: str) -> GalleryFacts:
         model=reader.model.name,
         model_digest=reader.model.digest,
         fusion=reader.fusion,
+        decided_on=reader.decided_on,
     )

@@ -72,7 +72,9 @@ def _try(opened: OpenGallery, threshold: float, fpir: float, fpirs: Sequence[flo
             taken.setdefault(one.id, []).append(one.similarity)
     mistaken = [Mistaken(people[who], len(scores), max(scores)) for who, scores in taken.items() if who in people]
     alike, looked_at = _alike(reader, people, threshold)
-    checked = held_out(both(mated_searches(reader), stranger_searches(reader, vectors, persons)), reader.size, fpirs)
+    checked = held_out(
+        both(mated_searches(reader), stranger_searches(reader, vectors, persons)), reader.size, fpirs, reader.decided_on
+    )
     return Trial(
         threshold,
         fpir,

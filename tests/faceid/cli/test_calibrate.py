@@ -88,3 +88,39 @@ def test_the_fusion_of_a_gallery_can_be_set(run: Run, gallery: Path) -> None:
     (stats,) = run("gallery", "stats", "--gallery", gallery, "--json").records
     assert stats["fusion"] == "max"
     assert run("gallery", "set", "fusion", "median", "--gallery", gallery).code == 2
+
+
+def test_a_gallery_can_decide_on_context_with_thresholds_of_its_own(run: Run, lfw_people: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in lfw_people.iterdir())
+    people = first_photos(lfw_people, tmp_path / "people", names[:4])
+    for name in names[6:]:
+        shutil.copytree(lfw_people / name, tmp_path / "strangers" / name)
+    at = ("--gallery", tmp_path / "g")
+    run("enroll", people, *at, "--model", "mobilefacenet", "--faces", "centre")
+    measure = ("calibrate", *at, "--strangers", tmp_path / "strangers", "--faces", "centre")
+    photo = lfw_people / names[0] / f"{names[0]}_0002.jpg"
+    ask = ("identify", photo, *at, "--fpir", "0.5", "--faces", "centre")
+    run(*measure)
+    (plain,) = run(*ask, "--json").records
+    assert (plain["threshold_source"]["on"], plain["context"], plain["adjusted"]) == ("similarity", None, None)
+
+    assert run("gallery", "set", "decision", "context", *at).code == 0
+    assert run("gallery", "stats", *at, "--json").records[0]["decided_on"] == "context"
+    assert run(*ask).code == 1, "what was measured for similarities does not count"
+    assert run(*measure).code == 0
+    (record,) = run(*ask, "--json").records
+    others = [one["similarity"] for one in record["candidates"][1:]]
+    assert record["threshold_source"]["on"] == "context"
+    assert record["context"] == pytest.approx(sum(others) / 3, abs=1e-6)
+    assert record["adjusted"] == pytest.approx(record["similarity"] - record["context"] / 2, abs=1e-6)
+    assert (record["decision"] == "identified") == (record["adjusted"] >= record["threshold"])
+    assert record["exact_decision"]
+    assert "less half of the next ten people's mean" in run(*ask).stderr
+    assert "in context" in run(*ask).stdout
+    (typed,) = run("identify", photo, *at, "--threshold", "0.3", "--faces", "centre", "--json").records
+    assert (typed["threshold_source"]["on"], typed["adjusted"]) == ("similarity", None), "a typed one is a similarity"
+
+    assert run("gallery", "set", "decision", "similarity", *at).code == 0
+    (again,) = run(*ask, "--json").records
+    assert again["threshold"] == plain["threshold"]
+    assert run("gallery", "set", "decision", "mood", *at).code == 2

@@ -74,6 +74,12 @@ def test_doctor_reports_versions_model_and_gallery(run: Run, gallery: object) ->
     assert found["model"]["sound"]
 
 
+def test_doctor_fits_a_terminal_of_eighty_columns(run: Run, gallery: object) -> None:
+    shown = run("doctor", "--gallery", str(gallery), "--model", "mobilefacenet").stdout
+    assert max(map(len, shown.splitlines())) < 80
+    assert "gallery's threshold" in shown
+
+
 def test_doctor_fails_on_an_unsound_model(run: Run, tmp_path: object) -> None:
     outcome = run("doctor", "--gallery", f"{tmp_path}/none", "--model", "nonesuch")
     assert outcome.code == 1

@@ -18,7 +18,7 @@ from tests.faceid.cli.conftest import Run
 RECORD = {
     "schema_version", "source", "face_index", "box", "landmarks", "detection_score", "quality", "decision", "identity",
     "similarity", "threshold", "threshold_source", "candidates", "reason_codes", "model", "gallery_revision",
-    "exact_decision", "exact_candidates", "probability", "prior", "photos",
+    "exact_decision", "exact_candidates", "probability", "prior", "photos", "context", "adjusted",
 }  # fmt: skip
 
 

@@ -85,7 +85,7 @@ def test_beyond_the_highest_score_the_law_is_that_of_maxima():
     # The best of many scores is Gumbel's: what two thousand do not reach is known by that law, not by a normal one.
     strangers = gumbel_r.ppf(ndtr(np.random.default_rng(0).normal(1.5, 1, 100_000)), 0.3, 0.03)
     cohorts = [gumbel_r.rvs(0.3, 0.03, 2000, random_state=seed).astype(np.float32) for seed in range(12)]
-    theirs = [of_their_kind(cohort, 1.5) for cohort in cohorts]
+    theirs = [of_their_kind(cohort, Likeness(1.5)) for cohort in cohorts]
     for rate in (0.1, 0.01, 0.002):
         got = [(strangers >= np.quantile(scores, 1 - rate)).mean() for scores in theirs]
         assert np.median(got) == pytest.approx(rate, rel=0.5)
@@ -100,19 +100,19 @@ def test_a_higher_score_never_has_a_lower_normal_score(values, seed):
 @given(shift=st.floats(0, 3), seed=st.integers(0, 50))
 def test_strangers_of_their_kind_are_shifted_by_as_much(shift, seed):
     cohort = cohort_of(400, seed)
-    moved = of_their_kind(cohort, shift)
+    moved = of_their_kind(cohort, Likeness(shift))
     assert (np.diff(moved) >= 0).all()
     assert np.median(normal_scores(moved.astype(float), cohort)) == pytest.approx(shift, abs=0.06)
 
 
 def test_without_a_shift_the_cohort_is_as_it_was():
     cohort = cohort_of(500)
-    assert np.allclose(of_their_kind(cohort, 0.0), np.sort(cohort), atol=1e-7)
+    assert np.allclose(of_their_kind(cohort, Likeness(0.0)), np.sort(cohort), atol=1e-7)
 
 
 def test_a_cohort_of_one_score_is_no_fault():
     same = np.full(200, 0.25, np.float32)
-    assert np.isfinite(of_their_kind(same, 0.4)).all()
+    assert np.isfinite(of_their_kind(same, Likeness(0.4))).all()
     assert np.isfinite(normal_scores(np.array([0.1, 0.25, 0.9]), same)).all()
 
 

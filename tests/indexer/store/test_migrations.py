@@ -96,7 +96,7 @@ def test_the_first_writer_upgrades_it_with_all_that_was_in_it(of_0001):
     assert not (of_0001 / "index.safetensors").exists()
 
 
-@pytest.mark.parametrize("older", ["0003", "0004"])
+@pytest.mark.parametrize("older", ["0003", "0004", "0007"])
 def test_damage_does_not_become_sound_by_an_upgrade(of_0001, older):
     path = of_0001 / "gallery.db"
     upgrade(path, older)
