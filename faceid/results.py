@@ -126,8 +126,8 @@ class Answer:
             "probability": None if self.probability is None else round(self.probability, 4),
             "prior": None if self.probability is None else EVEN_ODDS,
             "photos": self.photos,
-            "context": _rounded(self.context),
-            "adjusted": _rounded(self.adjusted),
+            "context": rounded(self.context),
+            "adjusted": rounded(self.adjusted),
         }
 
 

@@ -128,7 +128,8 @@ def cells(pairs: Sequence[tuple[Pool, Pool]], setting: Pool, network: str, draws
     table = calibrate_model(first, names, TABLE_SIZES, model_digest="", data="half A")
     for pool in {people.name: people for people, _ in pairs}.values():
         elsewhere = [strangers for people, strangers in pairs if people is pool and strangers is not pool]
-        for templates in TEMPLATES:
+        several = max(map(len, pool.people)) > 1  # else nothing is mixed
+        for templates in TEMPLATES if several else TEMPLATES[:1]:
             for size in dict.fromkeys((*SIZES, len(pool.people) - STRANGERS_LEFT)):
                 for number in range(draws):
                     drawn = draw(pool, size, templates, np.random.default_rng([number, size])) if size > 7 else None

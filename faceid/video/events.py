@@ -67,6 +67,8 @@ class TrackAnswer:
     candidates: tuple[Candidate, ...] = ()
     probability: float | None = None
     gallery_revision: int | None = None
+    score: float | None = None
+    """What was held against the threshold: the similarity, or what the gallery decides on instead."""
 
     @property
     def identity(self) -> Candidate | None:
@@ -91,7 +93,7 @@ class Event:
     """One thing to tell.
 
     `track` to `model` belong to events of a track, `faces` (its best) to `lost` alone, `counts` to events of a source.
-    `highest` is the best similarity of all its searches: what a stranger's track would have had to stay below.
+    `highest` is the best `score` of all its searches: what a stranger's track would have had to stay below.
     `resume_at`: from where on the source must be read again to go on after this event, `resume_track` the number of the
     first track after that.
     """

@@ -137,6 +137,7 @@ def calibrate_tracks(
                 data=counted,
                 date=datetime.now(UTC).date().isoformat(),
                 circumstances=circumstances_of(engine, gallery, policy_name(policy)),
+                on=gallery.decided_on,
             )
         ]
     )
@@ -150,8 +151,9 @@ def track_scores(
     policy: TrackPolicy | None = None,
     sampling: Sampling | None = None,
 ) -> list[float]:
-    """Return for each track of a video that has a good face the best similarity of all its searches."""
-    watcher = Watcher(engine, gallery, open_source(video), _NOBODY, policy=policy, sampling=sampling)
+    """Return for each track of a video that has a good face the best score of all its searches."""
+    nobody = replace(_NOBODY, on=gallery.decided_on)
+    watcher = Watcher(engine, gallery, open_source(video), nobody, policy=policy, sampling=sampling)
     highest: dict[int, float] = {}
     for look in watcher.looks():
         for event in look.events:
@@ -182,6 +184,7 @@ def _fitting(engine: FaceEngine, gallery: Gallery, policy: TrackPolicy) -> Itera
         one
         for one in reversed(gallery.calibrations())
         if one.circumstances is not None
+        and one.on == gallery.decided_on
         and one.circumstances.quality_policy == policy_name(policy)
         and one.circumstances.detector == engine.detector_digest
     ]
@@ -191,7 +194,9 @@ def _fitting(engine: FaceEngine, gallery: Gallery, policy: TrackPolicy) -> Itera
 
 def _measured(engine: FaceEngine, gallery: Gallery, calibration: Calibration, fpir: float) -> Threshold:
     if _is_as_it_was(calibration, gallery.contents().digest, gallery):
-        threshold = choose_threshold([calibration], "fpir", fpir, calibration.gallery_size or 1, "gallery")
+        threshold = choose_threshold(
+            [calibration], "fpir", fpir, calibration.gallery_size or 1, "gallery", calibration.on
+        )
         return replace(threshold, way="strangers")
     cohort = model_zoo.load_cohort(engine.model)
     then = calibration.circumstances
@@ -200,7 +205,7 @@ def _measured(engine: FaceEngine, gallery: Gallery, calibration: Calibration, fp
             "the gallery has changed since its strangers' videos were searched; type `faceid calibrate --strangers"
             " VIDEO_DIR` again"
         )
-    now = gallery.ask_cohort(cohort.strangers, cohort.key).scores
+    now = gallery.ask_cohort(cohort.strangers, cohort.key, calibration.on).scores
     return carried_threshold(calibration, now, fpir, gallery.size)
 
 

@@ -24,6 +24,7 @@ from faceid.video.tracker import FaceTracker, SeenFace, Tracker
 from faceid.vision.detection import Box, Faces
 from faceid.vision.images import UInt8Image
 from faceid.vision.quality import measure_quality
+from indexer.decision.context import decision_score
 from indexer.decision.decision import Threshold, decide
 from indexer.decision.match_probability import CONTEXT, context_of, match_probability
 from indexer.errors import CalibrationError
@@ -209,8 +210,8 @@ class Watcher:
         """Search the tracks' templates; yield what is said for the first time, and what is said otherwise."""
         for one, answer in zip(due, self._answers(due), strict=True):
             before, one.answer = one.answer, answer
-            if answer.similarity is not None:
-                one.highest = max(answer.similarity, -1.0 if one.highest is None else one.highest)
+            if answer.score is not None:
+                one.highest = max(answer.score, -1.0 if one.highest is None else one.highest)
             if before is None:
                 yield self._event(_kind(answer), one, seconds, at)
             elif not answer.says_the_same(before):
@@ -221,16 +222,23 @@ class Watcher:
             return []
         with self._engine.pipeline.timed("search"):
             templates = np.stack([one.identity.template() for one in tracks])
-            found = self._gallery.search(templates, max(TOP_K, 1 + CONTEXT), threshold=self._threshold.value)
-        return [
-            TrackAnswer(
-                decide(result.candidates[0].similarity if result.candidates else None, self._threshold),
-                result.candidates[:TOP_K],
-                self._probability(one, result.candidates),
-                result.revision,
+            found = self._gallery.search(
+                templates, max(TOP_K, 1 + CONTEXT), threshold=self._threshold.value, on=self._threshold.on
             )
-            for one, result in zip(tracks, found, strict=True)
-        ]
+        answers = []
+        for one, result in zip(tracks, found, strict=True):
+            similarities = [candidate.similarity for candidate in result.candidates]
+            score = decision_score(similarities, self._threshold.on) if similarities else None
+            answers.append(
+                TrackAnswer(
+                    decide(score, self._threshold),
+                    result.candidates[:TOP_K],
+                    self._probability(one, result.candidates),
+                    result.revision,
+                    score,
+                )
+            )
+        return answers
 
     def _probability(self, one: _Followed, candidates: Sequence[Candidate]) -> float | None:
         law = probability_law(self._engine.model, self._gallery, len(one.identity.faces))
