@@ -54,6 +54,7 @@ CLIPS = {"lfw": 80, "drawn": 40}
 MATED = {"lfw": 72, "drawn": 40}
 STRANGERS = {"lfw": 108, "drawn": 60}
 OTHERS = {"lfw": 228, "drawn": 60}
+CONFIRMED_EVERY = 1.0  # seconds, as by FaceTracker
 FOUND_WITHIN = 0.5  # seconds from when a face can be seen
 
 Row = dict[str, object]
@@ -318,8 +319,13 @@ def _tracks(gallery: Gallery, clips: Sequence[Seen], kind: str) -> Iterator[_Tra
             single = _search(gallery, clip.vectors[rows])
             identity = TrackIdentity(policy)
             templates, plain, highest = [], [], []
+            last = -np.inf
             for row, found in zip(rows, single, strict=True):
-                if identity.add(_face(clip, int(row))):
+                face = _face(clip, int(row))
+                if not identity.wants(face.quality) and face.seconds - last < CONFIRMED_EVERY:
+                    continue
+                last = face.seconds
+                if identity.add(face):
                     templates.append(identity.template())
                     mean = np.mean([face.vector for face in identity.faces], axis=0, dtype=np.float64)
                     plain.append((mean / np.linalg.norm(mean)).astype(np.float32))
@@ -345,7 +351,7 @@ def _search(gallery: Gallery, vectors: FloatMatrix) -> list[_Search]:
 
 def _face(clip: Seen, row: int) -> TrackFace:
     overall = float(clip.qualities[row])
-    quality = Quality(face_size=112, detection_score=1.0, sharpness=100 * overall, turn=0.0)
+    quality = Quality(face_size=112, detection_score=1.0, sharpness=100, turn=1 - overall)
     return TrackFace(float(clip.seconds[row]), _box(clip, row), quality, clip.vectors[row])
 
 

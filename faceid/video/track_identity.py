@@ -28,6 +28,7 @@ class TrackPolicy:
     best: int = 5
     decide_after: tuple[int, ...] = (1, 3, 5, 10, 25)
     alike: float = 0.95
+    eager: int = 10
     limits: Limits = field(default_factory=Limits)
 
 
@@ -59,7 +60,7 @@ class TrackIdentity:
         """Say whether a face of this quality would change anything, so that embedding it is worth it."""
         if quality.reason_codes(self._policy.limits):
             return False
-        if self.good < self._policy.decide_after[-1]:
+        if self.good < self._policy.eager:
             return True
         return len(self.faces) < self._policy.best or quality.overall > self.faces[-1].quality.overall
 

@@ -50,7 +50,7 @@ def test_a_track_is_searched_after_so_many_good_faces_and_not_for_ever() -> None
 
 
 def test_a_poor_face_is_never_wanted_and_a_good_one_while_it_may_change_something() -> None:
-    track = TrackIdentity(TrackPolicy(best=1, decide_after=(1, 2)))
+    track = TrackIdentity(TrackPolicy(best=1, eager=2))
     assert not track.wants(Quality(face_size=10, detection_score=1.0, sharpness=100, turn=0.0))
     assert track.wants(quality(0.3))
     track.add(face([1, 0], 0.5))
