@@ -606,33 +606,46 @@ class Gallery:
 
     # Care
 
-    def export(self, file: str | Path) -> int:
+    def export(self, file: str | Path, *, plain: bool = False) -> int:
         """Write everybody, removed people included, into one Parquet file; the number of templates.
 
-        Raises GalleryError where the file cannot be written, or pyarrow (the extra `export`) is not installed.
+        Of an encrypted gallery the file is encrypted under the same user's key, unless `plain`. Raises GalleryError
+        where the file cannot be written, or pyarrow (the extra `export`) is not installed.
         """
         with self._database.read() as connection:
-            return transfer.write_export(connection, Path(file))
+            return transfer.write_export(connection, Path(file), None if plain else self._database.key)
 
-    def import_(self, file: str | Path, *, revive_erased: bool = False) -> list[Added]:
+    def import_(
+        self, file: str | Path, *, revive_erased: bool = False, source_key: KeyProvider | None = None
+    ) -> list[Added]:
         """Add what another gallery of the same model exported; importing twice changes nothing.
 
-        Photos of people who were erased here are rejected (`erased`) unless `revive_erased`. Raises GalleryError for a
-        file that is damaged or no export, ModelMismatch for another model's.
+        `source_key` opens an encrypted file (None: this gallery's, or what FACEID_KEY names). Photos of people who were
+        erased here are rejected (`erased`) unless `revive_erased`. Raises GalleryError for a file that is damaged or no
+        export, ModelMismatch for another model's, KeyMissing, WrongKey.
         """
-        content = transfer.read_export(Path(file))
+        content = transfer.read_export(Path(file), source_key or self._database.key or usual_key())
         with self._database.write() as connection:
             return transfer.add_content(connection, content, str(file), revive_erased)
 
-    def merge_from(self, other: str | Path, *, revive_erased: bool = False) -> list[MergedPerson]:
+    def merge_from(
+        self, other: str | Path, *, revive_erased: bool = False, source_key: KeyProvider | None = None
+    ) -> list[MergedPerson]:
         """Add everybody of another gallery of the same model, as `import_` does; one MergedPerson for each of them.
 
+        `source_key` opens an encrypted one (None: this gallery's, or what FACEID_KEY names).
         Repeatable. What is here stays as it is: a photo that is somebody else's here, was removed here, or belonged to
         somebody who was erased here (unless `revive_erased`) is a conflict of its person. Raises what `open` raises for
         the other gallery, ModelMismatch for another model's.
         """
-        with Gallery.open(other) as source, source._database.read() as connection:
-            content = transfer.read_content(connection)
+        other = Path(other)
+        key = source_key or self._database.key or usual_key()
+        source = open_store(other, key if is_encrypted(other) else None, writable=False)
+        try:
+            with source.read() as connection:
+                content = transfer.read_content(connection)
+        finally:
+            source.close()
         with self._database.write() as connection:
             added = transfer.add_content(connection, content, str(other), revive_erased)
         return transfer.outcomes(content, added)

@@ -3,13 +3,17 @@
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from faceid.cli.key_options import source_key_option
 from faceid.cli.options import engine_options, gallery_option, output_option
 from faceid.cli.output import counted, say, write_facts, write_records
 from indexer.errors import GalleryError
+
+if TYPE_CHECKING:
+    from indexer.crypto.keys import KeyProvider
 
 revive_option = click.option(
     "--revive-erased", is_flag=True, help="Also bring back people who were erased from this gallery."
@@ -19,12 +23,13 @@ revive_option = click.option(
 @click.command(epilog="Example: faceid gallery export staff.parquet --gallery staff")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @gallery_option
-def export(file: Path, gallery_path: Path) -> None:
+@click.option("--plain", is_flag=True, help="Of an encrypted gallery: write the file without encryption.")
+def export(file: Path, gallery_path: Path, plain: bool) -> None:
     """Write the gallery to one checksummed Parquet FILE, to be imported elsewhere. It holds biometric data."""
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path) as opened:
-        count = opened.export(file)
+        count = opened.export(file, plain=plain)
         say(f"{_templates(count)} of {_people(opened.size)} written to {file}.")
 
 
@@ -32,13 +37,16 @@ def export(file: Path, gallery_path: Path) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @gallery_option
 @revive_option
+@source_key_option
 @click.pass_context
-def import_(ctx: click.Context, file: Path, gallery_path: Path, revive_erased: bool) -> None:
+def import_(
+    ctx: click.Context, file: Path, gallery_path: Path, revive_erased: bool, source_key: "KeyProvider | None"
+) -> None:
     """Add the people of an exported FILE to the gallery; makes the gallery where there is none."""
     from faceid.cli.session import open_to_import
 
-    with open_to_import(gallery_path, file) as opened:
-        added = opened.import_(file, revive_erased=revive_erased)
+    with open_to_import(gallery_path, file, source_key) as opened:
+        added = opened.import_(file, revive_erased=revive_erased, source_key=source_key)
         counts = Counter(outcome.status.replace("_", " ") for outcome in added)
         outcomes = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no templates"
         say(f"{outcomes}; {opened.path} now holds {_people(opened.size)}.")
@@ -52,14 +60,22 @@ def import_(ctx: click.Context, file: Path, gallery_path: Path, revive_erased: b
 @click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @gallery_option
 @revive_option
+@source_key_option
 @output_option
 @click.pass_context
-def merge_from(ctx: click.Context, other: Path, gallery_path: Path, revive_erased: bool, output: str | None) -> None:
+def merge_from(
+    ctx: click.Context,
+    other: Path,
+    gallery_path: Path,
+    revive_erased: bool,
+    source_key: "KeyProvider | None",
+    output: str | None,
+) -> None:
     """Add everybody of OTHER, a gallery of the same model. Repeatable; conflicts are told, nobody here is changed."""
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        people = opened.merge_from(other, revive_erased=revive_erased)
+        people = opened.merge_from(other, revive_erased=revive_erased, source_key=source_key)
         conflicting = [one for one in people if one.conflicts]
         write_records(people if output else conflicting, output, asdict, asdict)
         enrolled = sum(one.enrolled for one in people)

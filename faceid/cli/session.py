@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faceid.engine import FaceEngine
+from indexer.crypto.keys import KeyProvider, usual_key
 from indexer.errors import GalleryError
 from indexer.fusion import DEFAULT_FUSION, Fusion
 from indexer.gallery import Gallery
@@ -49,12 +50,12 @@ def open_to_enroll(
 
 
 @contextmanager
-def open_to_import(gallery_path: Path, file: Path) -> Iterator[Gallery]:
+def open_to_import(gallery_path: Path, file: Path, source_key: KeyProvider | None) -> Iterator[Gallery]:
     """Open a gallery to write, or make one bound to the model of an exported file."""
     if has_gallery(gallery_path):
         opened = Gallery.open(gallery_path, writable=True)
     else:
-        opened = Gallery.create(gallery_path, read_export(file).model)
+        opened = Gallery.create(gallery_path, read_export(file, source_key or usual_key()).model)
     with opened as gallery:
         yield gallery
 

@@ -22,6 +22,10 @@ FILE = "gallery.key"
 _FORMAT = "faceid-envelope-1"
 _NONCE, _TAG, _KEY, _SALT = 12, 16, 32, 16  # bytes
 _LARGEST = 4096
+_ALTERED = (
+    "{} was altered: the key is the right one, and it does not fit; put back the copy that lies in every backup of this"
+    " gallery"
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,6 @@ def seal_new(folder: Path, provider: KeyProvider) -> tuple[Envelope, GalleryKeys
 def read_envelope(folder: Path) -> Envelope | None:
     """Return a folder's envelope; None where there is none. Raises StoreDamaged for one that is not sound."""
     path = folder / FILE
-    damaged = f"{path} is damaged; put back the copy that lies in every backup of this gallery"
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -74,14 +77,23 @@ def read_envelope(folder: Path) -> Envelope | None:
         raise StoreDamaged(f"{path} cannot be read: {error.strerror}") from error
     with os.fdopen(handle, "rb") as file:
         try:
-            content = json.loads(file.read(_LARGEST))
-            if content["format"] != _FORMAT and str(content["format"]).startswith("faceid-envelope-"):
-                raise StoreDamaged(f"{path} is of a newer version ({content['format']!r:.40}); open it with that one")
-            key_id = content["key_id"]
-            salt, wrapped = bytes.fromhex(content["salt"]), bytes.fromhex(content["wrapped"])
-            sizes = (len(bytes.fromhex(key_id)), len(salt), len(wrapped))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise StoreDamaged(damaged) from error
+            return parse(file.read(_LARGEST), path)
+        except OSError as error:
+            raise StoreDamaged(f"{path} cannot be read: {error.strerror}") from error
+
+
+def parse(text: bytes, path: Path) -> Envelope:
+    """Return the envelope that a text holds, which lies at `path`; raises StoreDamaged."""
+    damaged = f"{path} is damaged; put back the copy that lies in every backup of this gallery"
+    try:
+        content = json.loads(text)
+        if content["format"] != _FORMAT and str(content["format"]).startswith("faceid-envelope-"):
+            raise StoreDamaged(f"{path} is of a newer version ({content['format']!r:.40}); open it with that one")
+        key_id = content["key_id"]
+        salt, wrapped = bytes.fromhex(content["salt"]), bytes.fromhex(content["wrapped"])
+        sizes = (len(bytes.fromhex(key_id)), len(salt), len(wrapped))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StoreDamaged(damaged) from error
     if content["format"] != _FORMAT or sizes != (8, _SALT, _NONCE + _KEY + _TAG):
         raise StoreDamaged(damaged)
     return Envelope(key_id, salt, wrapped)
@@ -89,9 +101,14 @@ def read_envelope(folder: Path) -> Envelope | None:
 
 def write_envelope(folder: Path, envelope: Envelope) -> None:
     """Put an envelope into a folder, in one step. Raises FileNotWritten."""
-    content = {"format": _FORMAT, "key_id": envelope.key_id, "salt": envelope.salt.hex()}
     with replacing(folder / FILE, PRIVATE) as temporary:
-        temporary.write_text(json.dumps({**content, "wrapped": envelope.wrapped.hex()}) + "\n")
+        temporary.write_bytes(text_of(envelope))
+
+
+def text_of(envelope: Envelope) -> bytes:
+    """Return an envelope as the line of JSON that `parse` reads."""
+    content = {"format": _FORMAT, "key_id": envelope.key_id, "salt": envelope.salt.hex()}
+    return json.dumps({**content, "wrapped": envelope.wrapped.hex()}).encode() + b"\n"
 
 
 def unlock(folder: Path, provider: KeyProvider | None) -> GalleryKeys | None:
@@ -108,13 +125,17 @@ def unlock(folder: Path, provider: KeyProvider | None) -> GalleryKeys | None:
             f"a key was given, and {folder} is not encrypted (it has no {FILE}): unset {VARIABLE} to use it as it is,"
             " or make an encrypted copy with `faceid gallery encrypt`"
         )
+    return opened(folder / FILE, envelope, provider)
+
+
+def opened(path: Path, envelope: Envelope, provider: KeyProvider | None) -> GalleryKeys:
+    """Return the keys that an envelope, which lies at `path`, is of. Raises KeyMissing, WrongKey, StoreDamaged."""
     if provider is None:
         raise KeyMissing(
-            f"{folder} is encrypted under the key {envelope.key_id}: say where that key is, as in"
+            f"{_what(path)} is encrypted under the key {envelope.key_id}: say where that key is, as in"
             f" {VARIABLE}=file:/path/to/key (or env:NAME, command:COMMAND, keyring:NAME)"
         )
-    own = _unwrap(folder, envelope, provider)
-    return _gallery_keys(own, envelope.salt)
+    return _gallery_keys(_unwrap(path, envelope, provider), envelope.salt)
 
 
 def rewrap(folder: Path, old: KeyProvider, new: KeyProvider) -> Envelope:
@@ -122,7 +143,7 @@ def rewrap(folder: Path, old: KeyProvider, new: KeyProvider) -> Envelope:
     envelope = read_envelope(folder)
     if envelope is None:
         raise GalleryError(f"{folder} is not encrypted: `faceid gallery encrypt` makes an encrypted copy")
-    renewed = _wrap(_unwrap(folder, envelope, old), envelope.salt, new.key(folder, None))
+    renewed = _wrap(_unwrap(folder / FILE, envelope, old), envelope.salt, new.key(folder, None))
     write_envelope(folder, renewed)
     return renewed
 
@@ -135,26 +156,32 @@ def _wrap(own: bytes, salt: bytes, key: bytes) -> Envelope:
     return Envelope(key_id, salt, nonce + secret)
 
 
-def _unwrap(folder: Path, envelope: Envelope, provider: KeyProvider) -> bytes:
+def _unwrap(path: Path, envelope: Envelope, provider: KeyProvider) -> bytes:
     require_encryption()
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    key = provider.key(folder, envelope.key_id)
-    if key_id_of(key) != envelope.key_id:
-        raise WrongKey(
-            f"{folder} is encrypted under the key {envelope.key_id}, and the key at hand is {key_id_of(key)}; give the"
-            " other one (a backup of before `rotate` keeps the key of then)"
-        )
+    key = provider.key(_what(path), envelope.key_id)
+    key_id = key_id_of(key)
     nonce, secret = envelope.wrapped[:_NONCE], envelope.wrapped[_NONCE:]
+    cipher = AESGCM(derived(key, b"faceid wrap"))
     try:
-        authenticated = _authenticated(envelope.key_id, envelope.salt)
-        return AESGCM(derived(key, b"faceid wrap")).decrypt(nonce, secret, authenticated)
+        own = cipher.decrypt(nonce, secret, _authenticated(key_id, envelope.salt))
     except InvalidTag as error:
-        raise StoreDamaged(
-            f"{folder / FILE} was altered: the key is the right one, and it does not fit; put back the copy that lies"
-            " in every backup of this gallery"
-        ) from error
+        if key_id != envelope.key_id:
+            raise WrongKey(
+                f"{_what(path)} is encrypted under the key {envelope.key_id}, and the key at hand is {key_id}; give the"
+                " other one (a backup of before `rotate` keeps the key of then)"
+            ) from error
+        raise StoreDamaged(_ALTERED.format(path)) from error
+    if key_id != envelope.key_id:
+        raise StoreDamaged(_ALTERED.format(path))
+    return own
+
+
+def _what(path: Path) -> Path:
+    """Return what a person would call encrypted: the gallery's folder, or an export."""
+    return path.parent if path.name == FILE else path
 
 
 def _gallery_keys(own: bytes, salt: bytes) -> GalleryKeys:

@@ -43,9 +43,8 @@ def make_encrypted_copy(source: Database, folder: Path, key: KeyProvider) -> Non
     _prepare(source, folder)
     sealed, keys = seal_new(folder, key)
     write_envelope(folder, sealed)
-    with replacing(folder / source.path.name, PRIVATE) as temporary:
-        with translated(source.path):
-            _export(source, temporary, keys)
+    with translated(source.path), replacing(folder / source.path.name, PRIVATE) as temporary:
+        _export(source, temporary, keys)
         with closing(connect_new(temporary, keys)) as copy:
             _finish(copy)
 

@@ -32,11 +32,15 @@ class SqliteStore:
 
     def __init__(self, folder: Path, key: KeyProvider | None, *, writable: bool) -> None:
         self._folder = folder
+        self.key = key
         require_database(folder / DATABASE)
         keys = unlock(folder, key)
         version = check_database(folder / DATABASE, keys)
         self._lock = _locked(folder) if writable else None
         try:
+            if writable:
+                for leftover in folder.glob(f".{envelope.FILE}.*"):  # of a change of the key that was stopped
+                    leftover.unlink(missing_ok=True)
             self._database = _opened(folder, version, keys, writable=writable)
         except BaseException:
             self._unlock()

@@ -22,6 +22,11 @@ class Store(Protocol):
         ...
 
     @property
+    def key(self) -> KeyProvider | None:
+        """What hands out the user's key of an encrypted one; None of a plain one."""
+        ...
+
+    @property
     def sealing(self) -> bytes | None:
         """The key that seals what lies beside the database (`indexer.crypto.sealed`); None where nothing is."""
         ...

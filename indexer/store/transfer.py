@@ -16,6 +16,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, select
 
+from indexer.crypto.keys import KeyProvider
+from indexer.crypto.sealed_export import is_sealed, sealing, unsealing
 from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, clean_name
@@ -56,8 +59,11 @@ def read_content(connection: Connection) -> Content:
     return Content(gallery_row(connection).model, people, templates, vectors)
 
 
-def write_export(connection: Connection, path: Path) -> int:
-    """Write every identity with its templates to `path`, replacing it in one step; the number of templates."""
+def write_export(connection: Connection, path: Path, key: KeyProvider | None) -> int:
+    """Write every identity with its templates to `path`, replacing it in one step; the number of templates.
+
+    With a key the file is encrypted (`indexer.crypto.sealed_export`).
+    """
     pyarrow, parquet = _import_pyarrow()
     bound = gallery_row(connection).model
     people, rows = _people_and_templates(connection)
@@ -66,8 +72,9 @@ def write_export(connection: Connection, path: Path) -> int:
     schema = _schema(pyarrow, bound.dimension)
     with (
         replacing(path, PRIVATE) as temporary,
+        nullcontext(temporary) if key is None else sealing(temporary, key) as target,
         parquet.ParquetWriter(
-            temporary, schema, compression="none", write_statistics=False, write_page_checksum=True
+            target, schema, compression="none", write_statistics=False, write_page_checksum=True
         ) as writer,
     ):
         for block in chunks(rows, _BLOCK):
@@ -80,13 +87,19 @@ def write_export(connection: Connection, path: Path) -> int:
     return len(rows)
 
 
-def read_export(path: Path) -> Content:
-    """Read and verify an export; raises GalleryError for a file whose content is not what was written."""
+def read_export(path: Path, key: KeyProvider | None) -> Content:
+    """Read and verify an export, an encrypted one with its key.
+
+    Raises GalleryError for a file whose content is not what was written, KeyMissing, WrongKey.
+    """
     pyarrow, parquet = _import_pyarrow()
     if not path.is_file():  # a pipe would be waited for
         raise GalleryError(f"{path} is no file; give the export of a gallery")
     try:
-        with parquet.ParquetFile(path) as file:
+        with (
+            unsealing(path, key) if is_sealed(path) else nullcontext(path) as source,
+            parquet.ParquetFile(source) as file,
+        ):
             text = (file.metadata.metadata or {}).get(b"faceid")
             if text is None:
                 raise GalleryError(f"{path} is not an export of a gallery")

@@ -248,7 +248,7 @@ TARGETS = {
             b'{"cmc": [[0, 1], [0.5, 1]]}',
         ],
     ),
-    "parquet": Target(in_a_file("export.parquet", read_export), GalleryError, _exports),
+    "parquet": Target(in_a_file("export.parquet", lambda path: read_export(path, None)), GalleryError, _exports),
     "settings": Target(
         in_a_file("faceid.toml", read_settings_file),
         click.UsageError,

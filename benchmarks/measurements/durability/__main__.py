@@ -1,10 +1,11 @@
 """Measured runs on what a gallery survives.
 
-    python -m benchmarks.measurements.durability kills|full-disk|damage [--times N]
+    python -m benchmarks.measurements.durability kills|full-disk|damage|encryption [--times N]
 
 `kills` kills every writing command at each of its writes and at random moments; `full-disk` does every writing command
 on a file system that has room for ever more bytes until it succeeds; `damage` flips every bit that is used of every
-file, replaces bytes and tears ends off. Each prints a table and leaves with exit code 1 if anything was lost.
+file, replaces bytes and tears ends off; `encryption` stops `encrypt` and `rotate` in these ways. With FACEID_KEY set
+the galleries of the other three are encrypted. Each prints a table and leaves with exit code 1 if anything was lost.
 """
 
 import argparse
@@ -18,9 +19,9 @@ from tabulate import tabulate
 
 
 def main() -> None:
-    """Run one of the three and print what was found."""
+    """Run one of them and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", choices=["kills", "full-disk", "damage"])
+    parser.add_argument("run", choices=["kills", "full-disk", "damage", "encryption"])
     parser.add_argument("--times", type=int, default=1000, help="kills, or replaced bytes, altogether")
     parser.add_argument("--every", type=int, default=1, help="kill at each so many writes, flip each so many bits only")
     parser.add_argument("--first", type=int, default=0, help="the bit to begin with: --every N in N parts")
@@ -32,7 +33,7 @@ def main() -> None:
     folder = options.work or Path(tempfile.mkdtemp(prefix="durability-"))
     started = time.perf_counter()
     try:
-        failures = {"kills": _kills, "full-disk": _full_disk, "damage": _damage}[options.run](folder, options)
+        failures = _RUNS[options.run](folder, options)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for failure in failures[:50]:
@@ -73,6 +74,17 @@ def _damage(folder: Path, options: argparse.Namespace) -> list[str]:
     print(tabulate(rows, headers=headers))
     return [failure for one in results for failure in one.failures]
 
+
+def _encryption(folder: Path, options: argparse.Namespace) -> list[str]:
+    from benchmarks.measurements.durability.encryption import encrypt_and_rotate
+
+    results = encrypt_and_rotate(folder)
+    rows = [(one.command, one.how, one.times, len(one.failures)) for one in results]
+    print(tabulate(rows, headers=["command", "stopped", "times", "failures"]))
+    return [failure for one in results for failure in one.failures]
+
+
+_RUNS = {"kills": _kills, "full-disk": _full_disk, "damage": _damage, "encryption": _encryption}
 
 if __name__ == "__main__":
     main()

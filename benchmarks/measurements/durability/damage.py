@@ -11,7 +11,6 @@ import itertools
 import os
 import random
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,9 +30,12 @@ from benchmarks.measurements.durability.scenario import (
     vectors_of,
 )
 from indexer.cache import index_cache
+from indexer.crypto.envelope import unlock
+from indexer.crypto.keys import usual_key
 from indexer.errors import StoreDamaged
 from indexer.gallery import Gallery
 from indexer.store.acknowledged import FILE
+from indexer.store.driver import connect
 from indexer.store.schema import metadata
 from indexer.store.sqlite_store import DATABASE, LOCK
 
@@ -236,9 +238,9 @@ def _problems(gallery: Gallery) -> list[bool]:
 
 
 def _rows(database: Path) -> list[Any]:
-    """Return every row of every table, read by SQLite alone."""
+    """Return every row of every table, read by SQLite (or SQLCipher) alone."""
     found: list[Any] = []
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as raw:
+    with closing(connect(f"file:{database}?mode=ro", unlock(database.parent, usual_key()))) as raw:
         for table in itertools.chain(sorted(metadata.tables), ("alembic_version", "sqlite_sequence")):
             found.append(sorted(map(repr, raw.execute(f"SELECT * FROM {table}"))))
     return found

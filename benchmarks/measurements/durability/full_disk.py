@@ -84,7 +84,7 @@ def _fill(command: Command, start: Place, folder: Path, disk: Path, step: int) -
     while succeeded < 3 and free < _ENOUGH:
         place = Place(disk / "gallery", start.aside, disk / "made")
         shutil.copytree(ready / "gallery", place.gallery)
-        _fill_up(disk, free)
+        fill_up(disk, free)
         done, problem = _attempt(command, place)
         (disk / "filler").unlink()
         sizes, refused, succeeded = sizes + 1, refused + (not done), succeeded + done
@@ -110,7 +110,7 @@ def _fill(command: Command, start: Place, folder: Path, disk: Path, step: int) -
 def _fill_create(disk: Path, step: int) -> Filled:
     free, sizes, refused, succeeded, failures = 0, 0, 0, 0, list[str]()
     while succeeded < 3 and free < _ENOUGH:
-        _fill_up(disk, free)
+        fill_up(disk, free)
         try:
             Gallery.create(disk / "gallery", MODEL).close()
             succeeded += 1
@@ -138,7 +138,7 @@ def _attempt(command: Command, place: Place) -> tuple[bool, str | None]:
         return False, f"{type(error).__name__}: {error}"
 
 
-def _fill_up(disk: Path, free: int) -> None:
+def fill_up(disk: Path, free: int) -> None:
     """Leave so many bytes of the disk free."""
     room = os.statvfs(disk)
     size = max(0, room.f_bavail * room.f_frsize - free)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from indexer.crypto.keys import usual_key
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.gallery import Gallery
 from indexer.store.transfer import read_export
@@ -80,14 +81,14 @@ def test_a_photo_that_is_somebody_else_here_is_rejected(export, tmp_path):
 
 def test_a_damaged_file_is_refused_or_what_it_was(export):
     sound = export.read_bytes()
-    expected = read_export(export)
+    expected = read_export(export, usual_key())
     refused = 0
     for place in range(0, len(sound), 13):
         spoiled = bytearray(sound)
         spoiled[place] ^= 1
         export.write_bytes(spoiled)
         try:
-            found = read_export(export)
+            found = read_export(export, usual_key())
         except GalleryError:
             refused += 1
         else:  # a byte that means nothing: in the name of the program that wrote the file, say
@@ -96,7 +97,7 @@ def test_a_damaged_file_is_refused_or_what_it_was(export):
     assert refused > len(range(0, len(sound), 13)) / 2
     export.write_bytes(sound[:-1])
     with pytest.raises(GalleryError, match="no readable export"):
-        read_export(export)
+        read_export(export, usual_key())
 
 
 def test_other_files_and_other_models_are_refused(export, tmp_path):
