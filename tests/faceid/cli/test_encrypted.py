@@ -78,7 +78,7 @@ def test_after_every_command_nothing_in_any_file_can_be_read(tmp_path, monkeypat
         (("gallery", "undo"), 0),
         (("gallery", "remove", first), 0),
         (("gallery", "restore", first), 0),
-        (("calibrate",), 0),
+        (("calibrate",), 1),
         (("gallery", "backup", work / "backup"), 0),
         (("gallery", "export", work / "export.parquet"), 0),
         (("gallery", "check", "--deep"), 0),
