@@ -16,7 +16,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -96,10 +96,7 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
     if not path.is_file():  # a pipe would be waited for
         raise GalleryError(f"{path} is no file; give the export of a gallery")
     try:
-        with (
-            unsealing(path, key) if is_sealed(path) else nullcontext(path) as source,
-            parquet.ParquetFile(source) as file,
-        ):
+        with _readable(path, key) as source, parquet.ParquetFile(source) as file:
             text = (file.metadata.metadata or {}).get(b"faceid")
             if text is None:
                 raise GalleryError(f"{path} is not an export of a gallery")
@@ -113,7 +110,10 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
             _refuse_a_bomb(path, file.metadata.num_rows, model.dimension)
         # A picture that is written once for a million rows must not become a million pictures.
         once = ["crop"] if head["format"] == _FORMAT else None
-        with parquet.ParquetFile(path, page_checksum_verification=True, read_dictionary=once) as file:
+        with (
+            _readable(path, key) as source,
+            parquet.ParquetFile(source, page_checksum_verification=True, read_dictionary=once) as file,
+        ):
             table = file.read()
         templates, vectors = _from_table(table, model.dimension, _EXPANSION * path.stat().st_size)
         found = _digest(head, templates, vectors)
@@ -132,6 +132,11 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
     content = Content(model, head.get("people", []), templates, vectors)
     check_content(content, str(path))
     return content
+
+
+def _readable(path: Path, key: KeyProvider | None) -> AbstractContextManager[Any]:
+    """Return what Parquet is read from: the file itself, or its content where it is encrypted."""
+    return unsealing(path, key) if is_sealed(path) else nullcontext(path)
 
 
 def add_content(connection: Connection, content: Content, origin: str, revive_erased: bool = False) -> list[Added]:
