@@ -187,7 +187,7 @@ def report(engine: FaceEngine, work: Path) -> None:
         files = sorted((work / kind).glob("*.npz"))
         if not files:
             continue
-        split, relink = _links(engine)
+        split, relink = link_similarities(engine, None)
         clips = [with_tracks(_kept(file), split, relink) for file in files]
         people = {face.person for clip in clips for _, _, faces in clip.frames for face in faces}
         minutes = len(clips) * SECONDS / 60
@@ -445,14 +445,6 @@ def _overlap(first: Sequence[Any], second: Sequence[Any]) -> NDArray[np.float64]
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
     common = np.clip(high - low, 0, None).prod(axis=2)
     return np.asarray(common / (a[..., 2:].prod(axis=2) + b[..., 2:].prod(axis=2) - common), np.float64)
-
-
-def _links(engine: FaceEngine) -> tuple[float, float]:
-    """Return what a watcher takes: of the model's table, since these galleries have none of their own."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder, Gallery.open(Path(folder) / "g", create=engine.binding) as empty:
-        return link_similarities(engine, empty)
 
 
 def _who(number: int, kind: str) -> list[int]:

@@ -180,10 +180,14 @@ class FrameFolder:
         self._numbered = sorted(
             (number, path)
             for path in folder.iterdir()
-            if path.suffix.lower() in FRAME_SUFFIXES and (number := _number(path)) is not None
+            if path.suffix.lower() in FRAME_SUFFIXES and (number := frame_number(path)) is not None
         )
         if not self._numbered:
             raise VideoError(f"{self.name}: the folder has no numbered frames, such as 0001.jpg")
+
+    def number_at(self, seconds: float) -> int:
+        """Return the number of the frame that is at so many seconds."""
+        return self._numbered[0][0] + round(seconds * self._rate)
 
     def frames(self, start: float = 0.0) -> Iterator[Decoded]:
         """Yield the frames in the order of their numbers; one that cannot be read is counted as damaged."""
@@ -203,7 +207,8 @@ class FrameFolder:
             raise VideoError(f"{self.name}: none of its {self.counts.damaged} frames can be read")
 
 
-def _number(path: Path) -> int | None:
+def frame_number(path: Path) -> int | None:
+    """Return the number of a frame's file: the last in its name; None without one."""
     numbers = re.findall(r"\d+", path.stem)
     return int(numbers[-1][:18]) if numbers else None
 

@@ -335,7 +335,7 @@ def _kind(answer: TrackAnswer) -> EventKind:
     return "identified" if answer.identity else "unknown"
 
 
-def link_similarities(engine: FaceEngine, gallery: Gallery) -> tuple[float, float]:
+def link_similarities(engine: FaceEngine, gallery: Gallery | None) -> tuple[float, float]:
     """Return the similarities below which a face is not a track's person, and above which a track is taken up again."""
     found = []
     for far, otherwise in zip((SPLIT_FAR, RELINK_FAR), UNMEASURED_LINKS, strict=True):
