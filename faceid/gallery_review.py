@@ -120,6 +120,22 @@ def review_gallery(
     return list(_suggestions(gallery, found.findings)), found.refused
 
 
+def standing(gallery: Gallery, findings: Sequence[Finding]) -> list[Suggestion]:
+    """Return what is left of a review's findings: people and photos are there as they were, and nobody said no."""
+    known = {one.id for one in gallery.identities()}
+    whose = {row.id: row.identity_id for row in gallery.templates()}
+    rejected = gallery.rejected_findings()
+    left = [
+        one
+        for one in findings
+        if one.key not in rejected
+        and known.issuperset(one.identity_ids)
+        and all(whose.get(template_id) in one.identity_ids for template_id in one.template_ids)
+        and not (one.kind == "mislabelled" and whose[one.template_ids[0]] == one.identity_ids[1])
+    ]
+    return list(_suggestions(gallery, left))
+
+
 def not_duplicates(gallery: Gallery, first: int, second: int) -> None:
     """Remember that two people are two."""
     low, high = sorted((first, second))

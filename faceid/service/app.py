@@ -7,7 +7,7 @@ from importlib.metadata import version
 import anyio.to_thread
 from fastapi import FastAPI
 
-from faceid.service.api import audit, change, identify, jobs, people, system, thresholds
+from faceid.service.api import audit, change, identify, jobs, people, review, system, thresholds
 from faceid.service.door import Door
 from faceid.service.page import pages
 from faceid.service.problems import answer_with_problems
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for part in (system, identify, people, change, thresholds, jobs, audit):
+    for part in (system, identify, people, change, review, thresholds, jobs, audit):
         app.include_router(part.router)
     for router in pages.ROUTERS:
         app.include_router(router)

@@ -12,6 +12,7 @@ from faceid.service.jobs import Jobs
 from faceid.service.logs import log
 from faceid.service.metrics import Metrics
 from faceid.service.problems import Problem
+from faceid.service.reviews import Reviews
 from faceid.service.sessions import Sessions
 from faceid.service.settings import Settings
 from faceid.service.throttle import RateLimit, SlowDown
@@ -29,6 +30,7 @@ class Service:
         self.rate_limit = RateLimit(settings.requests_a_minute)
         self.slow_down = SlowDown()
         self.sessions = Sessions()
+        self.reviews = Reviews()
         self.answers = KeptAnswers(self.database)
         self.ready = False
         self.galleries: Galleries

@@ -189,6 +189,27 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Templates": {"template_ids": [7, 8]},
     "Confirmation": {"confirm": "Ada Lovelace"},
     "Entry": {"entry": 12},
+    "Review": {
+        "request_id": _REQUEST_ID,
+        "findings": [
+            {
+                "finding": "duplicate:1-17",
+                "kind": "duplicate",
+                "probability": 0.993,
+                "reason": "Ada Lovelace (id 1) and A. Lovelace (id 17) look like one person: their means score 0.742",
+                "people": [
+                    {"id": 1, "name": "Ada Lovelace", "external_id": None},
+                    {"id": 17, "name": "A. Lovelace", "external_id": None},
+                ],
+                "templates": [{"id": 7, "source": "ada.jpg", "box": _FACE["box"]}],
+                "evidence": {"similarity": 0.742},
+                "command": "faceid gallery merge 17 1",
+            }
+        ],
+        "refused": {"stranger": "it takes people with three photos each"},
+    },
+    "FindingAnswer": {"finding": "duplicate:1-17", "answer": "accept"},
+    "Answered": {"request_id": _REQUEST_ID, "finding": "duplicate:1-17", "answer": "accept"},
     "Changed": {"request_id": _REQUEST_ID, "person": {**_PERSON, "name": "Ada King"}},
     "Erased": {"request_id": _REQUEST_ID, "state": "done"},
     "UndoableList": {"request_id": _REQUEST_ID, "entries": [_RENAMED]},

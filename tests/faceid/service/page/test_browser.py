@@ -192,7 +192,17 @@ def test_a_receptionist_does_a_days_work(browser: Browser, server: tuple[str, st
 @pytest.mark.parametrize(("width", "scheme", "language"), [(390, "light", "de"), (1200, "dark", "en")])
 def test_every_page_is_for_everybody(browser, server, width: int, scheme: str, language: str) -> None:
     found = visit(browser, server, width, scheme, language)
-    for place in ("", "/people", "/people/1", "/enroll", "/calibration", "/calibration/trial", "/jobs", "/health"):
+    for place in (
+        "",
+        "/people",
+        "/people/1",
+        "/enroll",
+        "/calibration",
+        "/calibration/trial",
+        "/jobs",
+        "/review",
+        "/health",
+    ):
         found.go(f"/galleries/default{place}")
         for summary in found.page.locator("summary").all():
             summary.click()

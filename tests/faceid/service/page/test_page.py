@@ -18,6 +18,7 @@ EVERY_PAGE = (
     "/calibration",
     "/calibration/trial",
     "/jobs",
+    "/review",
     "/changes",
     "/health",
 )
