@@ -1,8 +1,8 @@
-"""The tables of docs/results/decisions.md, from the CSV files beside it.
+"""The tables of docs/results/decisions.md and decisions-tables.md, from the CSV files beside them.
 
     python -m benchmarks.measurements.decisions_page docs/results
 
-The page's text is written by hand; between `<!-- table NAME -->` and `<!-- end -->` stands what this command makes of
+The pages' text is written by hand; between `<!-- table NAME -->` and `<!-- end -->` stands what this command makes of
 the files that the measurements wrote. Rates of several galleries are given by their median and the middle nine tenths
 of them, each gallery once.
 """
@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+PAGES = ("decisions.md", "decisions-tables.md")
 NETWORKS = ("sphereface", "mobilefacenet", "sphereface-scratch")
 ASKED = ("0.1", "0.01", "0.001")
 FUSIONS = ("max", "mean", "weighted mean", "best two", "spread", "mean of scores")
 WAYS = ("cohort", "carried along", "strangers kept", "never adjusted")
+VARIANTS = ("FairFace-as-it-is", "FairFace-once")
 OURS, ALONE, TABLE, CONTEXT = "this gallery", "the cohort alone", "a table of one photo a person", "on context"
 _TABLE = re.compile(r"(<!-- table ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -29,12 +31,12 @@ Line = dict[str, str]
 
 
 def main() -> None:
-    """Write the page's tables anew."""
+    """Write the pages' tables anew."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    page = folder / "decisions.md"
-    page.write_text(with_tables(page.read_text(encoding="utf-8"), folder), encoding="utf-8")
+    for page in (folder / name for name in PAGES):
+        page.write_text(with_tables(page.read_text(encoding="utf-8"), folder), encoding="utf-8")
 
 
 def with_tables(text: str, folder: Path) -> str:
@@ -47,11 +49,16 @@ def with_tables(text: str, folder: Path) -> str:
     return _TABLE.sub(table, text)
 
 
-def agreement(folder: Path, way: str) -> list[Line]:
-    """Return, by people and rate, what was got and in how many galleries it agrees: strangers of the same source."""
+def agreement(folder: Path, way: str, *, variants: bool = False) -> list[Line]:
+    """Return, by people and rate, what was got and in how many galleries it agrees: strangers of the same source.
+
+    With `variants` of the sets that show what a set's cleaning does, and of the cleaned one.
+    """
     lines = []
     for network, rows in _networks(folder, "asked-got"):
         for people in _distinct(rows, "people from"):
+            if people not in (*VARIANTS, "FairFace") if variants else people in VARIANTS:
+                continue
             its = [row for row in rows if row["people from"] == row["strangers from"] == people and row["way"] == way]
             if its:
                 lines.append({"network": network, "people": people, **_by_rate(its)})
@@ -63,6 +70,8 @@ def without_likeness(folder: Path) -> list[Line]:
     lines = []
     for network, rows in _networks(folder, "asked-got"):
         for people in _distinct(rows, "people from"):
+            if people in VARIANTS:
+                continue
             line: Line = {"network": network, "people": people}
             for asked in ASKED[:2]:
                 for way in (OURS, ALONE, TABLE):
@@ -74,11 +83,11 @@ def without_likeness(folder: Path) -> list[Line]:
 
 
 def all_rates(folder: Path) -> list[Line]:
-    """Return the share of cells that agree, of all sources and of those that are not FairFace's variants."""
+    """Return the share of cells that agree, of all sources."""
     lines = []
     for network, rows in _networks(folder, "asked-got"):
         same = [row for row in rows if row["people from"] == row["strangers from"] and row["way"] == OURS]
-        same = [row for row in same if row["people from"] not in ("FairFace-as-it-is", "FairFace-once")]
+        same = [row for row in same if row["people from"] not in VARIANTS]
         line: Line = {"network": network}
         for what, asked in (("all", ASKED), *((_percent(one), (one,)) for one in ASKED)):
             its = [row for row in same if row["asked"] in asked]
@@ -212,6 +221,7 @@ def as_it_is(folder: Path, name: str) -> list[Line]:
 
 TABLES: dict[str, Callable[[Path], list[Line]]] = {
     "agreement": partial(agreement, way=OURS),
+    "fairface": partial(agreement, way=OURS, variants=True),
     "all rates": all_rates,
     "cohort alone": without_likeness,
     "by size": by_size,

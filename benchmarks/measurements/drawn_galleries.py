@@ -90,7 +90,9 @@ def draw(pool: Pool, people: int, templates: int | None, random: np.random.Gener
     chosen = [random.permutation(pool.templates(one)) for one in fit[:people]]
     counts = [min(20, (len(rows) + 1) // 2) if templates is None else templates for rows in chosen]
     probes = [rows[count : count + PROBES_EACH] for rows, count in zip(chosen, counts, strict=True)]
-    taken = set(fit[:people])
+    # Who came to be enrolled and was refused is no stranger either: else strangers would be what enrolment refuses.
+    came = order[: int(np.flatnonzero(order == fit[people - 1])[0])]
+    taken = {*fit[:people], *(one for one in came.tolist() if not len(pool.templates(one)))}
     others = [random.permutation(pool.people[one])[:PROBES_EACH] for one in order if one not in taken]
     if not others:
         return None

@@ -98,3 +98,16 @@ def test_an_interval_knows_that_photos_of_one_person_alarm_together():
     _, together, effective = clustered(events, np.arange(400) // 10)
     assert together[1] - together[0] > 2 * (apart[1] - apart[0])
     assert effective < 60
+
+
+def test_photos_that_enrolment_refuses_are_searched_and_no_templates():
+    refused = np.zeros(len(VECTORS), bool)
+    refused[:60] = True  # all photos of the first ten people
+    refused[60::6] = True  # and the first of everybody else's
+    pool = Pool("drawn", VECTORS, POOL.people, refused=refused)
+    drawn = draw(pool, 30, 2, np.random.default_rng(2))
+    assert not refused[drawn.enrolled].any()
+    assert refused[drawn.strangers].any()
+    share = np.isin(drawn.strangers, np.arange(60)).mean()
+    assert share < 0.3, "who was refused before the thirtieth was enrolled is no stranger"
+    assert draw(pool, 51, 2, np.random.default_rng(2)) is None
