@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.demo.people import draw_people
 from faceid.engine import FaceEngine
+from faceid.video.heap import HeapKeeper
 from faceid.video.reader import Sampling
 from faceid.video.sources import open_source
 from faceid.video.watcher import Watcher
@@ -49,7 +50,9 @@ def main() -> None:
             engine, gallery, open_source(camera.url), user_threshold(0.45), sampling=Sampling(fps=2), keep_pictures=True
         )
         begin = told = broke = time.monotonic()
+        heap = HeapKeeper()  # as `faceid watch` has one
         for look in watcher.looks():
+            heap.look()
             events.update(event.event for event in look.events)
             now = time.monotonic()
             if now - told >= 60:

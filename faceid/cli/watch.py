@@ -168,6 +168,7 @@ def watch(
     from faceid.video.annotated_video import annotated_video
     from faceid.video.event_file import EventFile
     from faceid.video.face_files import save_faces, save_unknown
+    from faceid.video.heap import HeapKeeper
     from faceid.video.once_per import OncePer
     from faceid.video.reader import Sampling
     from faceid.video.several import side_by_side
@@ -175,7 +176,7 @@ def watch(
     from faceid.video.watcher import Watcher
     from faceid.video.webhooks import SECRET, Webhook
 
-    run = _Run()
+    run, heap = _Run(), HeapKeeper()
     with ExitStack() as open_things:
         engine, gallery = open_things.enter_context(open_with_engine(gallery_path, **engine_settings))
         decide_at = _threshold(ctx, engine, gallery, fpir, threshold)
@@ -213,6 +214,7 @@ def watch(
                     return
                 try:
                     for look in looks_of(what):
+                        heap.look()
                         yield from look.events
                 except VideoError as error:
                     run.troubles += 1

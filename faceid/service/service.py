@@ -11,6 +11,7 @@ from faceid.service.idempotency import KeptAnswers
 from faceid.service.jobs import Jobs
 from faceid.service.logs import log
 from faceid.service.metrics import Metrics
+from faceid.service.monitors import Monitors
 from faceid.service.problems import Problem
 from faceid.service.reviews import Reviews
 from faceid.service.sessions import Sessions
@@ -37,6 +38,7 @@ class Service:
         self.room: EngineRoom
         self.audit: AuditLog
         self.jobs: Jobs
+        self.monitors: Monitors
         self._ending = threading.Event()
 
     def start(self) -> None:
@@ -47,6 +49,7 @@ class Service:
         self.metrics.waiting.set_function(lambda: self.room.waiting)
         self.galleries.warm_up()
         self.jobs = Jobs(self.database, self.galleries, self.audit, self.metrics, self.settings)
+        self.monitors = Monitors(self.settings, self.galleries, self.audit)
         threading.Thread(target=self._keep_house, name="faceid-housekeeping", daemon=True).start()
         self.ready = True
         log.info("ready")
@@ -55,6 +58,7 @@ class Service:
         """Finish what was accepted, put running jobs back, and close the files."""
         self.ready = False
         self._ending.set()
+        self.monitors.close()
         self.jobs.close()
         self.room.close()
         self.galleries.close()

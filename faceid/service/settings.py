@@ -30,6 +30,10 @@ class Settings(BaseModel):
     data: Path = Field(description="the server's own folder: keys, audit, jobs and their uploads")
     folders: dict[GalleryName, Path] = Field(default={}, description="folders of people that jobs may enrol")
 
+    cameras: dict[GalleryName, str] = Field(
+        default={}, description="cameras that may be watched, by their names: rtsp:// and http:// addresses, camera:0"
+    )
+
     host: str = "127.0.0.1"
     port: int = Field(default=8321, ge=0, le=65535)
     tls_certificate: Path | None = None

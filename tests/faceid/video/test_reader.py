@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from faceid.video.frames import Counts, Frame, SourceLost, SourceNotice, VideoError
+from faceid.video.heap import HeapKeeper
 from faceid.video.reader import QUEUE, FrameReader, Sampling
 from faceid.video.shots import ShotCounter
 from faceid.video.sources import Decoded, Source, VideoFile
@@ -156,3 +157,16 @@ def test_a_cut_is_seen_and_a_moving_or_shaken_picture_is_none() -> None:
 def test_a_picture_that_grows_dark_by_and_by_is_one_shot() -> None:
     shots = ShotCounter()
     assert {shots.see(np.full((36, 64), 250 - 5 * step, np.uint8)) for step in range(50)} == {0}
+
+
+def test_freed_memory_is_given_back_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    trims: list[int] = []
+    keeper = HeapKeeper(every=0.0)
+    monkeypatch.setattr(keeper, "_trim", trims.append)
+    keeper.look()
+    rare = HeapKeeper(every=3600)
+    monkeypatch.setattr(rare, "_trim", trims.append)
+    rare.look()
+    assert trims == [0]
+    monkeypatch.setattr(keeper, "_trim", None)  # a system without
+    keeper.look()

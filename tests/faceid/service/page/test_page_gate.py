@@ -13,7 +13,7 @@ from tests.faceid.service.conftest import Serve
 from tests.faceid.service.page.conftest import HOME, LogIn, token_of
 
 PAGES = [route for router in ROUTERS for route in router.routes if isinstance(route, PageRoute)]
-VALUES = {"gallery": "default", "person": "1", "job": "0" * 32, "template": "1"}
+VALUES = {"gallery": "default", "person": "1", "job": "0" * 32, "template": "1", "camera": "door", "number": "0" * 32}
 OPEN = {"/login"}
 
 
