@@ -33,6 +33,7 @@ _THRESHOLD_SOURCE = {
     "data": "2,911 people of the model's cohort",
     "n": 299,
     "way": "cohort",
+    "on": "similarity",
 }
 _ENROLLED = {
     "schema_version": 1,
@@ -73,6 +74,7 @@ _GALLERY = {
     "model": "sphereface",
     "model_digest": _MODEL_DIGEST,
     "fusion": "mean",
+    "decided_on": "similarity",
 }
 _FACE = {
     "box": [62.1, 58.4, 71.9, 90.2],
@@ -125,6 +127,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "probability": 0.998,
                 "prior": 0.5,
                 "photos": 1,
+                "context": None,
+                "adjusted": None,
             }
         ],
     },
@@ -142,6 +146,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "value": 0.001,
                 "n": None,
                 "way": "table",
+                "on": "similarity",
             },
             "reason_codes": [],
         },

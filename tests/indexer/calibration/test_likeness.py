@@ -88,7 +88,7 @@ def test_beyond_the_highest_score_the_law_is_that_of_maxima():
     theirs = [of_their_kind(cohort, Likeness(1.5)) for cohort in cohorts]
     for rate in (0.1, 0.01, 0.002):
         got = [(strangers >= np.quantile(scores, 1 - rate)).mean() for scores in theirs]
-        assert np.median(got) == pytest.approx(rate, rel=0.5)
+        assert rate / 2 < np.median(got) < 2 * rate
 
 
 @given(values=st.lists(st.floats(-1, 1), min_size=2, max_size=20), seed=st.integers(0, 20))
