@@ -20,6 +20,7 @@ import httpx
 from faceid.records import (
     AnswerRecord,
     EnrollmentRecord,
+    Job,
     PersonRecord,
     TemplateRecord,
     UndoableRecord,
@@ -30,6 +31,7 @@ from indexer.errors import FaceIdError
 Photo = str | os.PathLike[str] | bytes
 """A file, or the bytes of one."""
 
+Record = dict[str, Any]
 Result = TypeVar("Result")
 _SECONDS = 60.0
 
@@ -152,6 +154,47 @@ class _Calls:
             idempotency_key=idempotency_key,
         )
 
+    def undoable(self) -> _Call[list[UndoableRecord]]:
+        return _Call("GET", f"{self._place}/undo", lambda said: said["entries"])
+
+    def thresholds(self, fpir: Sequence[float], far: Sequence[float]) -> _Call[list[Record]]:
+        params = {name: list(rates) for name, rates in (("fpir", fpir), ("far", far)) if rates}
+        return _Call("GET", f"{self._place}/thresholds", lambda said: said["rows"], params=params)
+
+    def embed(self, photos: Sequence[Photo], faces: str) -> _Call[list[Record]]:
+        files = [("photos", photo) for photo in photos]
+        params = {"gallery": self._gallery}
+        return _Call("POST", "/v1/embed", lambda said: said["faces"], data={"faces": faces}, params=params, files=files)
+
+    def review(self, again: bool) -> _Call[list[Record]]:
+        params = {"again": str(again).lower()}
+        return _Call("GET", f"{self._place}/review", lambda said: said["findings"], params=params)
+
+    def answer(self, finding: str, answer: str) -> _Call[None]:
+        return _Call("POST", f"{self._place}/review", lambda _: None, json={"finding": finding, "answer": answer})
+
+    def begin(self, kind: str, archive: Photo | None, idempotency_key: str | None, **fields: str | None) -> _Call[Job]:
+        return _Call(
+            "POST",
+            f"{self._place}/jobs/{kind}",
+            _job,
+            data=_given(**fields) or None,
+            files=[] if archive is None else [("archive", archive)],
+            idempotency_key=idempotency_key,
+        )
+
+    def jobs(self) -> _Call[list[Job]]:
+        return _Call("GET", f"{self._place}/jobs", lambda said: [Job(**one) for one in said["jobs"]])
+
+    def job(self, job: str) -> _Call[Job]:
+        return _Call("GET", f"{self._place}/jobs/{job}", _job)
+
+    def job_records(self, job: str) -> _Call[list[EnrollmentRecord]]:
+        return _Call("GET", f"{self._place}/jobs/{job}/records", lambda said: said["records"])
+
+    def cancel_job(self, job: str) -> _Call[Job]:
+        return _Call("POST", f"{self._place}/jobs/{job}/cancel", _job)
+
 
 class Client:
     """A server's gallery. Raises ServiceProblem for what the server refuses, httpx's errors where it is not reached."""
@@ -243,6 +286,74 @@ class Client:
     def undo(self, entry: int | None = None, *, idempotency_key: str | None = None) -> UndoableRecord:
         """Take the newest change back, or the one that is named."""
         return self._send(self._calls.undo(entry, idempotency_key))
+
+    def remove_photos(
+        self, person: int, template_ids: Sequence[int], *, idempotency_key: str | None = None
+    ) -> PersonRecord:
+        """Hide single photos of a person from searches."""
+        wish = {"template_ids": list(template_ids)}
+        return self._send(self._calls.change("POST", f"{person}/photos/remove", wish, idempotency_key))
+
+    def undoable(self) -> list[UndoableRecord]:
+        """List what can be taken back, newest first."""
+        return self._send(self._calls.undoable())
+
+    def thresholds(self, fpir: Sequence[float] = (), far: Sequence[float] = ()) -> list[Record]:
+        """Say at which similarity somebody is accepted for these rates, else the usual ones, and on what evidence."""
+        return self._send(self._calls.thresholds(fpir, far))
+
+    def embed(self, photos: Sequence[Photo], *, faces: str = "largest") -> list[Record]:
+        """Return faces with their vectors, where the server gives them away."""
+        return self._send(self._calls.embed(photos, faces))
+
+    def review(self, *, again: bool = False) -> list[Record]:
+        """List what is probably wrong in the gallery; `again` looks anew."""
+        return self._send(self._calls.review(again))
+
+    def answer(self, finding: str, answer: str) -> None:
+        """Mend what a finding says (`accept`), or remember that it is wrong (`reject`)."""
+        return self._send(self._calls.answer(finding, answer))
+
+    def enroll_many(
+        self,
+        archive: Photo | None = None,
+        *,
+        folder: str | None = None,
+        faces: str = "exactly-one",
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Begin to enrol a zip file with a folder a person, or a folder that the server's settings name."""
+        return self._send(self._calls.begin("enroll", archive, idempotency_key, folder=folder, faces=faces))
+
+    def calibrate(
+        self, strangers: Photo | None = None, *, keep: bool = False, idempotency_key: str | None = None
+    ) -> Job:
+        """Begin to measure the thresholds: with a zip file of strangers' photos, else with the gallery's own people."""
+        return self._send(self._calls.begin("calibrate", strangers, idempotency_key, keep=str(keep).lower()))
+
+    def rebuild(self) -> Job:
+        """Begin to make the gallery's caches anew."""
+        return self._send(self._calls.begin("rebuild", None, None))
+
+    def check(self) -> Job:
+        """Begin to read every byte of the gallery's files."""
+        return self._send(self._calls.begin("check", None, None))
+
+    def jobs(self) -> list[Job]:
+        """List the gallery's jobs, newest first."""
+        return self._send(self._calls.jobs())
+
+    def job(self, job: str) -> Job:
+        """Say how far a job is."""
+        return self._send(self._calls.job(job))
+
+    def job_records(self, job: str) -> list[EnrollmentRecord]:
+        """Tell what became of each photo of a job so far."""
+        return self._send(self._calls.job_records(job))
+
+    def cancel_job(self, job: str) -> Job:
+        """Let a job end; what it did stays."""
+        return self._send(self._calls.cancel_job(job))
 
     def _send(self, call: _Call[Result]) -> Result:
         with ExitStack() as files:
@@ -340,6 +451,74 @@ class AsyncClient:
         """Take the newest change back, or the one that is named."""
         return await self._send(self._calls.undo(entry, idempotency_key))
 
+    async def remove_photos(
+        self, person: int, template_ids: Sequence[int], *, idempotency_key: str | None = None
+    ) -> PersonRecord:
+        """Hide single photos of a person from searches."""
+        wish = {"template_ids": list(template_ids)}
+        return await self._send(self._calls.change("POST", f"{person}/photos/remove", wish, idempotency_key))
+
+    async def undoable(self) -> list[UndoableRecord]:
+        """List what can be taken back, newest first."""
+        return await self._send(self._calls.undoable())
+
+    async def thresholds(self, fpir: Sequence[float] = (), far: Sequence[float] = ()) -> list[Record]:
+        """Say at which similarity somebody is accepted for these rates, else the usual ones, and on what evidence."""
+        return await self._send(self._calls.thresholds(fpir, far))
+
+    async def embed(self, photos: Sequence[Photo], *, faces: str = "largest") -> list[Record]:
+        """Return faces with their vectors, where the server gives them away."""
+        return await self._send(self._calls.embed(photos, faces))
+
+    async def review(self, *, again: bool = False) -> list[Record]:
+        """List what is probably wrong in the gallery; `again` looks anew."""
+        return await self._send(self._calls.review(again))
+
+    async def answer(self, finding: str, answer: str) -> None:
+        """Mend what a finding says (`accept`), or remember that it is wrong (`reject`)."""
+        return await self._send(self._calls.answer(finding, answer))
+
+    async def enroll_many(
+        self,
+        archive: Photo | None = None,
+        *,
+        folder: str | None = None,
+        faces: str = "exactly-one",
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Begin to enrol a zip file with a folder a person, or a folder that the server's settings name."""
+        return await self._send(self._calls.begin("enroll", archive, idempotency_key, folder=folder, faces=faces))
+
+    async def calibrate(
+        self, strangers: Photo | None = None, *, keep: bool = False, idempotency_key: str | None = None
+    ) -> Job:
+        """Begin to measure the thresholds: with a zip file of strangers' photos, else with the gallery's own people."""
+        return await self._send(self._calls.begin("calibrate", strangers, idempotency_key, keep=str(keep).lower()))
+
+    async def rebuild(self) -> Job:
+        """Begin to make the gallery's caches anew."""
+        return await self._send(self._calls.begin("rebuild", None, None))
+
+    async def check(self) -> Job:
+        """Begin to read every byte of the gallery's files."""
+        return await self._send(self._calls.begin("check", None, None))
+
+    async def jobs(self) -> list[Job]:
+        """List the gallery's jobs, newest first."""
+        return await self._send(self._calls.jobs())
+
+    async def job(self, job: str) -> Job:
+        """Say how far a job is."""
+        return await self._send(self._calls.job(job))
+
+    async def job_records(self, job: str) -> list[EnrollmentRecord]:
+        """Tell what became of each photo of a job so far."""
+        return await self._send(self._calls.job_records(job))
+
+    async def cancel_job(self, job: str) -> Job:
+        """Let a job end; what it did stays."""
+        return await self._send(self._calls.cancel_job(job))
+
     async def _send(self, call: _Call[Result]) -> Result:
         with ExitStack() as files:
             return _read(await self._http.request(**_request(call, files)), call)
@@ -351,6 +530,10 @@ def _headers(key: str | None) -> dict[str, str]:
 
 def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _job(said: Any) -> Job:
+    return Job(**said["job"])
 
 
 def _enrolled(said: Any) -> EnrolledPerson:

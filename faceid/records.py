@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 # The service describes its answers by these types, and pydantic takes the TypedDict of typing_extensions alone.
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 EnrollmentStatus = Literal["enrolled", "already_enrolled", "rejected", "failed", "photo_gone", "pruned"]
+JobKind = Literal["enroll", "calibrate", "rebuild", "check"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 Decision = Literal["identified", "unknown", "no_face", "rejected_quality", "error"]
 
 
@@ -140,6 +142,24 @@ class UndoableRecord(TypedDict):
     at: str
     action: str
     identity_ids: list[int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it stands: `done` of `total` photos (null: not known); `counts` by status; times in ISO 8601, UTC."""
+
+    id: str
+    gallery: str
+    kind: JobKind
+    state: JobState
+    done: int
+    total: int | None
+    counts: dict[str, int]
+    message: str | None
+    starts: int
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
 
 
 def person_record(identity: Identity) -> PersonRecord:

@@ -10,15 +10,14 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from faceid.engine import FaceEngine
-from faceid.records import EnrollmentRecord
+from faceid.records import EnrollmentRecord, Job, JobKind, JobState
 from faceid.results import Enrollment
 from faceid.service.archive import PackedPhoto, check_archive, packed_photos
 from faceid.service.audit import AuditLog, Entry
@@ -36,9 +35,7 @@ from faceid.vision.quality import Limits
 from indexer.errors import FaceIdError, GalleryLocked
 from indexer.gallery import Gallery
 
-Kind = Literal["enroll", "calibrate", "rebuild", "check"]
-State = Literal["queued", "running", "done", "failed", "cancelled"]
-ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
+ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
 UPLOADS = "uploads"
 _AT_ONCE = 16  # photos between two looks at whether to stop
@@ -52,24 +49,6 @@ class Cancelled(Exception):
 
 class Stopping(Exception):
     """The server ends; the job goes on at the next start."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job as it stands: `done` of `total` photos (null: not known); `counts` by status; times in ISO 8601, UTC."""
-
-    id: str
-    gallery: str
-    kind: Kind
-    state: State
-    done: int
-    total: int | None
-    counts: dict[str, int]
-    message: str | None
-    starts: int
-    created_at: str
-    started_at: str | None
-    ended_at: str | None
 
 
 class Jobs:
@@ -89,7 +68,9 @@ class Jobs:
         self._thread = threading.Thread(target=self._run, name="faceid-jobs", daemon=True)
         self._thread.start()
 
-    def create(self, gallery: str, kind: Kind, asked: dict[str, Any], key_id: int | None, upload: Path | None) -> Job:
+    def create(
+        self, gallery: str, kind: JobKind, asked: dict[str, Any], key_id: int | None, upload: Path | None
+    ) -> Job:
         """Put a job at the end of the queue. An `upload` (a zip file in the uploads folder) is its own from now on."""
         number = uuid.uuid4().hex
         total = None
@@ -204,7 +185,7 @@ class Jobs:
         with self._database.read() as connection:
             row = _row(connection, number)
         assert row is not None
-        state: State = "done"
+        state: JobState = "done"
         message = None
         try:
             message = self._work(row)

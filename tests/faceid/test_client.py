@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,33 @@ def test_the_whole_story(client: Client, drawn_people: Path) -> None:
     assert not client.restore(other)["removed"]
     assert client.erase(person, confirm="Ada King") == "done"
     assert [one["name"] for one in client.people("e")] == ["Eve"]
+
+
+@pytest.mark.slow
+def test_what_takes_longer_is_a_job_to_be_looked_at(client: Client, drawn_people: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "staff.zip", "w") as archive:
+        archive.write(drawn_people / "person-0001" / "1.jpg", "Ada/1.jpg")
+        archive.writestr("Ada/2.jpg", "no photo")
+    begun = client.enroll_many(tmp_path / "staff.zip", idempotency_key="1")
+    assert begun.kind == "enroll"
+    while (job := client.job(begun.id)).state in ("queued", "running"):
+        time.sleep(0.1)
+    assert (job.state, job.counts) == ("done", {"enrolled": 1, "failed": 1})
+    assert [one["status"] for one in client.job_records(job.id)] == ["enrolled", "failed"]
+    assert [one.kind for one in client.jobs()] == ["enroll"]
+    with pytest.raises(ServiceProblem, match="job_ended"):
+        client.cancel_job(job.id)
+    assert {client.rebuild().kind, client.check().kind, client.calibrate().kind} == {"rebuild", "check", "calibrate"}
+    (person,) = client.people()
+    (template,) = client.person(person["id"])[1]
+    assert client.remove_photos(person["id"], [template["id"]])["templates"] == 0
+    assert [one["action"] for one in client.undoable()] == ["remove_photos"]
+    assert [row["value"] for row in client.thresholds([0.1], [0.01])] == [0.1, 0.01]
+    assert client.review() == []
+    with pytest.raises(ServiceProblem, match="conflict"):
+        client.answer("duplicate:1-2", "accept")
+    with pytest.raises(ServiceProblem, match="embeddings_off"):
+        client.embed([b"no photo"])
 
 
 def test_a_refusal_is_an_error_with_the_servers_code(client: Client) -> None:

@@ -11,7 +11,7 @@ from fastapi import Path as PathParameter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from faceid.records import EnrollmentRecord
+from faceid.records import EnrollmentRecord, Job, JobKind
 from faceid.service.api.examples import Message
 from faceid.service.api.parts import (
     GalleryPath,
@@ -24,7 +24,7 @@ from faceid.service.api.parts import (
 )
 from faceid.service.gate import GuardedRoute, access
 from faceid.service.idempotency import request_digest
-from faceid.service.jobs import UPLOADS, Job, Kind
+from faceid.service.jobs import UPLOADS
 from faceid.service.problems import Problem
 from faceid.vision.detection import FacePolicy
 
@@ -183,7 +183,7 @@ def cancel(request: Request, gallery: GalleryPath, job: JobPath) -> OneJob:
 def _create(
     request: Request,
     gallery: str,
-    kind: Kind,
+    kind: JobKind,
     asked: dict[str, Any],
     archive: UploadFile | None,
     idempotency_key: str | None,

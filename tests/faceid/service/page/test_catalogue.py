@@ -9,8 +9,7 @@ from typing import get_args
 import pytest
 
 from faceid.explanations import _EXPLANATIONS
-from faceid.records import Decision, EnrollmentStatus
-from faceid.service.jobs import Kind, State
+from faceid.records import Decision, EnrollmentStatus, JobKind, JobState
 from faceid.service.page.catalogue import LANGUAGES, words_in
 from faceid.service.problems import CODES
 
@@ -34,7 +33,7 @@ def test_there_are_words_for_every_code() -> None:
     wanted = [f"problem.{code}" for code in CODES]
     wanted += [f"reason.{code}" for code in _EXPLANATIONS]
     wanted += [f"status.{status}" for status in get_args(EnrollmentStatus)]
-    wanted += [f"kind.{kind}" for kind in get_args(Kind)] + [f"state.{state}" for state in get_args(State)]
+    wanted += [f"kind.{kind}" for kind in get_args(JobKind)] + [f"state.{state}" for state in get_args(JobState)]
     wanted += [f"identify.{decision}" for decision in set(get_args(Decision)) - {"identified", "unknown"}]
     assert not [name for name in wanted if name not in texts]
 
