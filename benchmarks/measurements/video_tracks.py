@@ -193,11 +193,13 @@ def report(engine: FaceEngine, work: Path) -> None:
         minutes = len(clips) * SECONDS / 60
         with Gallery.open(work / kind / "gallery") as gallery:
             print(f"\n## {kind}: {len(clips)} clips, {minutes:.0f} minutes, {len(people)} people, N {gallery.size}\n")
-            print(tabulate([followed(clips)], headers="keys", tablefmt="github"))
+            print(tabulate([followed(clips)], headers="keys", tablefmt="github", disable_numparse=True))
             print()
-            print(tabulate(named(engine, gallery, clips, kind), headers="keys", tablefmt="github"))
+            print(
+                tabulate(named(engine, gallery, clips, kind), headers="keys", tablefmt="github", disable_numparse=True)
+            )
             print()
-            print(tabulate(templates(gallery, clips, kind), headers="keys", tablefmt="github"))
+            print(tabulate(templates(gallery, clips, kind), headers="keys", tablefmt="github", disable_numparse=True))
 
 
 def followed(clips: Sequence[Seen]) -> Row:
