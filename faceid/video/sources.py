@@ -29,6 +29,7 @@ VIDEO_SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".asf",
     ".ogv", ".3gp", ".mxf", ".mjpeg", ".h264", ".hevc",
 }  # fmt: skip
+_FAR_SUFFIXES = VIDEO_SUFFIXES - {".mjpeg", ".ts", ".h264", ".hevc"}  # those are names of streams, too
 FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 CREDENTIALS = "FACEID_STREAM_CREDENTIALS"
 """Environment variable with `user:password` for streams whose address has none: a command line is seen by others."""
@@ -82,7 +83,7 @@ def open_source(what: str | os.PathLike[str], *, frame_rate: float = USUAL_RATE)
     address = os.fspath(what)
     scheme = urlsplit(address).scheme.lower() if "://" in address else ""
     if scheme in ("rtsp", "rtsps", "http", "https"):
-        return LiveStream(address)
+        return LiveStream(address) if is_live(address) else RemoteFile(address)
     if scheme:
         raise VideoError(f"{pyav.safe_name(address)}: sources are files, folders, camera:0, rtsp:// and http://")
     if address.startswith("camera:"):
@@ -94,8 +95,13 @@ def open_source(what: str | os.PathLike[str], *, frame_rate: float = USUAL_RATE)
 
 
 def is_live(what: str) -> bool:
-    """Say whether an address is that of a camera or a stream."""
-    return what.startswith("camera:") or "://" in what
+    """Say whether an address is a camera's or a stream's; an HTTP one that ends as a file's name is a file far away."""
+    if what.startswith("camera:"):
+        return True
+    address = urlsplit(what) if "://" in what else None
+    if address is None:
+        return False
+    return not (address.scheme.lower() in ("http", "https") and Path(address.path).suffix.lower() in _FAR_SUFFIXES)
 
 
 class VideoFile:
@@ -111,6 +117,9 @@ class VideoFile:
         if not path.exists():
             raise VideoError(f"{self.name}: there is no such file")
 
+    def _open(self) -> "InputContainer":
+        return pyav.open_file(self._path)
+
     def frames(self, start: float = 0.0) -> Iterator[Decoded]:
         """Yield the frames: from `start` on, sought where that can be done."""
         begun = False
@@ -123,17 +132,27 @@ class VideoFile:
 
     def _frames(self, start: float, *, seek: bool) -> Iterator[Decoded]:
         self.counts.decoded = self.counts.damaged = 0
-        with pyav.open_file(self._path) as container:
+        with self._open() as container:
             stream = _video_stream(container, self.name)
             stream.thread_type = "AUTO"
             yield from _timed(container, stream, self, start, seek=seek)
 
 
-class LiveStream:
-    """A camera of this machine (`camera:0`), or an RTSP or HTTP stream.
+class RemoteFile(VideoFile):
+    """A file at an HTTP address: all of it is looked at, as fast as it comes."""
 
-    An HTTP address whose length is known is a file far away: it is read as one.
-    """
+    def __init__(self, address: str) -> None:
+        pyav.require_av()
+        self.name = pyav.safe_name(address)
+        self.counts = Counts()
+        self._address = _with_credentials(address)
+
+    def _open(self) -> "InputContainer":
+        return pyav.open_stream(self._address, SECONDS_TO_ANSWER)
+
+
+class LiveStream:
+    """A camera of this machine (`camera:0`), or an RTSP or HTTP stream."""
 
     live = True
 
