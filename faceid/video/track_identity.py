@@ -62,7 +62,7 @@ class TrackIdentity:
             return False
         if self.good < self._policy.eager:
             return True
-        return len(self.faces) < self._policy.best or quality.overall > self.faces[-1].quality.overall
+        return quality.overall > self.faces[-1].quality.overall
 
     def add(self, face: TrackFace) -> bool:
         """Take a good face; True where the track is to be searched now."""
