@@ -38,6 +38,7 @@ from faceid.vision.quality import Limits
 from indexer.decision.context import decision_score, people_needed
 from indexer.decision.decision import Threshold, decide
 from indexer.decision.match_probability import CONTEXT, MatchProbability, context_of, match_probability
+from indexer.decision.morph import MorphThreshold, document_decision
 from indexer.errors import InvalidName, ModelMismatch
 from indexer.gallery import Gallery
 from indexer.records import (
@@ -57,6 +58,8 @@ Item = TypeVar("Item")
 Photos = Picture | Content | Iterable[Picture | Content]
 People = PersonPhoto | Iterable[PersonPhoto]
 DEFAULT_LIMITS = Limits()
+_SIMILAR = 0.1
+"""Difference of two scores within which a photo may be a morph of the two: half a morph each scores alike for both."""
 _LOOK = 1
 """Raised whenever reading, turning or measuring photos changes what is rejected: then all are looked at once more."""
 
@@ -134,6 +137,7 @@ class FaceEngine:
         restore: bool = False,
         again: bool = False,
         keep_crops: bool = False,
+        document_check: Threshold | None = None,
     ) -> list[Enrollment]:
         """Enrol photos of named people: one result per photo, in order; all is safely stored when it returns.
 
@@ -141,11 +145,19 @@ class FaceEngine:
         on where it stopped. `limits` None takes faces of any quality; `restore` brings back removed people and
         templates whose photos appear again. A photo that was rejected under the same settings is not looked at again
         either (`remembered` is among its reason codes) unless `again`. With `keep_crops` the gallery also keeps a small
-        picture of each face that it takes, for people to see. Raises ModelMismatch for a gallery of another
-        model, ValueError for the policy `all`: which of a photo's faces is the named person?
+        picture of each face that it takes, for people to see. With `document_check` a photo that passes this threshold
+        for two people, at similar scores, gets the remark `near_two_people`. Raises ModelMismatch for a gallery of
+        another model, ValueError for the policy `all`: which of a photo's faces is the named person?
         """
         results = self.enroll_stream(
-            gallery, people, faces=faces, limits=limits, restore=restore, again=again, keep_crops=keep_crops
+            gallery,
+            people,
+            faces=faces,
+            limits=limits,
+            restore=restore,
+            again=again,
+            keep_crops=keep_crops,
+            document_check=document_check,
         )
         return list(results)
 
@@ -159,6 +171,7 @@ class FaceEngine:
         restore: bool = False,
         again: bool = False,
         keep_crops: bool = False,
+        document_check: Threshold | None = None,
     ) -> Iterator[Enrollment]:
         """Enrol as `enroll` does while the results are taken: each comes after it is safely stored."""
         _check_policy(faces)
@@ -166,9 +179,8 @@ class FaceEngine:
             raise ValueError("enrolment takes one face a photo: exactly-one, largest or centre")
         _check_limits(limits)
         self.require_same_model(gallery)
-        wishes = _Enrolling(
-            faces, limits, bool(restore), bool(again), self._rejection_policy(faces, limits), bool(keep_crops)
-        )
+        policy = self._rejection_policy(faces, limits)
+        wishes = _Enrolling(faces, limits, bool(restore), bool(again), policy, bool(keep_crops), document_check)
         batches = _batches(_person_photos(people))
         return (result for batch in batches for result in self._enroll_batch(gallery, batch, wishes))
 
@@ -283,8 +295,13 @@ class FaceEngine:
         threshold: Threshold,
         *,
         faces: FacePolicy = "largest",
+        morph: MorphThreshold | None = None,
     ) -> Verification:
-        """Say whether two photos show the same person; of several faces kept by the policy the first counts."""
+        """Say whether two photos show the same person; of several faces kept by the policy the first counts.
+
+        With `morph` the first is a document's photo, which may be made of two people: what passes the threshold and
+        not that one is a `possible_morph`, to be looked at again, and not accepted.
+        """
         _check_policy(faces)
         _check_threshold(threshold)
         found = self._find_faces(list(as_pictures([first, second])), faces)
@@ -294,7 +311,10 @@ class FaceEngine:
             return Verification(None, None, threshold, reasons, message)
         a, b = (photo.faces[0].vector for photo in found)
         similarity = float(canonical_scores(a, b))
-        return Verification(similarity, decide(similarity, threshold) == "identified", threshold)
+        if morph is None:
+            return Verification(similarity, decide(similarity, threshold) == "identified", threshold)
+        decision = document_decision(similarity, threshold.value, morph)
+        return Verification(similarity, decision == "same", threshold, decision=decision, morph=morph)
 
     def embed(
         self,
@@ -376,6 +396,12 @@ class FaceEngine:
             else:
                 templates[i] = self._template(photos[i], found)
                 remarks[i] = found.remarks
+
+        if wishes.document_check and templates:
+            for i, remark in zip(
+                templates, _near_two(gallery, list(templates.values()), wishes.document_check), strict=True
+            ):
+                remarks[i] += remark
 
         with self.pipeline.timed("store"):
             if rejections:
@@ -494,6 +520,7 @@ class _Enrolling:
     again: bool
     policy: str
     keep_crops: bool
+    document_check: Threshold | None
 
 
 @dataclass(frozen=True)
@@ -523,6 +550,14 @@ class _Asking:
     fast: bool
     vectors: bool
     law: MatchProbability | None
+
+
+def _near_two(gallery: Gallery, templates: Sequence[NewTemplate], threshold: Threshold) -> Iterator[tuple[str, ...]]:
+    """Yield a remark for each photo that passes for two people at similar scores (NISTIR 8430: a hint, no proof)."""
+    for found in gallery.search(np.stack([one.vector for one in templates]), 2):
+        scores = [one.similarity for one in found.candidates]
+        both = len(scores) == 2 and scores[1] >= threshold.value and scores[0] - scores[1] <= _SIMILAR
+        yield ("near_two_people",) if both else ()
 
 
 def explain(found: PictureFaces) -> str:

@@ -14,6 +14,7 @@ _EXPLANATIONS = {
     "removed": "this person or photo was removed; --restore brings it back",
     "restored": "it was removed, and is back",
     "enrolled_as_someone_else": "this very photo is enrolled under another identity",
+    "near_two_people": "near two people of the gallery at similar scores, as a morph of both would be; look at it",
     "erased": "of somebody who was erased here; --revive-erased brings the person back",
     "linked_folder": "a link to a folder; links to folders are not followed",
     "not_in_a_persons_folder": "not in a person's folder",

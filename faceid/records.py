@@ -93,12 +93,30 @@ class EnrollmentRecord(TypedDict):
     template_id: int | None
 
 
+class MorphRecord(TypedDict):
+    """The threshold against morphs, and what is known of the morphs that pass it; see `--document`."""
+
+    threshold: float
+    target: float
+    basis: Literal["documents", "far"]
+    estimated: float | None
+    bound: float | None
+    bscer: float | None
+    people: int | None
+    data: str
+
+
 class VerificationRecord(TypedDict):
-    """Whether two photos show the same person; `same` is null where a photo has no usable face."""
+    """Whether two photos show the same person; `same` is null where a photo has no usable face.
+
+    `decision` and `morph` are null unless one of the photos is a document's.
+    """
 
     schema_version: int
     similarity: float | None
     same: bool | None
+    decision: Literal["same", "different", "possible_morph"] | None
+    morph: MorphRecord | None
     threshold: float | None
     threshold_source: ThresholdSource
     reason_codes: list[str]

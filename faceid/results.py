@@ -10,6 +10,7 @@ from faceid.records import (
     Decision,
     EnrollmentRecord,
     EnrollmentStatus,
+    MorphRecord,
     ThresholdSource,
     VerificationRecord,
     Who,
@@ -18,6 +19,8 @@ from faceid.vision.detection import Box, Landmarks
 from faceid.vision.picture import Picture
 from indexer.decision.decision import Threshold
 from indexer.decision.match_probability import EVEN_ODDS
+from indexer.decision.morph import Decision as MorphDecision
+from indexer.decision.morph import MorphThreshold
 from indexer.records import Candidate, FloatVector
 
 Record = dict[str, Any]
@@ -133,13 +136,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether two photos show one person; `same` and `similarity` are None when a photo has no usable face."""
+    """Whether two photos show one person; `same` and `similarity` are None when a photo has no usable face.
+
+    Where the first is a document's photo, `decision` tells a possible morph apart, which `same` does not accept.
+    """
 
     similarity: float | None
     same: bool | None
     threshold: Threshold
     reason_codes: tuple[str, ...] = ()
     message: str | None = None
+    decision: MorphDecision | None = None
+    morph: MorphThreshold | None = None
 
     def record(self) -> VerificationRecord:
         """Return the record of `faceid verify --json`."""
@@ -147,10 +155,26 @@ class Verification:
             "schema_version": SCHEMA_VERSION,
             "similarity": rounded(self.similarity),
             "same": self.same,
+            "decision": self.decision,
+            "morph": None if self.morph is None else morph_record(self.morph),
             "threshold": rounded(self.threshold.value),
             "threshold_source": threshold_source(self.threshold),
             "reason_codes": list(self.reason_codes),
         }
+
+
+def morph_record(morph: MorphThreshold) -> MorphRecord:
+    """Return the threshold against morphs as records tell it."""
+    return {
+        "threshold": round(morph.value, 6),
+        "target": morph.target,
+        "basis": morph.basis,
+        "estimated": rounded(morph.estimated),
+        "bound": rounded(morph.bound),
+        "bscer": rounded(morph.bscer),
+        "people": morph.people,
+        "data": morph.data,
+    }
 
 
 def threshold_source(threshold: Threshold) -> ThresholdSource:

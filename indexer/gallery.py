@@ -37,6 +37,7 @@ from indexer.crypto.keys import VARIABLE, KeyProvider, usual_key
 from indexer.decided_on import DECIDED_ON, DEFAULT_DECIDED_ON, DecidedOn
 from indexer.decision.context import LISTED, context_proved
 from indexer.decision.decision import Calibration
+from indexer.decision.morph import MorphScores
 from indexer.errors import FileNotWritten, GalleryError, KeyMissing, ModelMismatch
 from indexer.fusion import DEFAULT_FUSION, FUSIONS, Fusion
 from indexer.records import (
@@ -60,7 +61,7 @@ from indexer.records import (
 from indexer.search.certified_search import Found, Proof, search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
-from indexer.store import answered, crops, curation, reembedding, rejections, strangers, transfer, undo
+from indexer.store import answered, crops, curation, morphs, reembedding, rejections, strangers, transfer, undo
 from indexer.store import queries as store
 from indexer.store.adding import add_templates
 from indexer.store.schema import gallery
@@ -532,6 +533,16 @@ class Gallery:
             store.save_calibrations(connection, calibrations)
             store.record_audit(connection, "calibrate", [(None, {"calibrations": len(calibrations)})])
             store.bump_revision(connection)
+
+    def morph_scores(self) -> MorphScores | None:
+        """Return what morphs of people's documents score, as `keep_morph_scores` was told; None where nothing was."""
+        with self._database.read() as connection:
+            return morphs.kept_morphs(connection)
+
+    def keep_morph_scores(self, scores: MorphScores) -> None:
+        """Keep what morphs score, in the place of what is kept."""
+        with self._database.write() as connection:
+            morphs.keep_morphs(connection, scores)
 
     def kept_strangers(self) -> KeptStrangers:
         """Return the faces of people who are not enrolled that are kept here to measure with; perhaps none."""

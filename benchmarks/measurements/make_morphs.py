@@ -17,13 +17,14 @@ from tqdm import tqdm
 from benchmarks.inputs.morphs import REFERENCE, average, framed, warp
 from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
-from benchmarks.protocols.morphing import look_alikes, random_partners
+from benchmarks.protocols.morphing import random_partners
 from faceid.engine import FaceEngine
 from faceid.feature_file import write_features
 from faceid.models.embedding import Embedder
 from faceid.models.model_zoo import find_model
 from faceid.vision.alignment import Points, align
 from faceid.vision.images import UInt8Image
+from indexer.decision.morph import look_alikes
 from indexer.records import FloatMatrix, ModelBinding
 
 Frame = tuple[UInt8Image, Points]

@@ -25,7 +25,6 @@ from benchmarks.protocols.morphing import (
     contributor_scores,
     curve,
     impostor_scores,
-    look_alikes,
     map_matrix,
     people_of,
     random_partners,
@@ -34,7 +33,7 @@ from benchmarks.protocols.morphing import (
 from benchmarks.results.results import Rate
 from faceid.feature_file import read_features
 from indexer.decision.decision import threshold_at
-from indexer.decision.morph import pair_score_of
+from indexer.decision.morph import look_alikes, pair_score_of
 
 ATTEMPTS = 3
 FMRS = (1e-2, 1e-3, 1e-4)

@@ -18,7 +18,7 @@ from benchmarks.metrics.rates import rate
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.results.results import Rate
 from indexer.decision.decision import threshold_at
-from indexer.decision.morph import midpoints
+from indexer.decision.morph import look_alikes, midpoints
 from indexer.records import FloatMatrix, FloatVector, Ids
 from indexer.search.scores import canonical_scores
 
@@ -74,14 +74,6 @@ def random_partners(count: int, seed: int) -> Ids:
     partner = np.empty(count, np.int64)
     partner[order] = np.roll(order, 1)
     return partner
-
-
-def look_alikes(documents: FloatMatrix) -> Ids:
-    """Return for each document [P, D] the other one that is most like it."""
-    products = documents @ documents.T
-    np.fill_diagonal(products, NOBODY)
-    nearest: Ids = products.argmax(axis=1).astype(np.int64)
-    return nearest
 
 
 def people_of(features: FloatMatrix, labels: Sequence[str], names: Sequence[str], attempts: int) -> People:

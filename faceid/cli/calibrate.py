@@ -49,6 +49,12 @@ FARS = (1e-2, 1e-3, 1e-4)
     type=click.Path(file_okay=False, path_type=Path),
     help="Draw here what thresholds and probabilities are worth on people who did not set them (extra `report`).",
 )
+@click.option(
+    "--documents",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder for each person, with a document's photo (`document...`, or the first) and live ones: measure what"
+    " morphs score, for `verify --document`, and nothing else.",
+)
 @output_option
 @click.pass_context
 def calibrate(
@@ -60,6 +66,7 @@ def calibrate(
     forget_strangers: bool,
     fpirs: tuple[float, ...],
     report_dir: Path | None,
+    documents: Path | None,
     faces: Any,
     output: str | None,
     **engine_settings: Any,
@@ -70,6 +77,11 @@ def calibrate(
     """
     if keep_strangers and not strangers:
         raise click.UsageError("--keep-strangers keeps those of --strangers DIR")
+    if documents is not None:
+        if strangers or keep_strangers or forget_strangers:
+            raise click.UsageError("--documents measures morphs alone: leave the strangers to a call of their own")
+        _documents(gallery_path, documents, faces, engine_settings)
+        return
     if forget_strangers:
         if strangers:
             raise click.UsageError("give --strangers or --forget-strangers, not both")
@@ -126,6 +138,26 @@ def _of_tracks(
     say(f"{done.tracks:,} tracks of strangers in {done.videos - len(done.failures):,} videos.")
     rows = [threshold_row("fpir", fpir, partial(track_threshold, engine, gallery, fpir)) for fpir in fpirs]
     return rows, len(done.failures)
+
+
+def _documents(gallery_path: Path, folder: Path, faces: Any, engine_settings: dict[str, Any]) -> None:
+    from faceid.cli.session import open_with_engine
+    from faceid.documents import calibrate_documents, document_threshold
+    from faceid.engine import explain
+    from faceid.vision.photo_list import photos_of_people
+    from indexer.decision.morph import USUAL_TARGET
+
+    with open_with_engine(gallery_path, writable=True, **engine_settings) as (engine, gallery):
+        people = progress(photos_of_people(folder), "documents")
+        scores, failures = calibrate_documents(engine, gallery, people, faces=faces)
+        for failure in failures:
+            say(explain(failure))
+        say(f"Morphs of {scores.data} measured and kept.")
+        morph = document_threshold(engine.model, gallery, USUAL_TARGET)
+    say(
+        f"At {morph.value:.4f} {100 * (morph.estimated or 0):.1f} % of worst-case morphs pass, and"
+        f" {100 * (morph.bscer or 0):.1f} % of genuine documents are suspected."
+    )
 
 
 def _forget(gallery_path: Path) -> None:

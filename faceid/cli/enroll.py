@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     help="Clips, one person each, instead of photos: PEOPLE_DIR/NAME.mp4 or PEOPLE_DIR/NAME/any.mp4; a manifest's"
     " columns start and end say which part.",
 )
+@click.option(
+    "--document-check", is_flag=True, help="Remark on photos that pass for two people of the gallery, as morphs do."
+)
 @click.option("--sync", is_flag=True, help="Also report templates whose photo is gone from PEOPLE_DIR.")
 @click.option("--prune", is_flag=True, help="With --sync: remove those templates.")
 @verbose_option
@@ -66,6 +69,7 @@ def enroll(
     restore: bool,
     again: bool,
     keep_crops: bool,
+    document_check: bool,
     video: bool,
     sync: bool,
     prune: bool,
@@ -76,6 +80,8 @@ def enroll(
 
     Running it again enrols only what is new. `--fusion` and `--model` are settled when the gallery is made.
     """
+    if document_check and video:
+        raise click.UsageError("--document-check looks at photos")
     people_dir = _people_dir(paths, manifest, name)
     if (sync or prune) and people_dir is None:
         raise click.UsageError("--sync compares the gallery with a folder: give PEOPLE_DIR")
@@ -87,6 +93,7 @@ def enroll(
     from faceid.cli.session import open_to_enroll
     from faceid.sync import gone_photos
     from faceid.threshold_words import threshold_line
+    from faceid.thresholds import verification_threshold
     from faceid.vision.quality import Limits
 
     photos = None if video else _photos(paths, manifest, name)
@@ -94,6 +101,8 @@ def enroll(
     with open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery):
         limits = Limits() if quality else None
         wishes: dict[str, Any] = {"limits": limits, "restore": restore, "again": again, "keep_crops": keep_crops}
+        if document_check:
+            wishes["document_check"] = verification_threshold(engine.model, gallery, 1e-3)
         if photos is None:
             from faceid.video.enrolling import enroll_clips
 

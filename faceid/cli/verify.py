@@ -1,5 +1,6 @@
 """`faceid verify`: do two photos show the same person?  In Python: `FaceEngine.verify`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     help="Share of pairs of different people that may pass (default 1e-3).",
 )
 @click.option("--threshold", type=SIMILARITY, help="Accept at this similarity instead.")
+@click.option("--document", is_flag=True, help="FIRST is a document's photo, which may be morphed of two people.")
+@click.option(
+    "--wcmmpmr",
+    type=RATE,
+    help="With --document: share of worst-case morphs that may pass (default 0.05).",
+)
 @output_option
 @click.pass_context
 def verify(
@@ -37,6 +44,8 @@ def verify(
     faces: Any,
     far: float | None,
     threshold: float | None,
+    document: bool,
+    wcmmpmr: float | None,
     output: str | None,
     **engine_settings: Any,
 ) -> None:
@@ -46,20 +55,26 @@ def verify(
     """
     if far is not None and threshold is not None:
         raise click.UsageError("give --far or --threshold, not both")
+    if wcmmpmr is not None and not document:
+        raise click.UsageError("--wcmmpmr goes with --document")
     if first == second == STDIN:
         raise click.UsageError("only one of the two photos can come from standard input")
 
     from faceid.cli.session import gallery_of, make_engine
+    from faceid.documents import document_threshold
     from faceid.thresholds import verification_threshold
     from indexer.decision.decision import user_threshold
+    from indexer.decision.morph import USUAL_TARGET
 
     engine = make_engine(**engine_settings)
-    if threshold is None:
-        with gallery_of(engine, gallery_path) as gallery:
+    needs_gallery = document or threshold is None
+    with gallery_of(engine, gallery_path) if needs_gallery else nullcontext() as gallery:
+        if threshold is None:
             accept_at = verification_threshold(engine.model, gallery, far or 1e-3)
-    else:
-        accept_at = user_threshold(threshold, file_of(ctx, "threshold"))
-    result = engine.verify(picture_of(first), picture_of(second), accept_at, faces=faces)
+        else:
+            accept_at = user_threshold(threshold, file_of(ctx, "threshold"))
+        morph = document_threshold(engine.model, gallery, wcmmpmr or USUAL_TARGET) if document else None
+    result = engine.verify(picture_of(first), picture_of(second), accept_at, faces=faces, morph=morph)
     if result.message:
         say(result.message)
     write_records([result], output, lambda result: result.record(), _row)
@@ -67,8 +82,9 @@ def verify(
 
 
 def _row(result: "Verification") -> dict[str, object]:
+    same = {True: "yes", False: "no", None: "cannot say"}[result.same]
     return {
-        "same person": {True: "yes", False: "no", None: "cannot say"}[result.same],
+        "same person": "perhaps: a possible morph" if result.decision == "possible_morph" else same,
         "similarity": result.similarity,
         "threshold": result.threshold.value,
         "remark": ", ".join(result.reason_codes),

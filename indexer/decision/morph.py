@@ -8,10 +8,131 @@ knows the documents' photos alone: the midpoint of two documents, against other 
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from indexer.records import FloatMatrix
+from indexer.decision.decision import RULE_OF_THREE, Calibration, choose_threshold, threshold_at
+from indexer.errors import CalibrationError
+from indexer.records import FloatMatrix, FloatVector, Ids
+from indexer.search.scores import canonical_scores
+
+USUAL_TARGET = 0.05
+"""The share of worst-case morphs that may pass where nobody says otherwise."""
+
+Decision = Literal["same", "different", "possible_morph"]
+
+
+@dataclass(frozen=True, eq=False)
+class MorphScores:
+    """What was measured on documents and live photos of `people`.
+
+    `worst` float32 [people], largest first: for each document and the one most like it the lesser score that their
+    midpoint reaches for the two. `genuine` float32 [m]: each document against the live photos of its person.
+    """
+
+    worst: FloatVector
+    genuine: FloatVector
+    people: int
+    data: str
+    date: str
+
+
+@dataclass(frozen=True)
+class MorphThreshold:
+    """The similarity from which a pair of document and live photo is not suspected, and what is known of it.
+
+    `target` is the share of worst-case morphs that was asked for. `estimated` is the share that was counted (None where
+    nothing was), `bound` the share that no morph whatever exceeds, from the false match rate (None where the kept
+    scores end before), `bscer` the share of genuine documents that are suspected. `basis` says what the value rests on.
+    """
+
+    value: float
+    target: float
+    basis: Literal["documents", "far"]
+    estimated: float | None
+    bound: float | None
+    bscer: float | None
+    people: int | None
+    data: str
+
+
+def document_decision(similarity: float, accept_at: float, morph: MorphThreshold) -> Decision:
+    """Say `different` below the threshold of verification, `possible_morph` from there to the morph threshold."""
+    if similarity < accept_at:
+        return "different"
+    return "same" if similarity >= morph.value else "possible_morph"
+
+
+def measure_morphs(documents: FloatMatrix, live: FloatMatrix, owners: Ids, data: str, date: str) -> MorphScores:
+    """Measure worst cases on documents [P, D] and live photos [n, D] of `owners` int64 [n], places in the documents.
+
+    Everybody has a live photo; the first one of each counts against morphs. Raises CalibrationError for fewer than two
+    people.
+    """
+    if len(documents) < 2:
+        raise CalibrationError("morphs are of two people: give documents and live photos of more")
+    first = np.searchsorted(owners, np.arange(len(documents)))
+    partner = look_alikes(documents)
+    middle = midpoints(documents, documents[partner])
+    worst = np.minimum(canonical_scores(middle, live[first]), canonical_scores(middle, live[first[partner]]))
+    return MorphScores(np.sort(worst)[::-1], canonical_scores(documents[owners], live), len(documents), data, date)
+
+
+def morph_threshold(target: float, measured: MorphScores | None, fars: Sequence[Calibration]) -> MorphThreshold:
+    """Return the threshold that lets at most the share `target` of worst-case morphs pass.
+
+    From what was measured on documents, or else from a FAR calibration by the bound that holds for any morph. Raises
+    CalibrationError where there is neither, or too little for this target.
+    """
+    if measured is not None:
+        needed = math.ceil(RULE_OF_THREE / target * (1 - 1e-12))
+        if measured.people < needed:
+            raise CalibrationError(
+                f"{measured.people} people's documents cannot support a share of {target:g} morphs: it needs {needed};"
+                " ask for a larger share, or calibrate with more documents"
+            )
+        value = threshold_at(measured.worst, measured.people, target)
+        return MorphThreshold(
+            value,
+            target,
+            "documents",
+            estimated=float((measured.worst >= value).mean()),
+            bound=_bound(value, fars),
+            bscer=float((measured.genuine < value).mean()),
+            people=measured.people,
+            data=measured.data,
+        )
+    if not any(one.target == "far" for one in fars):
+        raise CalibrationError(
+            "nothing was measured against morphs: type `faceid calibrate --documents DIR`, with a folder of photos for"
+            " each person of which the first is the document's"
+        )
+    far = choose_threshold(fars, "far", target, None, "gallery")
+    return MorphThreshold(threshold_of(far.value), target, "far", None, target, None, None, far.data or "")
+
+
+def _bound(threshold: float, fars: Sequence[Calibration]) -> float | None:
+    """Return the false match rate at 2 t^2 - 1, where a calibration has kept scores down to there."""
+    score = pair_score_of(threshold)
+    known = [one for one in fars if one.target == "far" and len(one.scores) and one.scores[-1] <= score]
+    if not known:
+        return None
+    source = max(known, key=lambda one: one.trials)
+    return float((source.scores >= score).sum() / source.trials)
+
+
+def look_alikes(documents: FloatMatrix) -> Ids:
+    """Return for each document [P, D] the other one that is most like it."""
+    nearest = np.empty(len(documents), np.int64)
+    for start in range(0, len(documents), 2048):
+        products = documents[start : start + 2048] @ documents.T
+        rows = np.arange(len(products))
+        products[rows, start + rows] = -np.inf
+        nearest[start : start + 2048] = products.argmax(axis=1)
+    return nearest
 
 
 def midpoints(first: FloatMatrix, second: FloatMatrix) -> FloatMatrix:

@@ -56,6 +56,7 @@ COVERED = {
     "erased": ("digest",),
     "rejection": ("source_digest", "policy", "reasons", "at"),
     "crop": ("template_id", "jpeg"),
+    "morph": ("id", "model_digest", "worst", "genuine", "people", "data", "date"),
     "tally": ("name", "rows", "total", "last_id"),
 }
 """The columns of each table that its rows' checksums cover, in order: all but the checksum, the key first."""

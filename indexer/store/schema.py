@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every schema this code can read, oldest first; each is a file in migrations/versions."""
 HEAD = SCHEMA_VERSIONS[-1]
 
@@ -249,6 +249,21 @@ crop = Table(
     Column("jpeg", LargeBinary, nullable=False),
     _checksum(),
     CheckConstraint("length(jpeg) > 0", name="jpeg"),
+)
+
+morph = Table(
+    "morph",
+    metadata,
+    # What morphs of documents score with the gallery's model (`indexer.decision.morph.MorphScores`); no vectors.
+    Column("id", Integer, primary_key=True),
+    Column("model_digest", String(64), nullable=False),
+    Column("worst", LargeBinary, nullable=False),  # little-endian float32, largest first
+    Column("genuine", LargeBinary, nullable=False),  # little-endian float32
+    Column("people", Integer, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("date", Text, nullable=False),
+    _checksum(),
+    CheckConstraint("length(worst) % 4 = 0 AND length(genuine) % 4 = 0", name="scores"),
 )
 
 tally = Table(

@@ -15,7 +15,19 @@ from indexer.errors import StoreDamaged
 from indexer.records import Ids
 from indexer.store.checksum import checksum
 
-SUMMED = ("model", "identity", "template", "calibration", "stranger", "audit", "undo", "erased", "rejection", "crop")
+SUMMED = (
+    "model",
+    "identity",
+    "template",
+    "calibration",
+    "stranger",
+    "audit",
+    "undo",
+    "erased",
+    "rejection",
+    "crop",
+    "morph",
+)
 """The tables whose rows' checksums are summed. Vectors are not: a template without one is noticed as such."""
 
 TALLIES = (*SUMMED, "change", "visible", "active", "schema")

@@ -15,14 +15,13 @@ from benchmarks.protocols.morphing import (
     curve,
     genuine_scores,
     impostor_scores,
-    look_alikes,
     map_matrix,
     mmpmr,
     people_of,
     random_partners,
     worst_cases,
 )
-from indexer.decision.morph import midpoints, pair_score_of, threshold_of
+from indexer.decision.morph import look_alikes, midpoints, pair_score_of, threshold_of
 
 
 def at(*degrees):

@@ -21,7 +21,24 @@ def test_two_photos_of_one_person_are_the_same_and_two_peoples_are_not(run: Run,
     assert same["same"] is True
     assert different["same"] is False
     assert same["similarity"] > 0.4 > different["similarity"]
-    assert set(same) == {"schema_version", "similarity", "same", "threshold", "threshold_source", "reason_codes"}
+    assert set(same) == {
+        *("schema_version", "similarity", "same", "decision", "morph", "threshold", "threshold_source", "reason_codes"),
+    }
+    assert (same["decision"], same["morph"]) == (None, None)
+
+
+def test_a_documents_photo_that_passes_and_might_be_a_morph_is_to_be_looked_at_again(
+    run: Run, lfw_people: Path
+) -> None:
+    ann, ann_again, bob = photos(lfw_people)
+    settings = ("--model", "sphereface-scratch", "--document", "--threshold", "0.2", "--json")
+    settings = (*settings, "--wcmmpmr", "0.001")
+    (record,) = run("verify", ann, ann_again, *settings).records
+    assert record["decision"] in ("possible_morph", "same")
+    assert record["same"] is (record["decision"] == "same")
+    assert record["morph"]["basis"] == "far"
+    assert record["morph"]["threshold"] > 0.7, "without documents the bound must serve"
+    assert run("verify", ann, bob, *settings).records[0]["decision"] == "different"
 
 
 def test_a_photo_is_identical_to_itself(run: Run, lfw_people: Path) -> None:

@@ -1,0 +1,74 @@
+"""Photos of documents against live ones: what morphs of them score, and the threshold that follows."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from faceid.engine import FaceEngine
+from faceid.models import model_zoo
+from faceid.models.model_file import Model
+from faceid.pipeline import PictureFaces
+from faceid.vision.detection import FacePolicy
+from faceid.vision.photo_list import PersonPhoto
+from indexer.decision.morph import MorphScores, MorphThreshold, measure_morphs, morph_threshold
+from indexer.errors import CalibrationError
+from indexer.gallery import Gallery
+
+DOCUMENT = "document"
+"""How the name of a document's photo begins; without such a name a person's first photo is the document's."""
+
+
+def calibrate_documents(
+    engine: FaceEngine, gallery: Gallery, people: Iterable[PersonPhoto], *, faces: FacePolicy
+) -> tuple[MorphScores, tuple[PictureFaces, ...]]:
+    """Measure what morphs of people's documents score, and keep it in the gallery; photos without a face are returned.
+
+    Whoever has no second photo is left out. Raises CalibrationError for fewer than two people.
+    """
+    features = engine.embed(people, faces=faces)
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, label in enumerate(features.labels):
+        rows[label].append(row)
+    documents: list[int] = []
+    live: list[int] = []
+    owners: list[int] = []
+    for theirs in rows.values():
+        ordered = sorted(theirs, key=lambda row: _order(features.paths[row]))
+        if len(ordered) < 2:
+            continue
+        owners += [len(documents)] * (len(ordered) - 1)
+        documents.append(ordered[0])
+        live += ordered[1:]
+    if len(documents) < 2:
+        raise CalibrationError(
+            "thresholds against morphs need a document's photo and a live one of at least two people: a folder for each"
+            " person, with two photos"
+        )
+    scores = measure_morphs(
+        features.vectors[documents],
+        features.vectors[live],
+        np.array(owners, np.int64),
+        f"documents of {len(documents)} people",
+        datetime.now(UTC).date().isoformat(),
+    )
+    gallery.keep_morph_scores(scores)
+    return scores, features.failures
+
+
+def document_threshold(model: Model, gallery: Gallery | None, target: float) -> MorphThreshold:
+    """Return the threshold that lets at most the share `target` of worst-case morphs pass.
+
+    What the gallery keeps comes first, then the bound from a false match rate: the gallery's, or the model's. Raises
+    CalibrationError where nothing was measured, or too little.
+    """
+    own = [one for one in gallery.calibrations() if one.target == "far"] if gallery else []
+    fars = own or model_zoo.load_calibrations(model)
+    return morph_threshold(target, gallery.morph_scores() if gallery else None, fars)
+
+
+def _order(path: str) -> tuple[bool, str]:
+    """Return what sorts a person's photos, the document's first."""
+    return not Path(path).name.lower().startswith(DOCUMENT), path
