@@ -13,7 +13,8 @@ from faceid.models.model_file import Model
 from faceid.pipeline import PictureFaces
 from faceid.vision.detection import FacePolicy
 from faceid.vision.photo_list import PersonPhoto
-from indexer.decision.morph import MorphScores, MorphThreshold, measure_morphs, morph_threshold
+from indexer.calibration.documents import measure_morphs
+from indexer.decision.morph import MorphScores, MorphThreshold, morph_threshold
 from indexer.errors import CalibrationError
 from indexer.gallery import Gallery
 

@@ -17,7 +17,6 @@ import numpy as np
 from indexer.decision.decision import RULE_OF_THREE, Calibration, choose_threshold, threshold_at
 from indexer.errors import CalibrationError
 from indexer.records import FloatMatrix, FloatVector, Ids
-from indexer.search.scores import canonical_scores
 
 USUAL_TARGET = 0.05
 """The share of worst-case morphs that may pass where nobody says otherwise."""
@@ -64,21 +63,6 @@ def document_decision(similarity: float, accept_at: float, morph: MorphThreshold
     if similarity < accept_at:
         return "different"
     return "same" if similarity >= morph.value else "possible_morph"
-
-
-def measure_morphs(documents: FloatMatrix, live: FloatMatrix, owners: Ids, data: str, date: str) -> MorphScores:
-    """Measure worst cases on documents [P, D] and live photos [n, D] of `owners` int64 [n], places in the documents.
-
-    Everybody has a live photo; the first one of each counts against morphs. Raises CalibrationError for fewer than two
-    people.
-    """
-    if len(documents) < 2:
-        raise CalibrationError("morphs are of two people: give documents and live photos of more")
-    first = np.searchsorted(owners, np.arange(len(documents)))
-    partner = look_alikes(documents)
-    middle = midpoints(documents, documents[partner])
-    worst = np.minimum(canonical_scores(middle, live[first]), canonical_scores(middle, live[first[partner]]))
-    return MorphScores(np.sort(worst)[::-1], canonical_scores(documents[owners], live), len(documents), data, date)
 
 
 def morph_threshold(target: float, measured: MorphScores | None, fars: Sequence[Calibration]) -> MorphThreshold:

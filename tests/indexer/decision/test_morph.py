@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from indexer.calibration.documents import measure_morphs
 from indexer.decision.decision import Calibration
 from indexer.decision.morph import (
     MorphThreshold,
     document_decision,
     look_alikes,
-    measure_morphs,
     midpoints,
     morph_threshold,
     pair_score_of,
