@@ -236,10 +236,8 @@ def named(engine: FaceEngine, gallery: Gallery, clips: Sequence[Seen], kind: str
         rows.append(_row("best frame alone, photo threshold", fpir, photo, tracks, lambda one: one.best))
         corrected = threshold_from_photos(engine, gallery, fpir).value
         rows.append(_row("track, from photos, corrected", fpir, corrected, tracks, lambda one: one.mean))
-        setting, checked = _halves(tracks)
         with suppress(CalibrationError):
-            measured = _calibrated([max(s for s, _ in one.mean) for one in setting if not one.mated], gallery, fpir)
-            rows.append(_row("track, from strangers' tracks (half)", fpir, measured, checked, lambda one: one.mean))
+            rows.append(_crossed(tracks, gallery, fpir))
     return rows
 
 
@@ -367,9 +365,18 @@ def _box(clip: Seen, row: int) -> Box:
     return x, y, w, h
 
 
-def _halves(tracks: Sequence[_Track]) -> tuple[list[_Track], list[_Track]]:
-    """Split by person: strangers of one half set the threshold, everybody of the other is counted."""
-    return [one for one in tracks if one.person % 2 == 0], [one for one in tracks if one.person % 2]
+def _crossed(tracks: Sequence[_Track], gallery: Gallery, fpir: float) -> Row:
+    """Set a threshold on the strangers of two thirds of the people and count on the last third, for each third."""
+    thresholds = []
+    for third in range(3):
+        setting = [one for one in tracks if not one.mated and one.person % 3 != third]
+        thresholds.append(_calibrated([max(score for score, _ in one.mean) for one in setting], gallery, fpir))
+
+    def above(one: _Track) -> list[_Search]:
+        return [(score - thresholds[one.person % 3], who) for score, who in one.mean]
+
+    row = _row("track, from strangers' tracks (others)", fpir, 0.0, tracks, above)
+    return row | {"threshold": f"{np.mean(thresholds):.3f}"}
 
 
 def _calibrated(scores: Sequence[float], gallery: Gallery, fpir: float) -> float:
