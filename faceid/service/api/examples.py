@@ -138,6 +138,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "schema_version": 1,
             "similarity": 0.6904,
             "same": True,
+            "decision": None,
+            "morph": None,
             "threshold": 0.3015,
             "threshold_source": {
                 **_THRESHOLD_SOURCE,
