@@ -18,6 +18,9 @@ from indexer.store import transfer
 from indexer.store.content import Template
 from tests.indexer.made_up_people import DIMENSION, MODEL, digest_of, photo, unit_vectors
 
+pytestmark = pytest.mark.plain
+"""The file itself is looked at and forged; encrypted ones have tests of their own."""
+
 PERSON = {"name": "Ann", "external_id": None, "removed": False, "aliases": []}
 ROW = {
     "person": 0,

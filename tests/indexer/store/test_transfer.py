@@ -14,6 +14,9 @@ from indexer.gallery import Gallery
 from indexer.store.transfer import read_export
 from tests.indexer.made_up_people import MODEL, OTHER_MODEL, digest_of, photo
 
+pytestmark = pytest.mark.plain
+"""The file itself is looked at and forged; encrypted ones have tests of their own."""
+
 
 @pytest.fixture
 def export(gallery, tmp_path):
