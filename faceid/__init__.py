@@ -33,9 +33,11 @@ if TYPE_CHECKING:
         GalleryError,
         GalleryLocked,
         InvalidName,
+        KeyMissing,
         ModelMismatch,
         StoreDamaged,
         VectorError,
+        WrongKey,
     )
     from indexer.gallery import Gallery
     from indexer.records import (
@@ -82,9 +84,11 @@ _HOMES = {
         "GalleryError",
         "GalleryLocked",
         "InvalidName",
+        "KeyMissing",
         "ModelMismatch",
         "StoreDamaged",
         "VectorError",
+        "WrongKey",
     ),
     "indexer.gallery": ("Gallery",),
     "indexer.records": (
@@ -128,6 +132,7 @@ __all__ = [
     "Identity",
     "ImageError",
     "InvalidName",
+    "KeyMissing",
     "Limits",
     "MergedPerson",
     "ModelBinding",
@@ -148,6 +153,7 @@ __all__ = [
     "Undoable",
     "VectorError",
     "Verification",
+    "WrongKey",
     "calibrate_gallery",
     "identification_threshold",
     "photos_in",
