@@ -14,4 +14,9 @@ def picture_url(pixels: UInt8Image) -> str:
     factor = _SIDE / max(pixels.shape[:2])
     small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")
+    return jpeg_url(jpeg.tobytes())
+
+
+def jpeg_url(jpeg: bytes) -> str:
+    """Return a JPEG in a `data:` address."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

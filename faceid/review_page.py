@@ -9,9 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from faceid.gallery_review import Suggestion
-from faceid.picture_url import picture_url
+from faceid.picture_url import jpeg_url, picture_url
 from faceid.vision.images import ImageError, UInt8Image, read_photo
 from indexer.durable_file import replacing
+from indexer.gallery import Gallery
 from indexer.hygiene.review import FindingKind
 from indexer.records import TemplateRow
 from indexer.text import plain
@@ -34,31 +35,44 @@ class _Face:
     picture: str | None
 
 
-def write_review_page(suggestions: Sequence[Suggestion], path: Path, *, gallery: str, fdr: float) -> Path:
-    """Write the page; photos that are gone or have changed are shown by their path alone. Raises FileNotWritten."""
+def write_review_page(suggestions: Sequence[Suggestion], path: Path, *, gallery: Gallery, fdr: float) -> Path:
+    """Write the page. Raises FileNotWritten.
+
+    Faces are cut from the photos; of photos that are gone or have changed the picture is shown that the gallery keeps,
+    or else their path alone.
+    """
     from jinja2 import Environment
 
     template = files("faceid").joinpath("review_page.html.jinja").read_text(encoding="utf-8")
     page = Environment(autoescape=True).from_string(template)
     groups = [
-        (heading, [(one, [_face(row) for row in one.templates]) for one in suggestions if one.finding.kind == kind])
+        (
+            heading,
+            [(one, [_face(row, gallery) for row in one.templates]) for one in suggestions if one.finding.kind == kind],
+        )
         for kind, heading in HEADINGS.items()
     ]
-    text = page.render(groups=[group for group in groups if group[1]], gallery=gallery, fdr=fdr)
+    text = page.render(groups=[group for group in groups if group[1]], gallery=str(gallery.path), fdr=fdr)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def _face(row: TemplateRow) -> _Face:
+def _face(row: TemplateRow, gallery: Gallery) -> _Face:
     caption = f"{plain(row.name)}: {plain(Path(row.source).name)} (template {row.id})"
+    pixels = _from_photo(row)
+    if pixels is not None:
+        return _Face(caption, picture_url(pixels))
+    kept = gallery.crop(row.id)
+    return _Face(caption, None if kept is None else jpeg_url(kept))
+
+
+def _from_photo(row: TemplateRow) -> UInt8Image | None:
     try:
         photo = read_photo(Path(row.source))
     except ImageError:
-        return _Face(caption, None)
-    if photo.digest != row.source_digest:
-        return _Face(caption, None)
-    return _Face(caption, picture_url(_cut(photo.pixels, row.box, photo.reduction)))
+        return None
+    return _cut(photo.pixels, row.box, photo.reduction) if photo.digest == row.source_digest else None
 
 
 def _cut(pixels: UInt8Image, box: tuple[float, float, float, float] | None, reduction: int) -> UInt8Image:

@@ -97,7 +97,7 @@ def _write_page(found: "Sequence[Suggestion]", page: Path, opened: "Gallery", fd
     from faceid.review_page import write_review_page
 
     try:
-        say(f"page: {write_review_page(found, page, gallery=str(opened.path), fdr=fdr).absolute()}")
+        say(f"page: {write_review_page(found, page, gallery=opened, fdr=fdr).absolute()}")
     except ModuleNotFoundError as error:
         raise click.ClickException(f"the page needs {error.name}; pip install 'faceid-engine[report]'") from error
 

@@ -30,7 +30,10 @@ def records(gallery, *arguments):
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
-    """120 people of four photos; Zoe is Ann's other half, and one photo of Bob is Cid's. One photo can be read."""
+    """120 people of four photos; Zoe is Ann's other half, and one photo of Bob is Cid's.
+
+    One photo can be read, and of Ann's first one the gallery keeps a picture.
+    """
     folder = tmp_path_factory.mktemp("review")
     model = find_model("sphereface")
     width = model.spec.dimension
@@ -44,6 +47,8 @@ def faulty(tmp_path_factory):
     picture = io.BytesIO()
     Image.fromarray(random.integers(0, 255, (60, 60, 3), np.uint8)).save(picture, "PNG")
     (folder / "there.png").write_bytes(picture.getvalue())
+    kept = io.BytesIO()
+    Image.new("RGB", (60, 60), "grey").save(kept, "JPEG")
     new = []
     for person, name in enumerate(names):
         for number in range(4):
@@ -52,7 +57,9 @@ def faulty(tmp_path_factory):
             owner = "Zoe" if person == 0 and number > 1 else name
             source = folder / ("there.png" if (person, number) == (1, 3) else f"{person}-{number}.jpg")
             digest = hashlib.sha256(picture.getvalue() if source.exists() else str(source).encode()).digest()
-            new.append(NewTemplate(owner, None, vector, str(source), digest, (10, 10, 30, 30), 0.99, 0.8, "float32"))
+            crop = kept.getvalue() if (person, number) == (0, 0) else None
+            box = (10, 10, 30, 30)
+            new.append(NewTemplate(owner, None, vector, str(source), digest, box, 0.99, 0.8, "float32", crop))
     with Gallery.create(folder / "gallery", ModelBinding("sphereface", model.digest, width)) as gallery:
         gallery.add(new)
     return folder / "gallery"
@@ -140,12 +147,12 @@ def test_wrong_usage(gallery, arguments):
     assert invoke(gallery, *arguments).exit_code == 2
 
 
-def test_the_page_shows_photos_that_are_there_and_obeys_no_name(gallery, tmp_path):
+def test_the_page_shows_photos_that_are_there_or_kept_pictures_and_obeys_no_name(gallery, tmp_path):
     result = invoke(gallery, "--page", str(tmp_path / "page.html"))
     assert result.exit_code == 0, result.output
     text = (tmp_path / "page.html").read_text()
-    assert text.count("data:image/jpeg") == 1
-    assert text.count("photo not there") == 2
+    assert text.count("data:image/jpeg") == 2
+    assert text.count("photo not there") == 1
     assert "Bob &lt;b&gt;" in text
     assert "Bob <b>" not in text
     assert "http" not in text.replace("http-equiv", "")
