@@ -161,6 +161,9 @@ class _Calls:
         params = {name: list(rates) for name, rates in (("fpir", fpir), ("far", far)) if rates}
         return _Call("GET", f"{self._place}/thresholds", lambda said: said["rows"], params=params)
 
+    def about(self, what: str, **params: int) -> _Call[Record]:
+        return _Call("GET", self._place + what, lambda said: said, params=params)
+
     def embed(self, photos: Sequence[Photo], faces: str) -> _Call[list[Record]]:
         files = [("photos", photo) for photo in photos]
         params = {"gallery": self._gallery}
@@ -301,6 +304,22 @@ class Client:
     def thresholds(self, fpir: Sequence[float] = (), far: Sequence[float] = ()) -> list[Record]:
         """Say at which similarity somebody is accepted for these rates, else the usual ones, and on what evidence."""
         return self._send(self._calls.thresholds(fpir, far))
+
+    def facts(self) -> Record:
+        """Say what the gallery is, and what the key may do in it."""
+        return self._send(self._calls.about(""))
+
+    def model(self) -> Record:
+        """Say which network the gallery is bound to, and what runs it."""
+        return self._send(self._calls.about("/model"))
+
+    def health(self) -> Record:
+        """Check the gallery's files: `sound`, `problems` and counts."""
+        return self._send(self._calls.about("/health"))
+
+    def audit(self, *, after: int = 0, limit: int = 100) -> Record:
+        """Return `entries` of who asked what, oldest first, and `last`, which goes into `after` of the next call."""
+        return self._send(self._calls.about("/audit", after=after, limit=limit))
 
     def embed(self, photos: Sequence[Photo], *, faces: str = "largest") -> list[Record]:
         """Return faces with their vectors, where the server gives them away."""
@@ -465,6 +484,22 @@ class AsyncClient:
     async def thresholds(self, fpir: Sequence[float] = (), far: Sequence[float] = ()) -> list[Record]:
         """Say at which similarity somebody is accepted for these rates, else the usual ones, and on what evidence."""
         return await self._send(self._calls.thresholds(fpir, far))
+
+    async def facts(self) -> Record:
+        """Say what the gallery is, and what the key may do in it."""
+        return await self._send(self._calls.about(""))
+
+    async def model(self) -> Record:
+        """Say which network the gallery is bound to, and what runs it."""
+        return await self._send(self._calls.about("/model"))
+
+    async def health(self) -> Record:
+        """Check the gallery's files: `sound`, `problems` and counts."""
+        return await self._send(self._calls.about("/health"))
+
+    async def audit(self, *, after: int = 0, limit: int = 100) -> Record:
+        """Return `entries` of who asked what, oldest first, and `last`, which goes into `after` of the next call."""
+        return await self._send(self._calls.about("/audit", after=after, limit=limit))
 
     async def embed(self, photos: Sequence[Photo], *, faces: str = "largest") -> list[Record]:
         """Return faces with their vectors, where the server gives them away."""

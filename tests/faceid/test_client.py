@@ -79,6 +79,11 @@ def test_what_takes_longer_is_a_job_to_be_looked_at(client: Client, drawn_people
     assert [one["action"] for one in client.undoable()] == ["remove_photos"]
     assert [row["value"] for row in client.thresholds([0.1], [0.01])] == [0.1, 0.01]
     assert client.review() == []
+    assert client.facts()["name"] == "default"
+    assert client.model()["name"] == "sphereface"
+    assert client.health()["sound"]
+    first = client.audit(limit=1)
+    assert first["last"] == first["entries"][0]["number"] < client.audit(after=first["last"])["entries"][0]["number"]
     with pytest.raises(ServiceProblem, match="conflict"):
         client.answer("duplicate:1-2", "accept")
     with pytest.raises(ServiceProblem, match="embeddings_off"):
