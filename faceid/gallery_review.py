@@ -22,8 +22,6 @@ from indexer.records import Identity, TemplateRow
 from indexer.search.scores import canonical_scores
 from indexer.text import printable
 
-_LAW = "mean"  # templates are compared with the mean of the others
-
 _REASONS: dict[FindingKind, str] = {
     "duplicate": "{0} and {1} look like one person: their means score {similarity:.3f}",
     "mislabelled": "this photo of {0} looks like {1}: {similarity_to_other:.3f} against {similarity_to_own:.3f}",
@@ -95,7 +93,7 @@ def review_examples(model: Model) -> Examples:
     return Examples(
         embedder.embed(crops.reshape(-1, height, width, 3)).reshape(*crops.shape[:2], -1),
         canonical_scores(embedder.embed(faces), embedder.embed(copies)),
-        {} if cohort is None else {count: law for (fusion, count), law in cohort.own_scores.items() if fusion == _LAW},
+        {} if cohort is None else cohort.own_scores,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from indexer.decision.mated_law import OwnScores
 from indexer.fusion import Fusion
 from indexer.records import Embeddings, FloatMatrix, FloatVector, Ids
 from indexer.search.fusion import fuse
@@ -19,8 +20,6 @@ PROBES = 5
 
 QUANTILES = 101
 """Points of a law, evenly spaced from the lowest to the highest score."""
-
-OwnScores = dict[tuple[str, int], FloatVector]
 
 
 def own_scores(vectors: FloatMatrix, labels: Sequence[str], fusions: Sequence[Fusion], seed: int = 0) -> OwnScores:
@@ -70,14 +69,6 @@ def own_scores_together(
     scores = _own(vectors[rows], np.repeat(whose, enrolled), fusion, probes, whose)
     law: FloatVector = np.quantile(scores, np.linspace(0, 1, QUANTILES)).astype(np.float32)
     return law
-
-
-def law_for(laws: OwnScores, fusion: str, templates: int) -> FloatVector | None:
-    """Return the law of this fusion that was measured nearest to this number of templates, in proportion."""
-    known = [count for name, count in laws if name == fusion]
-    if not known:
-        return None
-    return laws[fusion, min(known, key=lambda count: abs(np.log(count / max(1, templates))))]
 
 
 def _own(enrolled: FloatMatrix, owners: Ids, fusion: Fusion, probes: FloatMatrix, whose: Ids) -> FloatVector:

@@ -7,11 +7,12 @@ import numpy as np
 
 from indexer.calibration.cohort import PHOTOS_A_PERSON, Cohort
 from indexer.calibration.likeness import Likeness, Reals, likeness, normal_scores, of_their_kind, with_their_error
-from indexer.calibration.own_scores import law_for, own_scores_together
+from indexer.calibration.own_scores import own_scores_together
 from indexer.decided_on import DEFAULT_DECIDED_ON, DecidedOn
 from indexer.decision.context import decision_scores, people_needed
 from indexer.decision.decision import Calibration, Threshold, choose_threshold
 from indexer.decision.match_probability import MatchProbability, fit_probability
+from indexer.decision.mated_law import law_for
 from indexer.errors import CalibrationError
 from indexer.fusion import Fusion
 from indexer.gallery import Gallery

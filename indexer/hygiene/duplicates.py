@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.decision.mated_law import OwnScores, law_for
 from indexer.errors import CalibrationError
 from indexer.hygiene.chance import not_by_chance
 from indexer.hygiene.explanations import FEWEST_EXAMPLES, MOST_EXAMPLES, Reals
-from indexer.hygiene.laws import Laws, law_for
 from indexer.hygiene.nearest import AHEAD, nearest_owners, searchable
-from indexer.hygiene.people import People, directions
+from indexer.hygiene.people import COMPARED_WITH, People, directions
 from indexer.records import Ids
 
 
@@ -29,10 +29,10 @@ class Duplicates:
     probability: Reals
 
 
-def find_duplicates(people: People, mated: Laws, seed: int) -> Duplicates:
+def find_duplicates(people: People, own_scores: OwnScores, seed: int) -> Duplicates:
     """Return everybody with the nearest other person, each pair once.
 
-    `mated` are the model's laws of what people score against themselves. Raises CalibrationError for fewer than
+    `own_scores` are the model's laws of what people score against themselves. Raises CalibrationError for fewer than
     FEWEST_EXAMPLES people, and where no examples can be made.
     """
     if len(people.counts) < FEWEST_EXAMPLES:
@@ -45,7 +45,7 @@ def find_duplicates(people: People, mated: Laws, seed: int) -> Duplicates:
     scores = found.scores[~itself].reshape(len(means), -1).astype(np.float64)
     nearest, best = others[:, 0], scores[:, 0]
     crowd = scores[:, 1:].mean(axis=1)
-    probability = not_by_chance(np.column_stack([best, crowd]), _halves(people, crowd, mated, seed))
+    probability = not_by_chance(np.column_stack([best, crowd]), _halves(people, crowd, own_scores, seed))
     low, high = np.minimum(nearest, np.arange(len(means))), np.maximum(nearest, np.arange(len(means)))
     order = np.lexsort((-probability, high, low))
     new = np.ones(len(order), np.bool_)
@@ -54,13 +54,13 @@ def find_duplicates(people: People, mated: Laws, seed: int) -> Duplicates:
     return Duplicates(low[once], high[once], best[once], probability[once])
 
 
-def _halves(people: People, crowd: Reals, mated: Laws, seed: int) -> Reals:
+def _halves(people: People, crowd: Reals, own_scores: OwnScores, seed: int) -> Reals:
     """Return what people score against themselves when they are split in two, as rows of `find_duplicates`."""
     random = np.random.default_rng(np.random.PCG64(seed))
     several = np.flatnonzero(people.counts > 1)
     if len(several) >= FEWEST_EXAMPLES:
         return np.array([_split(people, person, crowd[person], random) for person in _some(several, random)])
-    law = law_for(mated, 1)
+    law = law_for(own_scores, COMPARED_WITH, 1)
     if law is None:
         raise CalibrationError(
             f"only {len(several)} people have two templates, and the model has no law of what one person's photos"

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.decision.mated_law import OwnScores, law_for
 from indexer.errors import CalibrationError
 from indexer.hygiene.explanations import FEWEST_EXAMPLES, Reals, explain, fit_odds
-from indexer.hygiene.laws import Laws, law_for
 from indexer.hygiene.nearest import nearest_owners, searchable
-from indexer.hygiene.people import People, against_others
+from indexer.hygiene.people import COMPARED_WITH, People, against_others
 from indexer.records import Ids
 from indexer.search.certified_search import Part
 
@@ -59,11 +59,13 @@ def suspicion(people: People, seed: int) -> Reals:
     return answer
 
 
-def find_wrong_labels(people: People, suspicious: Reals, same: dict[int, set[int]], mated: Laws, seed: int) -> Labels:
+def find_wrong_labels(
+    people: People, suspicious: Reals, same: dict[int, set[int]], own_scores: OwnScores, seed: int
+) -> Labels:
     """Return the templates that `suspicion` [n] finds worth a search, each with its explanations.
 
     `same` has for a person those who are probably the same person: no template of one is the other's by mistake.
-    `mated` are the model's laws of what people score against themselves; without one a right template that looks
+    `own_scores` are the model's laws of what people score against themselves; without one a right template that looks
     wrong is taken for a stranger's.
     """
     rows, inside = _inside(people)
@@ -78,7 +80,7 @@ def find_wrong_labels(people: People, suspicious: Reals, same: dict[int, set[int
     owners, scores = _best_other(people, part, searched, same)
     here = place[: int(asked.sum())]
     elsewhere = scores[place[len(here) :]]
-    odd = _odd_ones(right, wrong, mated, random)
+    odd = _odd_ones(right, wrong, own_scores, random)
     features = [
         np.column_stack(
             [np.concatenate([right.features, odd]), np.append(elsewhere, random.choice(elsewhere, len(odd)))]
@@ -151,10 +153,10 @@ def _examples(
     )
 
 
-def _odd_ones(right: _Examples, wrong: _Examples, mated: Laws, random: np.random.Generator) -> Reals:
+def _odd_ones(right: _Examples, wrong: _Examples, own_scores: OwnScores, random: np.random.Generator) -> Reals:
     """Return features [k, 2] of right templates that score like wrong ones: as many as there are beside `right`."""
     fewness = right.features[:, 1]
-    laws = {each: law_for(mated, round(1 / each)) for each in np.unique(fewness).tolist()}
+    laws = {each: law_for(own_scores, COMPARED_WITH, round(1 / each)) for each in np.unique(fewness).tolist()}
     drawn = random.random(len(fewness))
     scores = np.ones(len(fewness))
     for each, law in laws.items():

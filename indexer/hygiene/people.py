@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from indexer.hygiene.explanations import Reals
 from indexer.records import Embeddings, FloatMatrix, Ids
 
+COMPARED_WITH = "mean"
+"""The fusion that a person's other templates are compared by here, whatever the gallery's own is."""
+
 _BLOCK = 1 << 16  # templates at a time
 _NO_DIRECTION = 1e-6
 

@@ -11,13 +11,13 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.decision.mated_law import OwnScores, law_for
 from indexer.errors import CalibrationError
 from indexer.hygiene.crops import find_broken, find_same_photos
 from indexer.hygiene.duplicates import Duplicates, find_duplicates
 from indexer.hygiene.explanations import FEWEST_EXAMPLES, Reals, listed
 from indexer.hygiene.labels import ANOTHERS, NOBODYS, Labels, find_wrong_labels, suspicion
-from indexer.hygiene.laws import Laws
-from indexer.hygiene.people import People, gather, without
+from indexer.hygiene.people import COMPARED_WITH, People, gather, without
 from indexer.records import Embeddings, FloatVector, Ids
 
 FindingKind = Literal["duplicate", "mislabelled", "stranger", "disagree", "broken", "same_photo"]
@@ -54,13 +54,13 @@ class Examples:
     """What a gallery's own templates cannot show, made with its model.
 
     `broken` float32 [k, m, D] are embeddings of k kinds of crops that show no face, `same_photo` [s] scores of photos
-    against their own copies; `mated` are the model's laws of what people score against their own templates,
+    against their own copies; `own_scores` are the model's laws of what people score against their own templates,
     profiles and sunglasses among them. What needs an example that is not there is not looked for.
     """
 
     broken: NDArray[np.float32] | None = None
     same_photo: FloatVector | None = None
-    mated: Laws = field(default_factory=dict)
+    own_scores: OwnScores = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,14 @@ def review(
     if "same_photo" in kinds and examples.same_photo is not None:
         findings += _same_photos(people, examples.same_photo, fdr)
     if {"duplicate", "mislabelled", "stranger", "disagree"} & set(kinds):
-        findings += _of_people(people, examples.mated, fdr, kinds, refused, seed)
+        findings += _of_people(people, examples.own_scores, fdr, kinds, refused, seed)
     kept = [one for one in findings if one.key not in rejected]
     return Review(tuple(sorted(kept, key=lambda one: (KINDS.index(one.kind), -one.probability, one.key))), refused)
 
 
 def _of_people(
     people: People,
-    mated: Laws,
+    own_scores: OwnScores,
     fdr: float,
     kinds: Collection[FindingKind],
     refused: dict[str, str],
@@ -121,7 +121,7 @@ def _of_people(
         suspicious = np.zeros(len(people.ids))
         refused |= dict.fromkeys(labels_wanted, str(error))
         labels_wanted = []
-    if "stranger" in labels_wanted and not mated:
+    if "stranger" in labels_wanted and law_for(own_scores, COMPARED_WITH, 1) is None:
         refused["stranger"] = (
             "the model has no law of what people score against themselves, so that profiles and sunglasses cannot be"
             " told from strangers: run `faceid models calibrate`"
@@ -130,7 +130,7 @@ def _of_people(
     fitting = without(people, suspicious > _PROBABLY)
     same: dict[int, set[int]] = {}
     try:
-        duplicates = find_duplicates(fitting, mated, seed)
+        duplicates = find_duplicates(fitting, own_scores, seed)
     except CalibrationError as error:
         refused |= {"duplicate": str(error)} if "duplicate" in kinds else {}
     else:
@@ -138,7 +138,7 @@ def _of_people(
         if "duplicate" in kinds:
             yield from _duplicates(fitting, duplicates, fdr)
     if labels_wanted:
-        labels = find_wrong_labels(people, suspicious, same, mated, seed)
+        labels = find_wrong_labels(people, suspicious, same, own_scores, seed)
         yield from (one for one in _labels(people, labels, fdr) if one.kind in labels_wanted)
 
 

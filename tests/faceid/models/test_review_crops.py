@@ -31,4 +31,4 @@ def test_the_shipped_network_finds_broken_crops_alike_and_copies_the_same():
     broken = examples.broken.reshape(-1, examples.broken.shape[-1])
     alike = broken @ broken.T - 2 * np.eye(len(broken))
     assert np.median(alike.max(axis=1)) > 0.8
-    assert np.median(examples.same_photo) > 0.8 > np.median(examples.mated[1])
+    assert np.median(examples.same_photo) > 0.8 > np.median(examples.own_scores["mean", 1])

@@ -5,7 +5,7 @@ import pytest
 
 from indexer.calibration import self_measured
 from indexer.calibration.cohort import FEWEST_STRANGERS, MOST_STRANGERS, PHOTOS_A_PERSON, make_cohort
-from indexer.calibration.own_scores import FEWEST_PEOPLE, law_for, own_scores
+from indexer.calibration.own_scores import FEWEST_PEOPLE, own_scores
 from indexer.calibration.self_measured import (
     how_alike,
     measure_with_cohort,
@@ -14,6 +14,7 @@ from indexer.calibration.self_measured import (
 )
 from indexer.decision.decision import choose_threshold
 from indexer.decision.match_probability import match_probability
+from indexer.decision.mated_law import law_for
 from indexer.errors import CalibrationError
 from indexer.gallery import Gallery
 from tests.indexer.made_up_people import MODEL, photo, unit_vectors

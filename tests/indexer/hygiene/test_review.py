@@ -49,7 +49,7 @@ def test_a_photo_of_somebody_who_is_not_enrolled_is_a_stranger():
     embeddings, _ = drawn_gallery([5] * 200 + [1] * 4)
     gallery = moved(embeddings, [1000, 1001, 1002, 1003], [3, 9, 70, 150])
     laws = own_scores(embeddings.vectors, embeddings.identity_ids.astype(str).tolist(), ["mean"])
-    examples = Examples(mated={count: law for (_, count), law in laws.items()})
+    examples = Examples(own_scores=laws)
     assert keys(review(gallery, examples), "stranger") == {f"stranger:{one}" for one in (1001, 1002, 1003, 1004)}
 
 
@@ -103,7 +103,7 @@ def test_with_the_law_of_the_model_people_of_one_photo_are_compared():
         np.append(single.vectors, embeddings.vectors[again], 0),
     )
     mated = np.einsum("nd,nd->n", embeddings.vectors[::2], embeddings.vectors[1::2])
-    found = keys(review(gallery, Examples(mated={1: mated})), "duplicate")
+    found = keys(review(gallery, Examples(own_scores={("mean", 1): mated})), "duplicate")
     twice = {f"duplicate:{one}-{1000 + one}" for one in range(1, 11)}
     assert len(found & twice) >= 7
     assert len(found - twice) <= 1
