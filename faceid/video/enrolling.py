@@ -1,6 +1,5 @@
 """Enrolling people from clips: the best faces of the one person whom a clip shows, enrolled as photos."""
 
-import csv
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ from faceid.video.reader import Sampling
 from faceid.video.sources import VIDEO_SUFFIXES, open_source
 from faceid.video.track_identity import TrackFace, TrackPolicy
 from faceid.video.watcher import Watcher
-from faceid.vision.photo_list import PersonPhoto, PhotoListError
+from faceid.vision.photo_list import PersonPhoto, PhotoListError, manifest_rows
 from faceid.vision.picture import Picture
 from faceid.vision.quality import Limits
 from indexer.decision.decision import user_threshold
@@ -62,15 +61,7 @@ def clips_of_manifest(manifest: str | os.PathLike[str]) -> list[PersonClip]:
     Paths are relative to the file's folder. Raises PhotoListError naming the line that is wrong.
     """
     manifest = Path(manifest)
-    try:
-        with manifest.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, strict=True)
-            missing = {"path", "name"} - set(rows.fieldnames or ())
-            if missing:
-                raise PhotoListError(f"{printable(manifest)}: no column {', '.join(sorted(missing))}")
-            return [_clip_of(row, manifest, rows.line_num) for row in rows]
-    except (OSError, ValueError, csv.Error) as error:
-        raise PhotoListError(f"{printable(manifest)}: not a readable CSV file in UTF-8 ({error})") from error
+    return [_clip_of(row, manifest, line) for line, row in manifest_rows(manifest)]
 
 
 def enroll_clips(
@@ -143,7 +134,7 @@ def _photo(clip: PersonClip, face: TrackFace) -> PersonPhoto:
     return PersonPhoto(Picture(face.picture, name, face.seconds), clip.name, clip.external_id)
 
 
-def _clip_of(row: dict[str, str | None], manifest: Path, line: int) -> PersonClip:
+def _clip_of(row: dict[str, str], manifest: Path, line: int) -> PersonClip:
     path, name = row.get("path") or "", row.get("name") or ""
     if not path or not name:
         raise PhotoListError(f"{printable(manifest)}, line {line}: the row lacks the path or the name")

@@ -97,15 +97,22 @@ def photos_of_manifest(manifest: str | os.PathLike[str]) -> list[PersonPhoto]:
     Raises PhotoListError when the file has no such columns or is not UTF-8.
     """
     manifest = Path(manifest)
+    return [_photo_of(row, manifest.parent) for _, row in manifest_rows(manifest, " (path,name[,external_id])")]
+
+
+def manifest_rows(manifest: Path, hint: str = "") -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV file with columns `path` and `name`, each with its line's number.
+
+    Raises PhotoListError, with `hint` where a column is missing, and for what is no CSV file in UTF-8.
+    """
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, strict=True)
             missing = {"path", "name"} - set(rows.fieldnames or ())
             if missing:
-                raise PhotoListError(
-                    f"{printable(manifest)}: no column {', '.join(sorted(missing))} (path,name[,external_id])"
-                )
-            return [_photo_of(row, manifest.parent) for row in rows]
+                raise PhotoListError(f"{printable(manifest)}: no column {', '.join(sorted(missing))}{hint}")
+            for row in rows:
+                yield rows.line_num, row
     except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a NUL in the path
         raise PhotoListError(f"{printable(manifest)}: not a readable CSV file in UTF-8 ({error})") from error
 
