@@ -62,6 +62,7 @@ def collect_stats(connection: Connection, database: Path) -> Stats:
         decided_on=row.decided_on,
         model=row.model,
         erase_pending=row.erase_pending,
+        turned_by=None if row.turn is None else row.turn.key_id,
     )
 
 

@@ -10,6 +10,7 @@ import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,8 @@ from indexer.cache.file_bytes import SegmentDamaged
 from indexer.cache.index_cache import IN_MEMORY, IndexCache
 from indexer.cache.loading import OutdatedRead
 from indexer.cache.snapshot import Snapshot
-from indexer.crypto.keys import VARIABLE, KeyProvider, usual_key
+from indexer.crypto.cancelable import Turning, new_turning, turning_of
+from indexer.crypto.keys import VARIABLE, KeyProvider, usual_key, usual_turn_key
 from indexer.decided_on import DECIDED_ON, DEFAULT_DECIDED_ON, DecidedOn
 from indexer.decision.context import LISTED, context_proved
 from indexer.decision.decision import Calibration
@@ -61,9 +63,21 @@ from indexer.records import (
 from indexer.search.certified_search import Found, Proof, search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
-from indexer.store import answered, crops, curation, morphs, reembedding, rejections, strangers, transfer, undo
+from indexer.store import (
+    answered,
+    crops,
+    curation,
+    morphs,
+    reembedding,
+    rejections,
+    strangers,
+    transfer,
+    turned_vectors,
+    undo,
+)
 from indexer.store import queries as store
-from indexer.store.adding import add_templates
+from indexer.store.adding import add_templates, check_templates
+from indexer.store.content import Content
 from indexer.store.schema import gallery
 from indexer.store.sqlite_store import DATABASE, create_store, has_store, is_encrypted, open_store, rotate_key
 from indexer.store.store import Store
@@ -82,10 +96,12 @@ class Gallery:
     reads sees one revision. One process may write at a time, any number may read meanwhile.
     """
 
-    def __init__(self, path: Path, database: Store) -> None:
+    def __init__(self, path: Path, database: Store, turn_key: KeyProvider | None = None) -> None:
         """Use `create` or `open`."""
         self.path = path
         self._database = database
+        self._turn_key = turn_key
+        self._known_turning: Turning | None = None
         self._cache = IndexCache(path, database.sealing)
         self._alone = threading.Lock()
         self._kind = AUTO
@@ -101,18 +117,21 @@ class Gallery:
         fusion: Fusion = DEFAULT_FUSION,
         *,
         key: KeyProvider | None = None,
+        turn_key: KeyProvider | None = None,
     ) -> "Gallery":
         """Make an empty gallery in a directory that is empty or does not exist, and open it for writing.
 
-        With a `key` (None: the one that FACEID_KEY names) it is encrypted. Raises GalleryError where something is
-        already there, GalleryLocked while another process creates it, KeyMissing.
+        With a `key` (None: the one that FACEID_KEY names) it is encrypted, with a `turn_key` (FACEID_TURN_KEY) its
+        vectors lie turned by that key's rotation. Raises GalleryError where something is already there, GalleryLocked
+        while another process creates it, KeyMissing.
         """
         path = Path(path)
-        key = key or usual_key()
+        key, turn_key = key or usual_key(), turn_key or usual_turn_key()
         if fusion not in FUSIONS:
             raise GalleryError(f"fusion is {' or '.join(map(repr, FUSIONS))}, not {fusion!r}")
-        create_store(path, model, fusion, key)
-        return cls.open(path, writable=True, key=key)
+        turn = None if turn_key is None else new_turning(path, turn_key).mark
+        create_store(path, model, fusion, key, turn)
+        return cls.open(path, writable=True, key=key, turn_key=turn_key)
 
     @classmethod
     def open(
@@ -123,21 +142,24 @@ class Gallery:
         model_digest: str | None = None,
         create: ModelBinding | None = None,
         key: KeyProvider | None = None,
+        turn_key: KeyProvider | None = None,
     ) -> "Gallery":
         """Open a gallery; `model_digest` (hex), if given, must be the one it is bound to.
 
         With `create`, open it for writing, bound to that model; where there is none yet, make it. `key` hands out the
-        key of an encrypted one (None: what FACEID_KEY names). Raises GalleryError where there is none, or a key is
-        given for a plain one, KeyMissing, WrongKey, StoreDamaged, ModelMismatch, and for writing GalleryLocked.
+        key of an encrypted one (None: what FACEID_KEY names), `turn_key` that of one whose vectors are turned
+        (FACEID_TURN_KEY). Raises GalleryError where there is none, or a key is given for one without, KeyMissing,
+        WrongKey, StoreDamaged, ModelMismatch, and for writing GalleryLocked.
         """
         path = Path(path)
-        key = key or usual_key()
+        key, turn_key = key or usual_key(), turn_key or usual_turn_key()
         if create is not None:
             if not has_store(path):
-                return cls.create(path, create, key=key)
+                return cls.create(path, create, key=key, turn_key=turn_key)
             writable, model_digest = True, create.digest
-        self = cls(path, open_store(path, key, writable=writable))
+        self = cls(path, open_store(path, key, writable=writable), turn_key)
         try:
+            self._turning(self._row())
             self._check_model(model_digest)
             if writable:
                 index_cache.remove_leftovers(path, self._database.sealing)
@@ -174,6 +196,24 @@ class Gallery:
         if old is None:
             raise KeyMissing(f"to change the key of {path}, say where the present one is ({VARIABLE})")
         return rotate_key(Path(path), old, new_key)
+
+    def turn(self, turn_key: KeyProvider) -> str:
+        """Turn every vector by a new rotation that follows from this key; returns the key's id. No photo is needed.
+
+        Vectors that were copied before fit nothing here any more. Scores stay as they are but for float32's rounding,
+        and so do thresholds. Opens from now on with this key.
+        """
+        self._require_writable()
+        row = self._row()
+        before, coming = self._turning(row), new_turning(self.path, turn_key)
+        coming.matrix(row.model.dimension)  # refused before anything is written
+        self._cohorts = {}
+        self._cache.drop()
+        with self._database.write() as connection:
+            turned_vectors.turn_vectors(connection, lambda vectors: coming.turned_on(vectors, before), coming.mark)
+        self._turn_key, self._known_turning = turn_key, coming
+        self._finish_erase()
+        return coming.mark.key_id
 
     def close(self) -> None:
         """Bring the cache up to date (after writing), and let go of the files and the lock."""
@@ -262,6 +302,7 @@ class Gallery:
         """
         _check_type(templates, NewTemplate)
         with self._database.write() as connection:
+            templates = self._templates_turned(templates, store.gallery_row(connection))
             last = store.last_id(connection, "template")
             added = add_templates(connection, templates, restore)
         new = {
@@ -329,7 +370,8 @@ class Gallery:
             with self._database.read() as connection:
                 known = self._cohorts.get(key) or read_scores(self.path, key, connection, self._database.sealing)
                 since = changes_since(known, key, len(vectors), snapshot, connection)
-            scores = ask_cohort(vectors, key, snapshot, since, on)
+            asked = vectors if since.nothing_changed(snapshot) else self._turned(vectors, snapshot.row)
+            scores = ask_cohort(asked, key, snapshot, since, on)
             return scores, scores is not known
 
         scores, are_new = self._in_step(act)
@@ -377,14 +419,16 @@ class Gallery:
     def embeddings(self) -> Embeddings:
         """Every active template's vector with its template id and identity id, in order of template id."""
         with self._database.read() as connection:
-            return store.embeddings(connection)
+            found = store.embeddings(connection)
+            return replace(found, vectors=self._turned_back(found.vectors, store.gallery_row(connection)))
 
     def sample(self, count: int) -> Embeddings:
         """Return at most `count` active templates, spread evenly over all; the same ones for the same contents."""
         with self._database.read() as connection:
             ids, owners = store.active_templates(connection)
             chosen = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(np.int64))
-            return Embeddings(ids[chosen], owners[chosen], store.vectors_of(connection, ids[chosen]))
+            vectors = self._turned_back(store.vectors_of(connection, ids[chosen]), store.gallery_row(connection))
+            return Embeddings(ids[chosen], owners[chosen], vectors)
 
     # People
 
@@ -547,12 +591,15 @@ class Gallery:
     def kept_strangers(self) -> KeptStrangers:
         """Return the faces of people who are not enrolled that are kept here to measure with; perhaps none."""
         with self._database.read() as connection:
-            return strangers.kept(connection)
+            found = strangers.kept(connection)
+            return replace(found, vectors=self._turned_back(found.vectors, store.gallery_row(connection)))
 
     def keep_strangers(self, vectors: FloatMatrix, persons: Ids) -> None:
         """Keep vectors [n, D] of strangers `persons` [n], in the place of those that are kept. Raises VectorError."""
         with self._database.write() as connection:
-            strangers.keep(connection, vectors, persons)
+            row = store.gallery_row(connection)
+            check_vectors(vectors, row.model.dimension)
+            strangers.keep(connection, self._turned(vectors, row), persons)
 
     def forget_strangers(self) -> int:
         """Destroy the strangers that are kept, as `erase` destroys a person; how many faces."""
@@ -602,8 +649,10 @@ class Gallery:
 
     def add_embeddings(self, new_model: ModelBinding, template_ids: Sequence[int], vectors: FloatMatrix) -> None:
         """Store vectors [n, D] of a model the gallery will switch to; searches do not see them yet. Repeatable."""
+        check_vectors(vectors, new_model.dimension)
         with self._database.write() as connection:
-            reembedding.add(connection, new_model, template_ids, vectors)
+            turned = self._turned(vectors, store.gallery_row(connection))
+            reembedding.add(connection, new_model, template_ids, turned)
 
     def switch_model(self, new_model: ModelBinding, drop: Sequence[int] = ()) -> None:
         """Bind the gallery to a model for which every template has a vector; the old vectors go.
@@ -627,24 +676,37 @@ class Gallery:
             return transfer.write_export(connection, Path(file), None if plain else self._database.key)
 
     def import_(
-        self, file: str | Path, *, revive_erased: bool = False, source_key: KeyProvider | None = None
+        self,
+        file: str | Path,
+        *,
+        revive_erased: bool = False,
+        source_key: KeyProvider | None = None,
+        source_turn_key: KeyProvider | None = None,
     ) -> list[Added]:
         """Add what another gallery of the same model exported; importing twice changes nothing.
 
-        `source_key` opens an encrypted file (None: this gallery's, or what FACEID_KEY names). Photos of people who were
-        erased here are rejected (`erased`) unless `revive_erased`. Raises GalleryError for a file that is damaged or no
-        export, ModelMismatch for another model's, KeyMissing, WrongKey.
+        `source_key` opens an encrypted file (None: this gallery's, or what FACEID_KEY names), `source_turn_key` one of
+        turned vectors (this gallery's, or FACEID_TURN_KEY): they lie here as this gallery's do. Photos of people who
+        were erased here are rejected (`erased`) unless `revive_erased`. Raises GalleryError for a file that is damaged
+        or no export, ModelMismatch for another model's, KeyMissing, WrongKey.
         """
         content = transfer.read_export(Path(file), source_key or self._database.key or usual_key())
+        content = self._turned_by_none(content, Path(file), source_turn_key)
         with self._database.write() as connection:
-            return transfer.add_content(connection, content, str(file), revive_erased)
+            here = self._turned(content.vectors, store.gallery_row(connection))
+            return transfer.add_content(connection, replace(content, vectors=here), str(file), revive_erased)
 
     def merge_from(
-        self, other: str | Path, *, revive_erased: bool = False, source_key: KeyProvider | None = None
+        self,
+        other: str | Path,
+        *,
+        revive_erased: bool = False,
+        source_key: KeyProvider | None = None,
+        source_turn_key: KeyProvider | None = None,
     ) -> list[MergedPerson]:
         """Add everybody of another gallery of the same model, as `import_` does; one MergedPerson for each of them.
 
-        `source_key` opens an encrypted one (None: this gallery's, or what FACEID_KEY names).
+        `source_key` and `source_turn_key` open an encrypted one and one of turned vectors, as in `import_`.
         Repeatable. What is here stays as it is: a photo that is somebody else's here, was removed here, or belonged to
         somebody who was erased here (unless `revive_erased`) is a conflict of its person. Raises what `open` raises for
         the other gallery, ModelMismatch for another model's.
@@ -657,8 +719,10 @@ class Gallery:
                 content = transfer.read_content(connection)
         finally:
             source.close()
+        content = self._turned_by_none(content, other, source_turn_key)
         with self._database.write() as connection:
-            added = transfer.add_content(connection, content, str(other), revive_erased)
+            here = self._turned(content.vectors, store.gallery_row(connection))
+            added = transfer.add_content(connection, replace(content, vectors=here), str(other), revive_erased)
         return transfer.outcomes(content, added)
 
     def backup(self, folder: str | Path) -> None:
@@ -708,6 +772,39 @@ class Gallery:
         with self._database.read() as connection:
             return store.gallery_row(connection)
 
+    def _turning(self, row: store.GalleryRow) -> Turning | None:
+        """Return the rotation of a revision's vectors: another process may have turned them since."""
+        known = self._known_turning
+        if known is not None and known.mark == row.turn:
+            return known
+        turning = turning_of(self.path, row.turn, self._turn_key)
+        self._known_turning = turning
+        return turning
+
+    def _turned(self, vectors: FloatMatrix, row: store.GalleryRow) -> FloatMatrix:
+        """Return vectors [n, D] as those of a revision lie."""
+        turning = self._turning(row)
+        return vectors if turning is None else turning.turned(vectors)
+
+    def _turned_back(self, vectors: FloatMatrix, row: store.GalleryRow) -> FloatMatrix:
+        """Return vectors [n, D] of a revision as the model gave them."""
+        turning = self._turning(row)
+        return vectors if turning is None else turning.turned_back(vectors)
+
+    def _templates_turned(self, templates: Sequence[NewTemplate], row: store.GalleryRow) -> Sequence[NewTemplate]:
+        if row.turn is None or not templates:
+            return templates
+        check_templates(templates, row.model)
+        vectors = self._turned(np.stack([one.vector for one in templates]), row)
+        return [replace(one, vector=vector) for one, vector in zip(templates, vectors, strict=True)]
+
+    def _turned_by_none(self, content: Content, origin: Path, source_turn_key: KeyProvider | None) -> Content:
+        """Return what comes from elsewhere with its vectors as the model gave them."""
+        key = source_turn_key or self._turn_key or usual_turn_key()
+        source = turning_of(origin, content.turn, key if content.turn else None)
+        vectors = content.vectors if source is None else source.turned_back(content.vectors)
+        return replace(content, vectors=vectors, turn=None)
+
     def _check_model(self, digest: str | None) -> None:
         bound = self.model
         if digest is not None and digest != bound.digest:
@@ -726,6 +823,7 @@ class Gallery:
         fast: bool,
     ) -> Found:
         check_vectors(vectors, snapshot.row.model.dimension)
+        vectors = self._turned(vectors, snapshot.row)
         return search(snapshot.parts, vectors, k, kind=self._kind, threshold=threshold, proof=proof, fast=fast)
 
     def _still_holds(self, connection: Connection, snapshot: Snapshot, found: Found) -> bool:

@@ -28,6 +28,14 @@ class ModelBinding:
     dimension: int
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What a gallery of turned vectors says about their rotation: which key it follows from, and a salt of 16 bytes."""
+
+    key_id: str
+    salt: bytes
+
+
 @dataclass(frozen=True, eq=False)
 class NewTemplate:
     """One face to enrol: vector [D] float32 of unit length, and the photo it came from.
@@ -209,6 +217,7 @@ class Stats:
     """Counts of a gallery; sizes in bytes; `templates_per_identity` is the mean over the active identities.
 
     `erase_pending`: bytes of somebody who was erased are still in the files, until the next writer without readers.
+    `turned_by`: the id of the key that turns the vectors; None where they lie as the model gave them.
     """
 
     identities: int
@@ -226,6 +235,7 @@ class Stats:
     decided_on: DecidedOn
     model: ModelBinding
     erase_pending: bool
+    turned_by: str | None
 
 
 def clean_name(name: str) -> str:

@@ -61,7 +61,7 @@ def snapshot(vectors: FloatMatrix, revision: int) -> Snapshot:
     """Return a gallery of one template a person."""
     ids = np.arange(len(vectors))
     model = ModelBinding("", "", vectors.shape[1])
-    row = GalleryRow("", "max", revision, False, 1, model, 0, b"", "similarity")
+    row = GalleryRow("", "max", revision, False, 1, model, 0, b"", "similarity", None)
     return Snapshot(row, (Part(Segment(ids, vectors), ids),), len(ids) - 1, (len(ids), 0), None)
 
 

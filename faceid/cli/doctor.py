@@ -111,6 +111,7 @@ def _gallery(path: Path) -> Iterator[Finding]:
                 True,
             )
             yield "gallery's encryption", _encryption(path), True
+            yield "gallery's vectors", _turned(stats.turned_by), True
             yield (
                 "gallery's precisions",
                 ", ".join(f"{k}: {v}" for k, v in stats.precisions.items()),
@@ -134,6 +135,10 @@ def _encryption(path: Path) -> str:
     if envelope is None:
         return "none: whoever copies the folder has everybody's vectors and names (docs/protection.md)"
     return f"encrypted under the key {envelope.key_id}; AES-GCM at {_sealed_speed():.1f} GB a CPU second"
+
+
+def _turned(key_id: str | None) -> str:
+    return "as the model gives them" if key_id is None else f"turned by the key {key_id}: cancelable"
 
 
 def _sealed_speed() -> float:

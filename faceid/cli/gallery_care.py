@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.key_options import source_key_option
+from faceid.cli.key_options import source_key_option, source_turn_key_option
 from faceid.cli.options import engine_options, gallery_option, output_option
 from faceid.cli.output import counted, say, write_facts, write_records
 from indexer.errors import GalleryError
@@ -38,15 +38,23 @@ def export(file: Path, gallery_path: Path, plain: bool) -> None:
 @gallery_option
 @revive_option
 @source_key_option
+@source_turn_key_option
 @click.pass_context
 def import_(
-    ctx: click.Context, file: Path, gallery_path: Path, revive_erased: bool, source_key: "KeyProvider | None"
+    ctx: click.Context,
+    file: Path,
+    gallery_path: Path,
+    revive_erased: bool,
+    source_key: "KeyProvider | None",
+    source_turn_key: "KeyProvider | None",
 ) -> None:
     """Add the people of an exported FILE to the gallery; makes the gallery where there is none."""
     from faceid.cli.session import open_to_import
 
     with open_to_import(gallery_path, file, source_key) as opened:
-        added = opened.import_(file, revive_erased=revive_erased, source_key=source_key)
+        added = opened.import_(
+            file, revive_erased=revive_erased, source_key=source_key, source_turn_key=source_turn_key
+        )
         counts = Counter(outcome.status.replace("_", " ") for outcome in added)
         outcomes = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no templates"
         say(f"{outcomes}; {opened.path} now holds {_people(opened.size)}.")
@@ -61,6 +69,7 @@ def import_(
 @gallery_option
 @revive_option
 @source_key_option
+@source_turn_key_option
 @output_option
 @click.pass_context
 def merge_from(
@@ -69,13 +78,16 @@ def merge_from(
     gallery_path: Path,
     revive_erased: bool,
     source_key: "KeyProvider | None",
+    source_turn_key: "KeyProvider | None",
     output: str | None,
 ) -> None:
     """Add everybody of OTHER, a gallery of the same model. Repeatable; conflicts are told, nobody here is changed."""
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        people = opened.merge_from(other, revive_erased=revive_erased, source_key=source_key)
+        people = opened.merge_from(
+            other, revive_erased=revive_erased, source_key=source_key, source_turn_key=source_turn_key
+        )
         conflicting = [one for one in people if one.conflicts]
         write_records(people if output else conflicting, output, asdict, asdict)
         enrolled = sum(one.enrolled for one in people)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from faceid.cli.key_options import KeyPlace, key_option, source_key_option
+from faceid.cli.key_options import KeyPlace, key_option, source_key_option, turn_key_option
 from faceid.cli.options import gallery_option, model_option
 from faceid.cli.output import say
 from indexer.errors import KeyMissing
@@ -23,10 +23,19 @@ if TYPE_CHECKING:
 )
 @click.option("--encrypt", "encrypted", is_flag=True, help="Encrypt everything that will ever be in it.")
 @key_option
+@turn_key_option
 def create(
-    gallery_path: Path, model_name: str | None, fusion: "Fusion", encrypted: bool, key: "KeyProvider | None"
+    gallery_path: Path,
+    model_name: str | None,
+    fusion: "Fusion",
+    encrypted: bool,
+    key: "KeyProvider | None",
+    turn_key: "KeyProvider | None",
 ) -> None:
-    """Make an empty gallery, bound to a model. With a key it is encrypted; --encrypt insists on one."""
+    """Make an empty gallery, bound to a model. With a key it is encrypted; --encrypt insists on one.
+
+    With a turn key its vectors lie turned by a secret rotation: without that key they compare with no face.
+    """
     from faceid.models.model_zoo import find_model
     from indexer.gallery import Gallery
     from indexer.records import ModelBinding
@@ -34,8 +43,9 @@ def create(
     provider = _demanded(key) if encrypted else key
     model = find_model(model_name)
     binding = ModelBinding(model.spec.name, model.digest, model.spec.dimension)
-    Gallery.create(gallery_path, binding, fusion, key=provider).close()
-    say(f"{gallery_path} is made{', encrypted' if provider else ''}, bound to {model.spec.name!r}.")
+    Gallery.create(gallery_path, binding, fusion, key=provider, turn_key=turn_key).close()
+    state = (", encrypted" if provider else "") + (", its vectors turned" if turn_key else "")
+    say(f"{gallery_path} is made{state}, bound to {model.spec.name!r}.")
 
 
 @click.command(epilog="Example: faceid gallery encrypt staff staff-encrypted --key file:/etc/faceid/staff.key")
@@ -53,14 +63,32 @@ def encrypt(source: Path, folder: Path, key: "KeyProvider | None", source_key: "
 
 @click.command(epilog="Example: faceid gallery rotate --to file:/etc/faceid/new.key --gallery staff")
 @gallery_option
-@click.option("--to", "new", type=KeyPlace(), required=True, help="Where the new key is, named as --key names one.")
+@click.option("--to", "new", type=KeyPlace(), help="Where the new key is, named as --key names one.")
+@click.option("--turn-to", "turn_to", type=KeyPlace(), help="Turn all vectors anew, by the rotation of this key.")
 @key_option
-def rotate(gallery_path: Path, new: "KeyProvider", key: "KeyProvider | None") -> None:
-    """Let another key open the gallery, and the present one no longer. Backups of before keep the key of then."""
+@turn_key_option
+def rotate(
+    gallery_path: Path,
+    new: "KeyProvider | None",
+    turn_to: "KeyProvider | None",
+    key: "KeyProvider | None",
+    turn_key: "KeyProvider | None",
+) -> None:
+    """Let another key open the gallery (--to), or turn its vectors by another (--turn-to), and the old no longer.
+
+    No photo is needed. Backups and exports of before keep the keys of then.
+    """
     from indexer.gallery import Gallery
 
-    key_id = Gallery.rotate(gallery_path, new, key=_demanded(key))
-    say(f"{gallery_path} now opens with the key {key_id} alone.")
+    if new is None and turn_to is None:
+        raise click.UsageError("say which key is new: --to, --turn-to, or both")
+    if turn_to is not None:
+        with Gallery.open(gallery_path, writable=True, key=key, turn_key=turn_key) as opened:
+            key_id = opened.turn(turn_to)
+        say(f"The vectors of {gallery_path} are turned by the key {key_id}; those copied before fit nothing here.")
+    if new is not None:
+        key_id = Gallery.rotate(gallery_path, new, key=_demanded(key))
+        say(f"{gallery_path} now opens with the key {key_id} alone.")
 
 
 def _demanded(key: "KeyProvider | None") -> "KeyProvider":

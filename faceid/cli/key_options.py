@@ -27,6 +27,17 @@ key_option = click.option(
     help="Where the key is: file:PATH, env:NAME, command:COMMAND or keyring:NAME.",
 )
 
+turn_key_option = click.option(
+    "--turn-key",
+    type=KeyPlace(),
+    envvar="FACEID_TURN_KEY",
+    help="Where the key is that turns the vectors, named as --key names one.",
+)
+
 source_key_option = click.option(
     "--source-key", type=KeyPlace(), help="The key of what is read, where it is encrypted under another one."
+)
+
+source_turn_key_option = click.option(
+    "--source-turn-key", type=KeyPlace(), help="The key that turns the vectors of what is read, where it is another."
 )

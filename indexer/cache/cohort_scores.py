@@ -64,6 +64,10 @@ class Since:
     known: CohortScores | None
     touched: Ids
 
+    def nothing_changed(self, snapshot: Snapshot) -> bool:
+        """Whether the known scores are those of this very snapshot."""
+        return self.known is not None and self.known.row.revision == snapshot.row.revision
+
 
 def changes_since(
     known: CohortScores | None, key: str, count: int, snapshot: Snapshot, connection: Connection
@@ -92,7 +96,7 @@ def ask_cohort(
     nothing did.
     """
     known = since.known
-    if known is not None and known.row.revision == snapshot.row.revision:
+    if known is not None and since.nothing_changed(snapshot):
         return known
     if on == "context":
         scores, owners = _in_context(snapshot.parts, vectors)

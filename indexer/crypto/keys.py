@@ -21,6 +21,9 @@ from indexer.errors import GalleryError, KeyMissing
 VARIABLE = "FACEID_KEY"
 """The environment variable that says where the key is, see `key_from`."""
 
+TURN_VARIABLE = "FACEID_TURN_KEY"
+"""The environment variable that says where the key is which turns a gallery's vectors."""
+
 KEY_BYTES = 32
 
 _LARGEST = 4096  # bytes of a key file that are read
@@ -57,7 +60,16 @@ def key_from(text: str) -> KeyProvider:
 
 def usual_key() -> KeyProvider | None:
     """Return what the environment variable FACEID_KEY names; None where it is not set. Raises GalleryError."""
-    text = os.environ.get(VARIABLE)
+    return _named_by(VARIABLE)
+
+
+def usual_turn_key() -> KeyProvider | None:
+    """Return what the environment variable FACEID_TURN_KEY names; None where it is not set. Raises GalleryError."""
+    return _named_by(TURN_VARIABLE)
+
+
+def _named_by(variable: str) -> KeyProvider | None:
+    text = os.environ.get(variable)
     return key_from(text) if text else None
 
 
@@ -157,7 +169,7 @@ def require_encryption() -> None:
     """Raise GalleryError where the libraries for encrypted galleries are not installed."""
     missing = [name for name in ("cryptography", "sqlcipher3", "keyring") if find_spec(name) is None]
     if missing:
-        raise GalleryError(f"encrypted galleries need {' and '.join(missing)}: pip install 'faceid-engine[encryption]'")
+        raise GalleryError(f"galleries with keys need {' and '.join(missing)}: pip install 'faceid-engine[encryption]'")
 
 
 def _parsed(content: bytes, origin: str) -> bytes:

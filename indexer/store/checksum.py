@@ -63,7 +63,8 @@ COVERED = {
 
 GALLERY = (
     "SELECT g.uuid, g.created_at, g.fusion, g.revision, g.model_id, g.model_since, g.erasure_key, g.erase_pending,"
-    " g.decided_on, m.name, m.digest, m.dimension FROM gallery g JOIN model m ON m.id = g.model_id"
+    " g.decided_on, g.turn_key_id, g.turn_salt, m.name, m.digest, m.dimension"
+    " FROM gallery g JOIN model m ON m.id = g.model_id"
 )
 """What the checksum of the gallery's one row covers: itself and the model it is bound to."""
 

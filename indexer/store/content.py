@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from indexer.errors import FaceIdError, GalleryError
-from indexer.records import FloatMatrix, ModelBinding, NewTemplate, clean_name
+from indexer.records import FloatMatrix, ModelBinding, NewTemplate, Turn, clean_name
 from indexer.store.adding import check_templates
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -27,12 +27,16 @@ class Template:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What moves: people as JSON records, their templates in order of person, vectors float32 [n, D]."""
+    """What moves: people as JSON records, their templates in order of person, vectors float32 [n, D].
+
+    `turn` says how these are turned, where they are.
+    """
 
     model: ModelBinding
     people: list[dict[str, Any]]
     templates: list[Template]
     vectors: FloatMatrix
+    turn: Turn | None = None
 
 
 def check_content(content: Content, origin: str) -> None:

@@ -23,6 +23,7 @@ from indexer.records import (
     Ids,
     ModelBinding,
     TemplateRow,
+    Turn,
     clean_name,
 )
 from indexer.store.checksum import COVERED, GALLERY, checksum
@@ -57,6 +58,8 @@ class GalleryRow:
     """The revision in which the gallery was bound to its model: no older cache is of this model's vectors."""
     erasure_key: bytes
     decided_on: DecidedOn
+    turn: Turn | None
+    """How the vectors are turned; None where they lie as the model gave them."""
 
 
 def gallery_row(connection: Connection) -> GalleryRow:
@@ -67,8 +70,8 @@ def gallery_row(connection: Connection) -> GalleryRow:
     *covered, number, expected = found
     if number != 1 or checksum(*covered) != expected:
         raise StoreDamaged("the database's row on its gallery and model is damaged; restore it from a backup")
-    uuid, _, fusion, revision, model_id, model_since, key, erase_pending, on, name, digest, dimension = covered
-    bound = ModelBinding(name, digest, dimension)
+    uuid, _, fusion, revision, model_id, model_since, key, erase_pending, on, turn_key, turn_salt, *named = covered
+    bound = ModelBinding(*named)
     return GalleryRow(
         uuid,
         cast(Fusion, fusion),
@@ -79,6 +82,7 @@ def gallery_row(connection: Connection) -> GalleryRow:
         model_since,
         key,
         cast(DecidedOn, on),
+        None if turn_key is None else Turn(turn_key, turn_salt),
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 """Every schema this code can read, oldest first; each is a file in migrations/versions."""
 HEAD = SCHEMA_VERSIONS[-1]
 
@@ -68,6 +68,9 @@ gallery = Table(
     Column("erase_pending", Integer, nullable=False),
     _checksum(),
     Column("decided_on", String(10), nullable=False, server_default="similarity"),
+    # By which key's rotation, and which salt, the vectors are turned; null where they lie as the model gave them.
+    Column("turn_key_id", String(16)),
+    Column("turn_salt", LargeBinary),
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("fusion IN ('max', 'mean')", name="fusion"),
     CheckConstraint("decided_on IN ('similarity', 'context')", name="decided_on"),

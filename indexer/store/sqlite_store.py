@@ -16,7 +16,7 @@ from indexer.crypto.keys import KeyProvider
 from indexer.durable_file import replace_durably
 from indexer.errors import GalleryError, GalleryLocked
 from indexer.fusion import Fusion
-from indexer.records import ModelBinding
+from indexer.records import ModelBinding, Turn
 from indexer.store import queries
 from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
 from indexer.store.backup import make_backup, make_encrypted_copy
@@ -121,8 +121,12 @@ def open_store(folder: Path, key: KeyProvider | None, *, writable: bool) -> Sqli
     return SqliteStore(folder, key, writable=writable)
 
 
-def create_store(folder: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None) -> None:
+def create_store(
+    folder: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None, turn: Turn | None = None
+) -> None:
     """Make an empty gallery in a folder that is empty or does not exist; with a key, an encrypted one.
+
+    `turn` says how its vectors will be turned.
 
     Raises GalleryError where something is already there, GalleryLocked while another process creates it, KeyMissing.
     """
@@ -132,7 +136,7 @@ def create_store(folder: Path, bound: ModelBinding, fusion: Fusion, key: KeyProv
         raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
     lock = _locked(folder)
     try:
-        _create_in(folder, bound, fusion, key)
+        _create_in(folder, bound, fusion, key, turn)
     except OSError as error:
         raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
     finally:
@@ -182,7 +186,7 @@ def _locked(folder: Path) -> FileLock:
     return lock
 
 
-def _create_in(path: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None) -> None:
+def _create_in(path: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None, turn: Turn | None) -> None:
     """Build the database beside its place and rename it in: a crash leaves no half gallery."""
     temporary = path / (DATABASE + ".new")
     leftovers = (temporary.name, LOCK, envelope.FILE, f".{envelope.FILE}.")  # an envelope alone opens nothing
@@ -211,6 +215,8 @@ def _create_in(path: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider
                     model_since=1,
                     erasure_key=secrets.token_bytes(32),
                     erase_pending=0,
+                    turn_key_id=turn and turn.key_id,
+                    turn_salt=turn and turn.salt,
                 )
             )
             queries.seal(connection)

@@ -9,6 +9,8 @@ Its key-value metadata holds under `faceid` a JSON text: {"format": "faceid-gall
 The SHA-256 (hex) is taken over the same JSON without "sha256" (keys sorted, no spaces, UTF-8), then for each block of
 16,384 rows over each row's columns but `vector` as a JSON array in this order (the digest in hex, the crop's SHA-256 in
 hex) and a line feed, then over the block's vectors as little-endian float32. Format 2, without `crop`, is read, too.
+Format 4 is that of turned vectors (`indexer.crypto.cancelable`): "turn": {"key_id", "salt"} says by which key, and the
+salt in hex.
 """
 
 import hashlib
@@ -29,7 +31,7 @@ from indexer.crypto.keys import KeyProvider
 from indexer.crypto.sealed_export import is_sealed, sealing, unsealing
 from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError, ModelMismatch
-from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, clean_name
+from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, Turn, clean_name
 from indexer.store.adding import add_templates
 from indexer.store.content import Content, Template, check_content, new_template
 from indexer.store.queries import bump_revision, chunks, every_template_row, gallery_row, next_ids, now, vectors_of
@@ -38,6 +40,7 @@ from indexer.store.sealed_rows import change_rows, every_row, insert_rows, movin
 from indexer.store.tombstones import buried
 
 _FORMAT = "faceid-gallery-3"
+_TURNED = "faceid-gallery-4"
 _WITHOUT_CROPS = "faceid-gallery-2"
 _BLOCK = 16_384  # templates in a row group, and under one step of the checksum
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
@@ -56,7 +59,8 @@ def read_content(connection: Connection) -> Content:
             *(_vectors(connection, block) for block in chunks(rows, _BLOCK)),
         ]
     )
-    return Content(gallery_row(connection).model, people, templates, vectors)
+    row = gallery_row(connection)
+    return Content(row.model, people, templates, vectors, row.turn)
 
 
 def write_export(connection: Connection, path: Path, key: KeyProvider | None) -> int:
@@ -65,11 +69,11 @@ def write_export(connection: Connection, path: Path, key: KeyProvider | None) ->
     With a key the file is encrypted (`indexer.crypto.sealed_export`).
     """
     pyarrow, parquet = _import_pyarrow()
-    bound = gallery_row(connection).model
+    row = gallery_row(connection)
     people, rows = _people_and_templates(connection)
-    head = _head(bound, people)
+    head = _head(row.model, people, row.turn)
     digest = hashlib.sha256(_canonical(head))
-    schema = _schema(pyarrow, bound.dimension)
+    schema = _schema(pyarrow, row.model.dimension)
     with (
         replacing(path, PRIVATE) as temporary,
         nullcontext(temporary) if key is None else sealing(temporary, key) as target,
@@ -79,7 +83,7 @@ def write_export(connection: Connection, path: Path, key: KeyProvider | None) ->
     ):
         for block in chunks(rows, _BLOCK):
             templates, vectors = _with_crops(connection, block), _vectors(connection, block)
-            _update(digest, templates, vectors, _FORMAT)
+            _update(digest, templates, vectors, head["format"])
             writer.write_table(_to_table(pyarrow, schema, templates, vectors), row_group_size=_BLOCK)
         writer.add_key_value_metadata(
             {"faceid": json.dumps({**head, "sha256": digest.hexdigest()}, ensure_ascii=False)}
@@ -101,15 +105,16 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
             if text is None:
                 raise GalleryError(f"{path} is not an export of a gallery")
             head = json.loads(text)
-            if head.get("format") not in (_FORMAT, _WITHOUT_CROPS):
+            if head.get("format") not in (_FORMAT, _TURNED, _WITHOUT_CROPS):
                 raise GalleryError(f"{path} is an export of another version (format {head.get('format')})")
             expected = head.pop("sha256")
             model = ModelBinding(**head["model"])
+            turn = Turn(head["turn"]["key_id"], bytes.fromhex(head["turn"]["salt"])) if "turn" in head else None
             if not file.schema_arrow.equals(_schema(pyarrow, model.dimension, head["format"])):
                 raise GalleryError(f"{path} is damaged: its columns are not an export's; export it again")
             _refuse_a_bomb(path, file.metadata.num_rows, model.dimension)
         # A picture that is written once for a million rows must not become a million pictures.
-        once = ["crop"] if head["format"] == _FORMAT else None
+        once = None if head["format"] == _WITHOUT_CROPS else ["crop"]
         with (
             _readable(path, key) as source,
             parquet.ParquetFile(source, page_checksum_verification=True, read_dictionary=once) as file,
@@ -129,7 +134,7 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
         raise GalleryError(f"{path} is no readable export of a gallery: {str(error)[:200]}") from error
     if found != expected:
         raise GalleryError(f"{path} is damaged: its SHA-256 does not fit; export it again")
-    content = Content(model, head.get("people", []), templates, vectors)
+    content = Content(model, head.get("people", []), templates, vectors, turn)
     check_content(content, str(path))
     return content
 
@@ -274,9 +279,12 @@ def _add_aliases(connection: Connection, owner: int, aliases: list[dict[str, Any
     return added
 
 
-def _head(model: ModelBinding, people: list[dict[str, Any]]) -> dict[str, Any]:
+def _head(model: ModelBinding, people: list[dict[str, Any]], turn: Turn | None) -> dict[str, Any]:
     bound = {"name": model.name, "digest": model.digest, "dimension": model.dimension}
-    return {"format": _FORMAT, "model": bound, "people": people}
+    head = {"format": _FORMAT, "model": bound, "people": people}
+    return (
+        head if turn is None else {**head, "format": _TURNED, "turn": {"key_id": turn.key_id, "salt": turn.salt.hex()}}
+    )
 
 
 def _canonical(head: dict[str, Any]) -> bytes:
@@ -293,7 +301,7 @@ def _digest(head: dict[str, Any], templates: Sequence[Template], vectors: FloatM
 def _update(digest: "hashlib._Hash", templates: Sequence[Template], vectors: FloatMatrix, version: str) -> None:
     for one in templates:
         row = [one.person, one.source, one.source_digest.hex(), *one.numbers, one.precision, one.removed]
-        if version == _FORMAT:
+        if version != _WITHOUT_CROPS:
             row.append(None if one.crop is None else hashlib.sha256(one.crop).hexdigest())
         digest.update(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
     digest.update(np.ascontiguousarray(vectors, "<f4").data)
@@ -313,7 +321,7 @@ def _schema(pyarrow: ModuleType, dimension: int, version: str = _FORMAT) -> Any:
         **dict.fromkeys(_NUMBERS, pyarrow.float64()),
     }
     columns = [(name, types.get(name, pyarrow.string())) for name in _COLUMNS]
-    columns += [("crop", pyarrow.binary())] if version == _FORMAT else []
+    columns += [("crop", pyarrow.binary())] if version != _WITHOUT_CROPS else []
     return pyarrow.schema([*columns, ("vector", pyarrow.list_(pyarrow.float32()))])
 
 

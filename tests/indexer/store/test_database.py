@@ -63,8 +63,8 @@ def test_the_settings_that_durability_rests_on(gallery):
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO gallery SELECT 2, uuid, created_at, fusion, revision, model_id, 1, erasure_key, 0, 0,"
-        " decided_on FROM gallery",
+        "INSERT INTO gallery SELECT 2, uuid, created_at, fusion, revision, model_id, 1, erasure_key, 0, 0, decided_on,"
+        " NULL, NULL FROM gallery",
         "UPDATE gallery SET decided_on = 'mood'",
         "UPDATE gallery SET fusion = 'median'",
         "UPDATE gallery SET model_id = 99",
