@@ -23,6 +23,7 @@ import numpy as np
 
 from faceid.explanations import explanation
 from faceid.forks import require_own_threads
+from faceid.model_binding import require_same_model
 from faceid.models import model_zoo
 from faceid.models.embedding import Backend, Embedder, Precision
 from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces, Pipeline
@@ -39,7 +40,7 @@ from indexer.decision.context import decision_score, people_needed
 from indexer.decision.decision import Threshold, decide
 from indexer.decision.match_probability import CONTEXT, MatchProbability, context_of, match_probability
 from indexer.decision.morph import MorphThreshold, document_decision
-from indexer.errors import InvalidName, ModelMismatch
+from indexer.errors import InvalidName
 from indexer.gallery import Gallery
 from indexer.records import (
     Candidate,
@@ -341,12 +342,7 @@ class FaceEngine:
         """Raise ModelMismatch for a gallery of another model, TypeError for what is no gallery."""
         if not isinstance(gallery, Gallery):
             raise TypeError(f"gallery must be a Gallery, as Gallery.open gives one, not {type(gallery).__name__}")
-        if gallery.model.digest != self.model.digest:
-            raise ModelMismatch(
-                f"{printable(gallery.path)} is bound to the model {gallery.model.name!r} ({gallery.model.digest}), "
-                f"not with {self.model.spec.name!r} ({self.model.digest}); name the first with --model, "
-                "or bring the gallery over with `faceid gallery reembed`"
-            )
+        require_same_model(self.model, gallery)
 
     def _find_faces(self, pictures: Sequence[Picture], policy: FacePolicy) -> list[PictureFaces]:
         return self.pipeline.find_faces(self.pipeline.read(pictures), policy)

@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceid.model_binding import require_same_model
 from faceid.models import model_zoo
 from faceid.models.embedding import Embedder
 from faceid.models.model_file import Model
 from faceid.models.review_crops import broken_crops, with_copies
 from faceid.models.trial_crops import trial_crops
 from faceid.results import Record
-from indexer.errors import FaceIdError, GalleryError, ModelMismatch
+from indexer.errors import FaceIdError, GalleryError
 from indexer.gallery import Gallery
 from indexer.hygiene.review import KINDS, Examples, Finding, FindingKind, review
 from indexer.records import Identity, TemplateRow
@@ -107,11 +108,7 @@ def review_gallery(
     """
     if not 0 < fdr < 1:
         raise ValueError(f"the share of wrong suggestions lies between 0 and 1, not {fdr}")
-    if gallery.model.digest != model.digest:
-        raise ModelMismatch(
-            f"{printable(gallery.path)} is bound to the model {gallery.model.name!r} ({gallery.model.digest}), not to"
-            f" {model.spec.name!r} ({model.digest})"
-        )
+    require_same_model(model, gallery)
     found = review(
         gallery.embeddings(), review_examples(model), fdr=fdr, kinds=kinds, rejected=gallery.rejected_findings()
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from faceid.engine import FaceEngine, Photos
+from faceid.engine import FaceEngine, Photos, explain
+from faceid.model_binding import require_same_model
 from faceid.models import model_zoo
 from faceid.models.model_file import Model
 from faceid.pipeline import PictureFaces
@@ -38,7 +39,7 @@ from indexer.calibration.own_scores import own_scores
 from indexer.calibration.self_measured import measure_with_kept, threshold_with_cohort
 from indexer.decision.carried import carried_threshold
 from indexer.decision.decision import Calibration, Circumstances, Kind, Target, Threshold, choose_threshold
-from indexer.errors import CalibrationError, ModelMismatch
+from indexer.errors import CalibrationError
 from indexer.fusion import FUSIONS
 from indexer.gallery import Gallery
 from indexer.records import Ids, KeptStrangers
@@ -53,11 +54,13 @@ MODEL_GALLERY_SIZES = (30, 100, 300, 1000, 3000, 10_000)
 
 @dataclass(frozen=True)
 class GalleryCalibration:
-    """What calibrating a gallery left out: photos without a face, and people who may be enrolled twice.
+    """What calibrating a gallery searched and left out: photos without a face, and people who may be enrolled twice.
 
-    `check`, where rates to check were given, says what the thresholds are worth on people who did not set them.
+    `searches` counts the faces of strangers, 0 where everybody was searched among all the others. `check`, where rates
+    to check were given, says what the thresholds are worth on people who did not set them.
     """
 
+    searches: int = 0
     failures: tuple[PictureFaces, ...] = ()
     suspected_duplicates: tuple[SuspectedDuplicate, ...] = ()
     check: HeldOut | None = None
@@ -74,7 +77,7 @@ def identification_threshold(
     Raises ModelMismatch for a gallery of another model, and CalibrationError where nobody is enrolled, or where nothing
     was measured that holds for this gallery and rate.
     """
-    _require_same_model(model, gallery)
+    require_same_model(model, gallery)
     if not gallery.size:
         raise CalibrationError(
             f"nobody is enrolled in {printable(gallery.path)}, so everybody is unknown; type `faceid enroll PEOPLE_DIR`"
@@ -94,8 +97,8 @@ def identification_threshold(
         return found[0]
     raise CalibrationError(
         f"{refusals[0] if refusals else f'nothing has been measured for FPIR {fpir:g}'}; type `faceid calibrate"
-        " --strangers DIR`, with photos of people who are not in the gallery, `faceid models calibrate"
-        f" {model.spec.name} --photos DIR`, with one folder of photos per person, or give --threshold"
+        " --strangers DIR` (photos of people who are not in the gallery) or `faceid models calibrate"
+        f" {model.spec.name} --photos DIR` (a folder of photos a person), or give --threshold"
     )
 
 
@@ -163,15 +166,6 @@ def _of_cohort(gallery: Gallery, cohort: Cohort, fpir: float, photos: int) -> Th
     return threshold_with_cohort(gallery, cohort, fpir)
 
 
-def _require_same_model(model: Model, gallery: Gallery) -> None:
-    if gallery.model.digest != model.digest:
-        raise ModelMismatch(
-            f"{printable(gallery.path)} is bound to the model {gallery.model.name!r} ({gallery.model.digest}), not to"
-            f" {model.spec.name!r} ({model.digest}); name the first with --model, or bring the gallery over with"
-            " `faceid gallery reembed`"
-        )
-
-
 def verification_threshold(model: Model, gallery: Gallery | None, far: float) -> Threshold:
     """Return the threshold at which the share `far` of pairs of different people passes as one person.
 
@@ -189,8 +183,8 @@ def verification_threshold(model: Model, gallery: Gallery | None, far: float) ->
             except CalibrationError as error:
                 refusal = str(error)
     raise CalibrationError(
-        f"{refusal}; type `faceid models calibrate {model.spec.name} --photos DIR`, with one folder of photos per"
-        " person, or give --threshold"
+        f"{refusal}; type `faceid models calibrate {model.spec.name} --photos DIR` (a folder of photos a person),"
+        " or give --threshold"
     )
 
 
@@ -220,9 +214,11 @@ def calibrate_gallery(
         non_mated = enrolled_as_strangers(gallery, np.array(twice, np.int64))
     else:
         features = engine.embed(strangers, faces=faces)
+        if features.failures and not features.paths:
+            raise CalibrationError(f"no face of a stranger was found: {explain(features.failures[0])}, and so on")
         data = f"{len(features.paths)} faces of strangers"
         fpir = calibrate_from_strangers(gallery, features.vectors, data=data, precision=precision)
-        outcome = GalleryCalibration(failures=features.failures)
+        outcome = GalleryCalibration(len(features.paths), features.failures)
         persons = _persons(features.paths)
         non_mated = stranger_searches(gallery, features.vectors, persons)
         if keep_strangers:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from faceid.cli.config import read_settings
+from faceid.cli.wrapping import wrapped
 from faceid.rooms import require_our_rooms
 from indexer.errors import FaceIdError
 from indexer.text import plain_lines
@@ -68,7 +69,7 @@ class FaceIdGroup(click.Group):
             return super().invoke(ctx)
         except click.ClickException as error:
             # It may quote a file's name; click shows it where it ends the program.
-            object.__setattr__(error, "message", plain_lines(error.message))
+            object.__setattr__(error, "message", wrapped(plain_lines(error.message)))
             raise
         except FaceIdError as error:
             _end(ctx, str(error), error.exit_code)
@@ -100,7 +101,7 @@ def _load(name: str) -> click.Command | None:
 
 
 def _end(ctx: click.Context, message: str, exit_code: int) -> None:
-    click.echo(f"Error: {plain_lines(message)}", err=True)
+    click.echo(wrapped(f"Error: {plain_lines(message)}"), err=True)
     ctx.exit(exit_code)
 
 

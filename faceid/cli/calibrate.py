@@ -1,5 +1,6 @@
 """`faceid calibrate`: thresholds for this gallery and model.  In Python: `faceid.thresholds.calibrate_gallery`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.options import ANY_FACES, RATE, engine_options, faces_option, gallery_option, output_option
-from faceid.cli.output import progress, say, write_records
+from faceid.cli.output import counted, progress, say, write_records
 
 if TYPE_CHECKING:
     from faceid.engine import FaceEngine
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 FPIRS = (0.1, 0.01, 0.003)
 FARS = (1e-2, 1e-3, 1e-4)
+WIDEST_REMARK = 40  # characters
 
 
 @click.command(epilog="Example: faceid calibrate --strangers strangers --gallery staff")
@@ -96,7 +98,7 @@ def calibrate(
             raise click.UsageError("--keep-strangers and --report go with photos of strangers, not with videos")
         with open_with_engine(gallery_path, writable=True, **engine_settings) as (engine, gallery):
             of_tracks, failed = _of_tracks(engine, gallery, videos, fpirs or FPIRS)
-        write_records(of_tracks, output, dict, table_row)
+        write_records(of_tracks, output, dict, table_row, widest=WIDEST_REMARK)
         ctx.exit(3 if failed else 0)
 
     from faceid.engine import explain
@@ -122,7 +124,21 @@ def calibrate(
             picture, numbers = write_calibration_report(outcome.check, report_dir)
             say(f"Checked on held-out people: {picture}, {numbers}")
         rows = gallery_rows(engine.model, gallery, fpirs or FPIRS, FARS, detector=engine.detector_digest)
-    write_records(rows, output, dict, table_row)
+    if strangers:
+        _say_whether_enough(outcome.searches, max(fpirs or FPIRS))
+    write_records(rows, output, dict, table_row, widest=WIDEST_REMARK)
+
+
+def _say_whether_enough(strangers: int, fpir: float) -> None:
+    """Say so where there are too few strangers for even the easiest rate."""
+    from indexer.decision.decision import RULE_OF_THREE
+
+    needed = math.ceil(RULE_OF_THREE / fpir)
+    if strangers < needed:
+        say(
+            f"{counted(strangers, 'face', 'faces')} of strangers: too few for any of these rates; {needed:,} would"
+            f" measure FPIR {100 * fpir:g} %."
+        )
 
 
 def _of_tracks(

@@ -153,7 +153,7 @@ def remove_template(templates: tuple[int, ...], gallery_path: Path) -> None:
 
     with Gallery.open(gallery_path, writable=True) as opened:
         count = opened.remove_templates(templates)
-        say(f"{counted(count, 'template is', 'templates are')} removed; `faceid gallery undo` brings them back.")
+        say(f"{counted(count, 'template is', 'templates are')} removed; `faceid gallery undo` takes it back.")
 
 
 @gallery.command(epilog="Example: faceid gallery undo --list --gallery staff")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli import offers
-from faceid.cli.calibrate import FARS, FPIRS, table_row
+from faceid.cli.calibrate import FARS, FPIRS, WIDEST_REMARK, table_row
 from faceid.cli.options import ONE_FACE, Number, engine_options, faces_option, output_option
 from faceid.cli.output import progress, say, write_facts, write_records
 
@@ -159,7 +159,7 @@ def calibrate(
     for failure in failures:
         say(explain(failure))
     rows = model_rows(engine.model, FPIRS, FARS)
-    write_records(rows, output, dict, table_row)
+    write_records(rows, output, dict, table_row, widest=WIDEST_REMARK)
     ctx.exit(3 if any(failure.error for failure in failures) else 0)
 
 

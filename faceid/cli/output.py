@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
+from faceid.cli.wrapping import wrapped
 from faceid.records import SCHEMA_VERSION
 from indexer.text import csv_cell, plain, plain_lines
 
@@ -89,6 +90,8 @@ def _fact(value: object) -> str:
         return ", ".join(f"{name}: {_fact(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return "; ".join(_fact(one) for one in value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return "" if value is None else plain(str(value))
 
 
@@ -106,7 +109,7 @@ def say(message: str) -> None:
     """Tell the person at the terminal something that is not data (stderr)."""
     from tqdm import tqdm
 
-    tqdm.write(plain_lines(message), file=sys.stderr)
+    tqdm.write(wrapped(plain_lines(message)), file=sys.stderr)
 
 
 def counted(number: int, one: str, many: str) -> str:
@@ -160,6 +163,4 @@ def _joined(key: str, value: Any) -> Any:
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else plain(str(value))
+    return f"{value:.3f}" if isinstance(value, float) else _fact(value)

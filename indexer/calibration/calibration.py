@@ -43,8 +43,10 @@ def calibrate_from_strangers(
     The sample is the best score of each search. Raises CalibrationError for an empty gallery or no vectors.
     """
     size = gallery.size
-    if not size or not len(vectors):
-        raise CalibrationError(f"{len(vectors)} searches against {size} identities measure nothing")
+    if not size:
+        raise CalibrationError("nobody is enrolled, so no stranger can be taken for somebody; enrol people first")
+    if not len(vectors):
+        raise CalibrationError("there is no face of a stranger to measure with")
     on = gallery.decided_on
     found = _searches(gallery, vectors, people_needed(on))
     best = np.concatenate([decision_scores(scores, on) for _, scores in found])

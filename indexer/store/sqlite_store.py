@@ -25,6 +25,7 @@ from indexer.store.schema import HEAD, gallery
 from indexer.store.sealed_rows import insert_rows
 
 DATABASE, LOCK = "gallery.db", "writer.lock"
+_UNFINISHED = DATABASE + ".new"
 
 
 class SqliteStore:
@@ -132,6 +133,7 @@ def create_store(
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_empty(folder)  # before the lock's file is laid into somebody's folder
     except OSError as error:
         raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
     lock = _locked(folder)
@@ -186,13 +188,18 @@ def _locked(folder: Path) -> FileLock:
     return lock
 
 
+def _require_empty(folder: Path) -> None:
+    """Raise GalleryError for a folder with anything in it but what a killed creation leaves."""
+    leftovers = (_UNFINISHED, LOCK, envelope.FILE, f".{envelope.FILE}.")  # an envelope alone opens nothing
+    others = sorted(file.name for file in folder.iterdir() if not file.name.startswith(leftovers))
+    if others:
+        raise GalleryError(f"{folder} is not empty ({others[0]}); open the gallery that is there, or give another path")
+
+
 def _create_in(path: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None, turn: Turn | None) -> None:
     """Build the database beside its place and rename it in: a crash leaves no half gallery."""
-    temporary = path / (DATABASE + ".new")
-    leftovers = (temporary.name, LOCK, envelope.FILE, f".{envelope.FILE}.")  # an envelope alone opens nothing
-    others = sorted(file.name for file in path.iterdir() if not file.name.startswith(leftovers))
-    if others:
-        raise GalleryError(f"{path} is not empty ({others[0]}); open the gallery that is there, or give another path")
+    temporary = path / _UNFINISHED
+    _require_empty(path)
     for leftover in [*path.glob(temporary.name + "*"), *path.glob(f"*{envelope.FILE}*")]:
         leftover.unlink()
     keys = None

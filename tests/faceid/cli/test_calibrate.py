@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.demo.people import write_people
 from tests.faceid.cli.conftest import Run, first_photos
 
 
@@ -56,6 +57,16 @@ def test_a_small_gallery_cannot_calibrate_itself(run: Run, gallery: Path) -> Non
 
 
 @pytest.mark.slow
+def test_too_few_strangers_are_told_what_would_be_enough(run: Run, gallery: Path, tmp_path: Path) -> None:
+    (strangers,) = write_people(tmp_path / "strangers", 1, 1, seed=3)
+    outcome = run("calibrate", "--gallery", gallery, "--strangers", strangers)
+    assert "1 face of strangers: too few for any of these rates; 30 would measure FPIR 10 %." in outcome.stderr
+    (tmp_path / "no.jpg").write_bytes(b"no photo")
+    outcome = run("calibrate", "--gallery", gallery, "--strangers", tmp_path / "no.jpg")
+    assert (outcome.code, "no face of a stranger was found" in outcome.stderr) == (1, True)
+    assert "no.jpg: not a photo" in outcome.stderr
+
+
 def test_what_was_measured_before_a_gallery_grew_is_not_believed(run: Run, lfw_people: Path, tmp_path: Path) -> None:
     """The model here has no cohort that could carry the threshold along."""
     names = sorted(path.name for path in lfw_people.iterdir())

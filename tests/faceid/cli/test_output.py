@@ -1,14 +1,17 @@
 """What is shown: valid, plain, in UTF-8, and one sentence where it cannot be written."""
 
 import csv
+import fcntl
 import io
 import json
 import os
 import pty
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -71,6 +74,25 @@ def test_facts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_one_person_and_two_people() -> None:
     assert [counted(n, "person", "people") for n in (0, 1, 2000)] == ["0 people", "1 person", "2,000 people"]
+
+
+def test_several_things_in_a_cell_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    write_records([{"conflicts": {"removed": 1}, "ids": (1, 2)}], None, dict, dict)
+    assert capsys.readouterr().out.splitlines()[2].split("   ") == ["removed: 1", "1; 2"]
+
+
+def test_messages_break_between_words_on_a_terminal_and_stay_one_line_in_a_file(tmp_path: Path) -> None:
+    asked = [*FACEID, "gallery", "undo", "99", "--gallery", str(tmp_path / ("folder" * 9))]
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    subprocess.run(asked, stderr=slave, check=False)
+    os.close(slave)
+    shown = os.read(master, 10_000).decode().split("\r\n")
+    piped = subprocess.run(asked, stderr=subprocess.PIPE, text=True, check=False).stderr
+    assert len(shown) > 2
+    assert all(len(line) <= 80 or " " not in line for line in shown)
+    assert piped.count("\n") == 1
+    assert " ".join("\n".join(shown).split()) == piped.strip()
 
 
 def test_messages_show_what_a_path_contains(run: Run, gallery: Path, tmp_path: Path) -> None:
@@ -186,7 +208,7 @@ def test_enrolling_shows_progress_and_an_interrupt_says_what_is_stored(
             break
         shown += piece
     assert child.wait() == 130
-    said = shown.decode()
+    said = " ".join(shown.decode().split())
     assert "the same command goes on where this one stopped" in said
     with Gallery.open(tmp_path / "g") as gallery:
         stored = gallery.size

@@ -84,8 +84,11 @@ def test_a_small_gallery_cannot_calibrate_itself(gallery):
 
 
 def test_an_empty_gallery_or_no_strangers_measure_nothing(gallery):
-    with pytest.raises(CalibrationError, match="measure nothing"):
+    with pytest.raises(CalibrationError, match="nobody is enrolled"):
         calibrate_from_strangers(gallery, STRANGERS, data="strangers")
+    gallery.add([photo("p", "1")])
+    with pytest.raises(CalibrationError, match="no face of a stranger"):
+        calibrate_from_strangers(gallery, STRANGERS[:0], data="strangers")
 
 
 def test_a_gallery_keeps_its_calibrations_until_its_model_changes(gallery):

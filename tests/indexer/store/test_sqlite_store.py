@@ -56,3 +56,10 @@ def test_opening_where_there_is_none_leaves_nothing_behind(tmp_path):
             open_store(tmp_path, usual_key(), writable=writable)
     assert not has_store(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_something_else_is_left_as_it_was(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    with pytest.raises(GalleryError, match=r"not empty \(photo.jpg\)"):
+        create_store(tmp_path, MODEL, "max", usual_key())
+    assert [file.name for file in tmp_path.iterdir()] == ["photo.jpg"], "not even a lock's file is laid into it"
