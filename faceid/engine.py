@@ -12,12 +12,14 @@ with Gallery.open("staff", create=engine.binding) as gallery:
 import hashlib
 import math
 import operator
+import platform
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -36,6 +38,7 @@ from faceid.vision.face_picture import face_picture
 from faceid.vision.photo_list import PersonPhoto
 from faceid.vision.picture import Content, Picture, ReadPicture, as_picture, as_pictures, is_one_photo
 from faceid.vision.quality import Limits
+from faceid.workers.crew import Crew
 from indexer.decision.context import decision_score, people_needed
 from indexer.decision.decision import Threshold, decide
 from indexer.decision.match_probability import CONTEXT, MatchProbability, context_of, match_probability
@@ -99,6 +102,16 @@ class FaceEngine:
         detector: str | Detector = "mtcnn",
         detector_weights: str | Path | None = None,
     ) -> None:
+        self._made_with: dict[str, Any] = {
+            # Files are found by a twin in another folder, too.
+            "model": Path(model).absolute() if model and model_zoo.is_a_file(model) else model,
+            "device": device,
+            "backend": backend,
+            "precision": precision,
+            "min_face_size": min_face_size,
+            "detector": detector,
+            "detector_weights": detector_weights and Path(detector_weights).absolute(),
+        }
         _check_choice("backend", backend, ("auto", *get_args(Backend)))
         _check_choice("precision", precision, ("auto", *get_args(Precision)))
         require_own_threads()
@@ -120,6 +133,19 @@ class FaceEngine:
         """What tells this engine's detector from another: hex SHA-256 of its kind and weights."""
         return self.pipeline.detector.digest
 
+    @property
+    def device(self) -> str:
+        """Where the networks run: cpu, cuda or cuda:N."""
+        return str(self._made_with["device"])
+
+    @property
+    def twin(self) -> "Callable[[], FaceEngine]":
+        """What makes an engine like this one in another process, as `faceid.workers` starts them.
+
+        There it raises ModelMismatch where the same names lead to another model or detector.
+        """
+        return partial(_make_twin, self._made_with, self.model.digest, self.detector_digest)
+
     def analyse(self, pictures: Photos, faces: FacePolicy = "all") -> list[PictureFaces]:
         """Find the faces that the policy keeps: boxes, landmarks, quality and vectors, without a gallery.
 
@@ -139,6 +165,7 @@ class FaceEngine:
         again: bool = False,
         keep_crops: bool = False,
         document_check: Threshold | None = None,
+        crew: Crew | None = None,
     ) -> list[Enrollment]:
         """Enrol photos of named people: one result per photo, in order; all is safely stored when it returns.
 
@@ -147,7 +174,9 @@ class FaceEngine:
         templates whose photos appear again. A photo that was rejected under the same settings is not looked at again
         either (`remembered` is among its reason codes) unless `again`. With `keep_crops` the gallery also keeps a small
         picture of each face that it takes, for people to see. With `document_check` a photo that passes this threshold
-        for two people, at similar scores, gets the remark `near_two_people`. Raises ModelMismatch for a gallery of
+        for two people, at similar scores, gets the remark `near_two_people`. With a `crew` of workers whose tools are
+        `twin`s of this engine the photos are read and looked at by them, ahead; templates, ids and order are the same,
+        and this process alone writes. Raises ModelMismatch for a gallery of
         another model, ValueError for the policy `all`: which of a photo's faces is the named person?
         """
         results = self.enroll_stream(
@@ -159,6 +188,7 @@ class FaceEngine:
             again=again,
             keep_crops=keep_crops,
             document_check=document_check,
+            crew=crew,
         )
         return list(results)
 
@@ -173,6 +203,7 @@ class FaceEngine:
         again: bool = False,
         keep_crops: bool = False,
         document_check: Threshold | None = None,
+        crew: Crew | None = None,
     ) -> Iterator[Enrollment]:
         """Enrol as `enroll` does while the results are taken: each comes after it is safely stored."""
         _check_policy(faces)
@@ -183,6 +214,8 @@ class FaceEngine:
         policy = self._rejection_policy(faces, limits)
         wishes = _Enrolling(faces, limits, bool(restore), bool(again), policy, bool(keep_crops), document_check)
         batches = _batches(_person_photos(people))
+        if crew is not None:
+            return self._enroll_by_crew(gallery, batches, wishes, crew)
         return (result for batch in batches for result in self._enroll_batch(gallery, batch, wishes))
 
     def identify(
@@ -322,19 +355,21 @@ class FaceEngine:
         photos: Photos | People | Iterable[PersonPhoto | Picture | Content],
         *,
         faces: FacePolicy = "largest",
+        crew: Crew | None = None,
     ) -> Features:
         """Embed photos: one vector per face that the policy keeps; photos without one are in `failures`.
 
-        The label of a `PersonPhoto` is the person's name, that of another photo is empty.
+        The label of a `PersonPhoto` is the person's name, that of another photo is empty. A `crew` works as in
+        `enroll`.
         """
         _check_policy(faces)
         rows: list[tuple[FloatVector, str, str]] = []
         failures: list[PictureFaces] = []
-        for batch in _batches(_labelled(photos)):
-            results = self._find_faces([picture for picture, _ in batch], faces)
+        batches = _batches(_labelled(photos))
+        for batch, results in self._looked_at(batches, faces, crew):
             for (picture, label), result in zip(batch, results, strict=True):
                 rows += [(face.vector, label, picture.source) for face in result.faces]
-                failures += [result] if result.reason_code else []
+                failures += [replace(result, picture=picture)] if result.reason_code else []
         vectors = np.stack([row[0] for row in rows]) if rows else np.empty((0, self.binding.dimension), np.float32)
         return Features(vectors, tuple(row[1] for row in rows), tuple(row[2] for row in rows), tuple(failures))
 
@@ -344,21 +379,70 @@ class FaceEngine:
             raise TypeError(f"gallery must be a Gallery, as Gallery.open gives one, not {type(gallery).__name__}")
         require_same_model(self.model, gallery)
 
+    def _looked_at(
+        self, batches: Iterable[list[tuple[Picture, str]]], faces: FacePolicy, crew: Crew | None
+    ) -> Iterator[tuple[list[tuple[Picture, str]], list[PictureFaces]]]:
+        """Yield each batch with what was found on its pictures, here or by the crew."""
+        if crew is not None:
+            items = ((batch, [sent(picture) for picture, _ in batch]) for batch in batches)
+            return crew.map(partial(_read_and_find, faces), items)
+        return ((batch, self._find_faces([picture for picture, _ in batch], faces)) for batch in batches)
+
     def _find_faces(self, pictures: Sequence[Picture], policy: FacePolicy) -> list[PictureFaces]:
         return self.pipeline.find_faces(self.pipeline.read(pictures), policy)
 
-    def _enroll_batch(
-        self,
-        gallery: Gallery,
-        photos: Sequence[PersonPhoto],
-        wishes: "_Enrolling",
-    ) -> list[Enrollment]:
+    def _enroll_batch(self, gallery: Gallery, photos: Sequence[PersonPhoto], wishes: "_Enrolling") -> list[Enrollment]:
         """Settle the photos step by step: what needs no look, what has no usable face, and what the store says."""
-        results: dict[int, Enrollment] = {}
+        readable = _readable(photos)
+        batch = _Batch(photos, readable, self.pipeline.read(photos[i].picture for i in readable))
+        results, unseen = self._settled(gallery, batch, wishes)
+        found = self.pipeline.find_faces(list(unseen.values()), wishes.faces, crops=wishes.keep_crops)
+        return self._stored(gallery, photos, results, unseen, dict(zip(unseen, found, strict=True)), wishes)
+
+    def _enroll_by_crew(
+        self, gallery: Gallery, batches: Iterable[Sequence[PersonPhoto]], wishes: "_Enrolling", crew: Crew
+    ) -> Iterator[Enrollment]:
+        """Enrol as `_enroll_batch` does, once workers have read the photos and found the faces of those not known yet.
+
+        What the gallery knows is asked once more when a batch's turn to be written has come: those before it may hold
+        the same photos.
+        """
+        listed = ((photos, _readable(photos)) for photos in batches)
+        asked_for = ((_Batch(photos, its, []), [sent(photos[i].picture) for i in its]) for photos, its in listed)
+        read = (replace(batch, files=files) for batch, files in crew.map(_read, asked_for))
+        unknown = ((batch, self._unseen(gallery, batch, wishes)) for batch in read)
+        for batch, found in crew.map(partial(_find, wishes.faces, wishes.keep_crops), unknown):
+            results, unseen = self._settled(gallery, batch, wishes)
+            left = [i for i in unseen if i not in found]  # known a moment ago, and not any more
+            looked_at = self.pipeline.find_faces([unseen[i] for i in left], wishes.faces, crops=wishes.keep_crops)
+            found |= zip(left, looked_at, strict=True)
+            yield from self._stored(gallery, batch.photos, results, unseen, found, wishes)
+
+    def _unseen(self, gallery: Gallery, batch: "_Batch", wishes: "_Enrolling") -> dict[int, ReadPicture]:
+        """Return the photos, by their places, that must be looked at, as far as the gallery can tell now."""
+        files = {i: file for i, file in batch.read() if isinstance(file, ReadPicture)}
+        known = gallery.enrolled([file.digest for file in files.values()])
+        remembered = _remembered(gallery, files, wishes)
+        return {
+            i: file
+            for i, file in files.items()
+            if file.digest not in remembered
+            and not _already_known(batch.photos[i], known.get(file.digest, []), wishes.restore)
+        }
+
+    def _settled(
+        self, gallery: Gallery, batch: "_Batch", wishes: "_Enrolling"
+    ) -> tuple[dict[int, Enrollment], dict[int, ReadPicture]]:
+        """Return, by their places, the results of photos that need no look, and the photos that do."""
+        photos = batch.photos
+        results = {
+            i: _enrollment(photos[i], "failed", (photos[i].reason_code or "invalid_name",))
+            for i in set(range(len(photos))) - set(batch.readable)
+        }
         files: dict[int, ReadPicture] = {}
-        for i, file in self._read_people(photos):
-            if isinstance(file, Enrollment):
-                results[i] = file
+        for i, file in batch.read():
+            if isinstance(file, PictureFaces):
+                results[i] = _enrollment(photos[i], "failed", (file.reason_code or "",), message=explain(file))
             else:
                 files[i] = file
 
@@ -368,27 +452,42 @@ class FaceEngine:
             entries = known.get(file.digest, [])
             if settled := _already_known(photos[i], entries, wishes.restore):
                 results[i] = settled
-                moved |= {one.template_id: file.picture.address for one in entries if _has_moved(one, settled, file)}
+                moved |= {
+                    one.template_id: photos[i].picture.address
+                    for one in entries
+                    if _has_moved(one, settled, photos[i].picture)
+                }
         if moved:
             gallery.note_places(moved)
 
         unseen = {i: file for i, file in files.items() if i not in results}
-        if not wishes.again:
-            remembered = gallery.rejected([file.digest for file in unseen.values()], wishes.policy)
-            for i, file in list(unseen.items()):
-                if file.digest in remembered:
-                    results[i] = _enrollment(photos[i], "rejected", (*remembered[file.digest], "remembered"))
-                    del unseen[i]
+        remembered = _remembered(gallery, unseen, wishes)
+        for i, file in list(unseen.items()):
+            if file.digest in remembered:
+                results[i] = _enrollment(photos[i], "rejected", (*remembered[file.digest], "remembered"))
+                del unseen[i]
+        return results, unseen
+
+    def _stored(
+        self,
+        gallery: Gallery,
+        photos: Sequence[PersonPhoto],
+        results: dict[int, Enrollment],
+        unseen: dict[int, ReadPicture],
+        found_faces: dict[int, PictureFaces],
+        wishes: "_Enrolling",
+    ) -> list[Enrollment]:
+        """Store what was found on the unseen photos; return the results of all, in order."""
         templates: dict[int, NewTemplate] = {}
         remarks: dict[int, tuple[str, ...]] = {}
         rejections: dict[bytes, tuple[str, ...]] = {}
-        found_faces = self.pipeline.find_faces(list(unseen.values()), wishes.faces, crops=wishes.keep_crops)
-        for i, found in zip(unseen, found_faces, strict=True):
+        for i, file in unseen.items():
+            found = found_faces[i]
             rejected = _rejected(photos[i], found, wishes.limits)
             if rejected:
                 results[i] = rejected
                 if rejected.status == "rejected":  # what failed may succeed elsewhere, or with more memory
-                    rejections[unseen[i].digest] = rejected.reason_codes
+                    rejections[file.digest] = rejected.reason_codes
             else:
                 templates[i] = self._template(photos[i], found)
                 remarks[i] = found.remarks
@@ -407,17 +506,6 @@ class FaceEngine:
             codes = outcome.reason_codes + remarks[i]
             results[i] = _enrollment(photos[i], outcome.status, codes, outcome.template_id)
         return [results[i] for i in range(len(photos))]
-
-    def _read_people(self, photos: Sequence[PersonPhoto]) -> Iterator[tuple[int, ReadPicture | Enrollment]]:
-        """Yield each photo's bytes, or its result if there is nothing to read or nobody to enrol."""
-        usable = [i for i, photo in enumerate(photos) if photo.reason_code is None and _is_name(photo)]
-        for i in set(range(len(photos))) - set(usable):
-            yield i, _enrollment(photos[i], "failed", (photos[i].reason_code or "invalid_name",))
-        for i, file in zip(usable, self.pipeline.read(photos[i].picture for i in usable), strict=True):
-            if isinstance(file, PictureFaces):
-                yield i, _enrollment(photos[i], "failed", (file.reason_code or "",), message=explain(file))
-            else:
-                yield i, file
 
     def _rejection_policy(self, faces: FacePolicy, limits: Limits | None) -> str:
         """Return what stands for all that decides whether a photo is rejected: hex SHA-256."""
@@ -519,6 +607,19 @@ class _Enrolling:
     document_check: Threshold | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Photos to be enrolled; `files` are those in the places `readable`, as they were read."""
+
+    photos: Sequence[PersonPhoto]
+    readable: Sequence[int]
+    files: Sequence[ReadPicture | PictureFaces]
+
+    def read(self) -> Iterator[tuple[int, ReadPicture | PictureFaces]]:
+        """Yield each file that was read, or why it was not, with its place."""
+        yield from zip(self.readable, self.files, strict=True)
+
+
 @dataclass(frozen=True)
 class _Judged:
     """What is held against a threshold; context and adjusted similarity where the threshold is on context."""
@@ -546,6 +647,54 @@ class _Asking:
     fast: bool
     vectors: bool
     law: MatchProbability | None
+
+
+def _make_twin(made_with: dict[str, Any], model_digest: str, detector_digest: str) -> FaceEngine:
+    """Make an engine in a worker; it must be the one that it is a twin of."""
+    engine = FaceEngine(**made_with)
+    if (engine.model.digest, engine.detector_digest) != (model_digest, detector_digest):
+        raise ModelMismatch(
+            f"{platform.node()} has another model {engine.model.spec.name!r} (SHA-256 {engine.model.digest}) or another"
+            f" detector than the machine that the work comes from ({model_digest}); bring the same files there"
+        )
+    return engine
+
+
+def sent(picture: Picture) -> Picture:
+    """Return the picture as a worker can find it, under the same name."""
+    if picture.path is None:
+        return picture
+    return Picture(picture.path.absolute(), picture.source, picture.time, reason_code=picture.reason_code)
+
+
+def _read(engine: FaceEngine, pictures: Sequence[Picture]) -> list[ReadPicture | PictureFaces]:
+    """Read pictures in a worker; bytes that are in a file are not sent back."""
+    return [
+        replace(file, data=None) if isinstance(file, ReadPicture) and file.picture.path else file
+        for file in engine.pipeline.read(pictures)
+    ]
+
+
+def _find(
+    policy: FacePolicy, crops: bool, engine: FaceEngine, unseen: dict[int, ReadPicture]
+) -> dict[int, PictureFaces]:
+    """Find and embed faces in a worker."""
+    return dict(zip(unseen, engine.pipeline.find_faces(list(unseen.values()), policy, crops=crops), strict=True))
+
+
+def _read_and_find(policy: FacePolicy, engine: FaceEngine, pictures: Sequence[Picture]) -> list[PictureFaces]:
+    """Read pictures, find and embed their faces, in a worker."""
+    return engine.pipeline.find_faces(engine.pipeline.read(pictures), policy)
+
+
+def _readable(photos: Sequence[PersonPhoto]) -> list[int]:
+    """Return the places of photos that there is something to read of, and somebody to enrol."""
+    return [i for i, photo in enumerate(photos) if photo.reason_code is None and _is_name(photo)]
+
+
+def _remembered(gallery: Gallery, files: dict[int, ReadPicture], wishes: _Enrolling) -> dict[bytes, tuple[str, ...]]:
+    """Return why photos were rejected before, by digest; none where all are to be looked at again."""
+    return {} if wishes.again else gallery.rejected([file.digest for file in files.values()], wishes.policy)
 
 
 def _near_two(gallery: Gallery, templates: Sequence[NewTemplate], threshold: Threshold) -> Iterator[tuple[str, ...]]:
@@ -653,13 +802,13 @@ def _already_known(photo: PersonPhoto, known: Sequence[Enrolled], restore: bool)
     return _enrollment(photo, "already_enrolled", (), own[0].template_id)
 
 
-def _has_moved(entry: Enrolled, settled: Enrollment, file: ReadPicture) -> bool:
+def _has_moved(entry: Enrolled, settled: Enrollment, picture: Picture) -> bool:
     """Whether this is the template of a photo that is no longer where it was enrolled from."""
     return (
         entry.template_id == settled.template_id
         and settled.status == "already_enrolled"
-        and file.picture.path is not None
-        and entry.source != file.picture.address
+        and picture.path is not None
+        and entry.source != picture.address
         and not Path(entry.source).is_file()
     )
 

@@ -32,13 +32,15 @@ def features(ctx: click.Context, /, folder: Path, feature_file: Path, labels: bo
 
     embedding = embedding_of(**photo_settings)
     photos = photos_of_people(folder) if labels else (PersonPhoto(photo, "") for photo in photos_in(folder))
-    done = embed_photos(
-        embedding.engine(),
-        embedding.watch(photos),
-        feature_file,
-        faces=embedding.faces,
-        aligned=embedding.aligned,
-    )
+    with embedding.crew() as crew:
+        done = embed_photos(
+            embedding.engine(),
+            embedding.watch(photos),
+            feature_file,
+            faces=embedding.faces,
+            aligned=embedding.aligned,
+            crew=crew,
+        )
     say(f"{done.rows:,} faces in {feature_file}; {done.reused:,} photos were done before.")
     if done.failed:
         say(f"{done.failed:,} photos gave none: {feature_file}.failed.csv says why.")

@@ -1,18 +1,20 @@
 """Options that several benchmarks share, each written once."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.options import ONE_FACE, engine_options, faces_option
+from faceid.cli.options import ONE_FACE, engine_options, faces_option, workers_options
 from faceid.cli.output import progress
 
 if TYPE_CHECKING:
     from benchmarks.inputs.inputs import Embedding
     from faceid.engine import FaceEngine
+    from faceid.workers.crew import Crew
 
 AnyFunction = Callable[..., Any]
 
@@ -38,10 +40,12 @@ def photo_options(function: AnyFunction) -> AnyFunction:
         is_flag=True,
         help="The photos are aligned crops (square, 112x112 with or without a border): no face is looked for.",
     )
-    return engine_options(faces_option(ONE_FACE, default="largest")(aligned(function)))
+    return engine_options(faces_option(ONE_FACE, default="largest")(aligned(workers_options(function))))
 
 
-def embedding_of(aligned: bool, faces: Any, **engine_settings: Any) -> "Embedding":
+def embedding_of(
+    aligned: bool, faces: Any, workers: int | None, ray_address: str | None, **engine_settings: Any
+) -> "Embedding":
     """Return the `Embedding` of these options; its engine is made once, and only when photos come."""
     from benchmarks.inputs.inputs import Embedding
 
@@ -51,7 +55,12 @@ def embedding_of(aligned: bool, faces: Any, **engine_settings: Any) -> "Embeddin
 
         return make_engine(**engine_settings)
 
-    return Embedding(engine, faces, aligned, lambda photos: progress(photos, "photos"))
+    def crew() -> "AbstractContextManager[Crew | None]":
+        from faceid.cli.session import crew_of
+
+        return crew_of(engine(), workers, ray_address)
+
+    return Embedding(engine, faces, aligned, lambda photos: progress(photos, "photos"), crew)
 
 
 def counts(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:

@@ -25,6 +25,8 @@ def ytf(frames: Path, splits_file: Path, tracks: bool, folder: Path, **photo_set
     """Measure accuracy on pairs of videos in 10 folds. FRAMES: DIR/NAME/VIDEO/FRAME, or a feature file of them."""
     if tracks and not frames.is_dir():
         raise click.UsageError("--tracks takes a folder of frames")
+    if tracks and (photo_settings["workers"] or photo_settings["ray_address"]):
+        raise click.UsageError("--workers and --ray share out photos, not the videos of --tracks")
     from benchmarks.formats.ytf_splits import read_splits
     from benchmarks.inputs.inputs import photo_features
     from benchmarks.protocols.ytf import ytf as measure

@@ -23,15 +23,15 @@ LARGEST_SIDE = 160
 NOT_ALIGNED = "not_an_aligned_crop"
 
 
-def input_crop(pixels: UInt8Image, spec: ModelSpec, path: Path) -> UInt8Image:
+def input_crop(pixels: UInt8Image, spec: ModelSpec, source: str | Path) -> UInt8Image:
     """Return the network's input [height, width, 3] of an aligned crop: the middle of it, at the network's scale.
 
-    Raises ImageError (`not_an_aligned_crop`, naming `path`) unless it is square, with a side of 112 to 160 pixels.
+    Raises ImageError (`not_an_aligned_crop`, naming `source`) unless it is square, with a side of 112 to 160 pixels.
     """
     height, width, _ = pixels.shape
     if height != width or not REFERENCE_SIDE <= width <= LARGEST_SIDE:
         raise ImageError(
-            path,
+            source,
             NOT_ALIGNED,
             f"{width}x{height} is no aligned crop: square, with a side of {REFERENCE_SIDE} to {LARGEST_SIDE} pixels",
         )

@@ -8,10 +8,11 @@ import csv
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.inputs.aligned_crops import input_crop
-from faceid.engine import FaceEngine, explain
+from faceid.engine import FaceEngine, explain, sent
 from faceid.explanations import explanation
 from faceid.feature_file import TextColumn, write_feature_blocks
 from faceid.feature_set import FeatureError
 from faceid.pipeline import DECODE_THREADS
 from faceid.vision.detection import FacePolicy
-from faceid.vision.images import ImageError, UInt8Image, read_photo
+from faceid.vision.images import ImageError, UInt8Image
 from faceid.vision.photo_list import PersonPhoto
+from faceid.vision.picture import Picture
+from faceid.workers.crew import Crew
 from indexer.durable_file import replacing
 from indexer.records import FloatVector, ModelBinding
 from indexer.text import printable
@@ -72,6 +75,9 @@ class _NoVector:
     message: str
 
 
+_Embed = Callable[[FaceEngine, Sequence[Picture]], list[FloatVector | _NoVector]]
+
+
 def embed_photos(
     engine: FaceEngine,
     photos: Iterable[PersonPhoto],
@@ -79,14 +85,16 @@ def embed_photos(
     *,
     faces: FacePolicy = "largest",
     aligned: bool = False,
+    crew: Crew | None = None,
 ) -> PhotoCounts:
     """Embed one face of each photo into `output` (.npz as `read_features` takes it); the labels are the photos' names.
 
     `aligned` takes the photos for aligned crops (square, the 112x112 reference crop with or without a border) and looks
     for no face. Photos that gave no vector are listed in `<output>.failed.csv` with the reason. Photos that an earlier
     run embedded and that have not changed (size, time) are not looked at again; that run's record stays beside the
-    output as `<output>.progress`. Raises FeatureError where that record was made by another model or with other
-    settings, or is damaged, and where no photo at all has a usable face; ValueError for the policy `all`.
+    output as `<output>.progress`. A `crew`, whose tools are twins of the engine, looks at photos ahead. Raises
+    FeatureError where that record was made by another model or with other settings, or is damaged, and where no photo
+    at all has a usable face; ValueError for the policy `all`.
     """
     if faces == "all":
         raise ValueError("a feature file for a benchmark takes one face a photo: exactly-one, largest or centre")
@@ -94,10 +102,9 @@ def embed_photos(
     with _opened(progress) as store:
         _require_same_settings(store, _settings(engine, faces, aligned), progress)
         reused = 0
-        for chunk in _chunks(photos):
-            todo = list(_not_done(store, chunk))
+        embed = _embed_aligned if aligned else partial(_embed, faces)
+        for (chunk, todo), vectors in _embedded(engine, _left(store, photos), embed, crew):
             reused += len(chunk) - len(todo)
-            vectors = _embed_aligned(engine, todo) if aligned else _embed(engine, todo, faces)
             _keep(store, chunk, todo, vectors)
         failed = _write_failures(store, output.with_name(f"{output.name}.failed.csv"))
         return PhotoCounts(_write_features(store, output, engine.binding), reused, failed)
@@ -178,29 +185,45 @@ def _not_done(store: sqlite3.Connection, chunk: Sequence[_Photo]) -> Iterator[_P
             yield item
 
 
-def _embed(engine: FaceEngine, todo: Sequence[_Photo], faces: FacePolicy) -> list[FloatVector | _NoVector]:
+def _left(store: sqlite3.Connection, photos: Iterable[PersonPhoto]) -> Iterator[tuple[list[_Photo], list[_Photo]]]:
+    """Yield the photos chunk by chunk, with those of each that no run has embedded yet."""
+    for chunk in _chunks(photos):
+        yield chunk, list(_not_done(store, chunk))
+
+
+def _embedded(
+    engine: FaceEngine, chunks: Iterable[tuple[list[_Photo], list[_Photo]]], embed: _Embed, crew: Crew | None
+) -> Iterator[tuple[tuple[list[_Photo], list[_Photo]], list[FloatVector | _NoVector]]]:
+    """Yield each chunk with what its photos gave, here or by the crew."""
+    items = (((chunk, todo), [sent(one.photo.picture) for one in todo]) for chunk, todo in chunks)
+    if crew is not None:
+        return crew.map(embed, items)
+    return ((kept, embed(engine, pictures)) for kept, pictures in items)
+
+
+def _embed(faces: FacePolicy, engine: FaceEngine, pictures: Sequence[Picture]) -> list[FloatVector | _NoVector]:
     """Return for each photo the vector of its face, or the reason why there is none."""
-    features = engine.embed([item.photo for item in todo], faces=faces)
+    features = engine.embed(pictures, faces=faces)
     reasons = {
         photo.picture.path: _NoVector(photo.reason_code or "no_face", explain(photo)) for photo in features.failures
     }
     vectors = iter(features.vectors)
-    return [reasons.get(item.photo.path) or next(vectors) for item in todo]
+    return [reasons.get(picture.path) or next(vectors) for picture in pictures]
 
 
-def _embed_aligned(engine: FaceEngine, todo: Sequence[_Photo]) -> list[FloatVector | _NoVector]:
+def _embed_aligned(engine: FaceEngine, pictures: Sequence[Picture]) -> list[FloatVector | _NoVector]:
     spec = engine.model.spec
 
-    def cut(item: _Photo) -> UInt8Image | _NoVector:
-        if reason := item.photo.reason_code:
-            return _NoVector(reason, f"{printable(item.photo.path)}: {explanation(reason)}")
+    def cut(picture: Picture) -> UInt8Image | _NoVector:
+        if reason := picture.reason_code:
+            return _NoVector(reason, f"{picture.source}: {explanation(reason)}")
         try:
-            return input_crop(read_photo(item.photo.path).pixels, spec, item.photo.path)
+            return input_crop(picture.pixels(), spec, picture.source)
         except ImageError as error:
             return _NoVector(error.reason_code, str(error))
 
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        crops = list(pool.map(cut, todo))
+        crops = list(pool.map(cut, pictures))
     usable = [crop for crop in crops if not isinstance(crop, _NoVector)]
     vectors = iter(engine.pipeline.embedder.embed(np.stack(usable)) if usable else ())
     return [crop if isinstance(crop, _NoVector) else next(vectors) for crop in crops]

@@ -1,6 +1,7 @@
 """What a benchmark is given becomes features: a feature file is read, a folder of photos is embedded (and kept)."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,19 +16,22 @@ from indexer.text import printable
 if TYPE_CHECKING:  # it loads the networks, which feature files do not need
     from faceid.engine import FaceEngine
     from faceid.vision.detection import FacePolicy
+    from faceid.workers.crew import Crew
 
 
 @dataclass(frozen=True)
 class Embedding:
     """How photos become features: the engine (made when photos come), which face counts, aligned crops or photos.
 
-    `watch` is what the photos pass through on their way, such as a progress bar.
+    `watch` is what the photos pass through on their way, such as a progress bar; `crew` starts the engine's workers
+    for the time of a block (None: there are none).
     """
 
     engine: "Callable[[], FaceEngine]"
     faces: "FacePolicy"
     aligned: bool
     watch: Callable[[Iterable[PersonPhoto]], Iterable[PersonPhoto]] = iter
+    crew: "Callable[[], AbstractContextManager[Crew | None]]" = nullcontext
 
 
 def labelled_features(path: Path, kept: Path, embedding: Embedding) -> FeatureSet:
@@ -72,8 +76,15 @@ def people_of_many_and_of_one(features: FeatureSet) -> tuple[FeatureSet, Feature
 def _embedded(path: Path, photos: Iterable[PersonPhoto], kept: Path, embedding: Embedding) -> FeatureSet:
     from benchmarks.inputs.embed_photos import embed_photos
 
-    engine = embedding.engine()
-    done = embed_photos(engine, embedding.watch(photos), kept, faces=embedding.faces, aligned=embedding.aligned)
+    with embedding.crew() as crew:
+        done = embed_photos(
+            embedding.engine(),
+            embedding.watch(photos),
+            kept,
+            faces=embedding.faces,
+            aligned=embedding.aligned,
+            crew=crew,
+        )
     features = read_features(kept)
     if not done.failed:
         return features

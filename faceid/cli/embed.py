@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from faceid.cli.options import ANY_FACES, engine_options, faces_option
+from faceid.cli.options import ANY_FACES, engine_options, faces_option, workers_options
 from faceid.cli.output import counted, progress, say
 from faceid.cli.photos import photos_arguments, pictures, verbose_option
 
@@ -23,6 +23,7 @@ from faceid.cli.photos import photos_arguments, pictures, verbose_option
 @click.option("--labels/--no-labels", default=False, help="The folder below each of PHOTOS is the person's name.")
 @engine_options
 @faces_option(ANY_FACES, default="largest")
+@workers_options
 @verbose_option
 @click.pass_context
 def embed(
@@ -33,10 +34,12 @@ def embed(
     feature_file: Path,
     labels: bool,
     faces: Any,
+    workers: int | None,
+    ray_address: str | None,
     **engine_settings: Any,
 ) -> None:
     """Embed PHOTOS (files or folders) into an .npz file: `features` [N, D] float32, `labels` [N], `paths` [N]."""
-    from faceid.cli.session import make_engine
+    from faceid.cli.session import crew_of, make_engine
     from faceid.engine import explain
     from faceid.feature_file import write_features
     from faceid.vision.photo_list import photos_of_people
@@ -46,7 +49,8 @@ def embed(
         raise click.UsageError("--labels takes the names from folders, not from a list")
     people = (photo for folder in photos for photo in photos_of_people(folder))
     listed = people if labels else pictures(photos, list_file)
-    features = engine.embed(progress(listed, "photos"), faces=faces)
+    with crew_of(engine, workers, ray_address) as crew:
+        features = engine.embed(progress(listed, "photos"), faces=faces, crew=crew)
     write_features(feature_file, features.vectors, features.labels, features.paths, engine.binding)
     for failure in features.failures:
         say(explain(failure))

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.options import ONE_FACE, engine_options, faces_option, gallery_option, output_option
+from faceid.cli.options import (
+    ONE_FACE,
+    engine_options,
+    faces_option,
+    gallery_option,
+    output_option,
+    workers_options,
+)
 from faceid.cli.output import counted, progress, say, write_records
 from faceid.cli.photos import pictures, verbose_option
 from indexer.fusion import FUSIONS
@@ -53,6 +60,7 @@ if TYPE_CHECKING:
 )
 @click.option("--sync", is_flag=True, help="Also report templates whose photo is gone from PEOPLE_DIR.")
 @click.option("--prune", is_flag=True, help="With --sync: remove those templates.")
+@workers_options
 @verbose_option
 @output_option
 @click.pass_context
@@ -73,6 +81,8 @@ def enroll(
     video: bool,
     sync: bool,
     prune: bool,
+    workers: int | None,
+    ray_address: str | None,
     output: str | None,
     **engine_settings: Any,
 ) -> None:
@@ -82,6 +92,8 @@ def enroll(
     """
     if document_check and video:
         raise click.UsageError("--document-check looks at photos")
+    if (workers or ray_address) and video:
+        raise click.UsageError("--workers and --ray share out photos, not clips")
     people_dir = _people_dir(paths, manifest, name)
     if (sync or prune) and people_dir is None:
         raise click.UsageError("--sync compares the gallery with a folder: give PEOPLE_DIR")
@@ -90,7 +102,7 @@ def enroll(
     if video and sync:
         raise click.UsageError("--sync compares the gallery with photos, not with clips")
 
-    from faceid.cli.session import open_to_enroll
+    from faceid.cli.session import crew_of, open_to_enroll
     from faceid.sync import gone_photos
     from faceid.threshold_words import threshold_line
     from faceid.thresholds import verification_threshold
@@ -98,7 +110,10 @@ def enroll(
 
     photos = None if video else _photos(paths, manifest, name)
     clips = _clips(paths, manifest, name) if video else []
-    with open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery):
+    with (
+        open_to_enroll(gallery_path, fusion=fusion, **engine_settings) as (engine, gallery),
+        crew_of(engine, workers, ray_address) as crew,
+    ):
         limits = Limits() if quality else None
         wishes: dict[str, Any] = {"limits": limits, "restore": restore, "again": again, "keep_crops": keep_crops}
         if document_check:
@@ -108,7 +123,7 @@ def enroll(
 
             results = enroll_clips(engine, gallery, clips, **wishes)
         else:
-            results = engine.enroll_stream(gallery, photos, faces=faces, **wishes)
+            results = engine.enroll_stream(gallery, photos, faces=faces, crew=crew, **wishes)
         counts: Counter[str] = Counter()
         followed = _counted(results, counts)
         if people_dir and sync:

@@ -121,6 +121,24 @@ def model_option(function: AnyFunction) -> AnyFunction:
     )(function)
 
 
+def workers_options(function: AnyFunction) -> AnyFunction:
+    """Add `--workers` and `--ray`: several processes that look at photos, on this machine or on a cluster's."""
+    workers = click.option(
+        "--workers",
+        type=click.IntRange(1, 1024),
+        envvar="FACEID_WORKERS",
+        help="Processes that look at photos, each with its share of the threads; with --ray, Ray's workers.",
+    )
+    ray = click.option(
+        "--ray",
+        "ray_address",
+        metavar="ADDRESS",
+        envvar="FACEID_RAY",
+        help="Let the workers be Ray's on the cluster at ADDRESS (HOST:6379, auto; local: one that is started here).",
+    )
+    return workers(ray(function))
+
+
 def faces_option(policies: Sequence[str], default: str) -> Callable[[AnyFunction], AnyFunction]:
     """Add `--faces`: which faces of a photo count."""
     return click.option(

@@ -5,7 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from faceid.cli.output import say
 from faceid.engine import FaceEngine
+from faceid.workers.crew import Crew
+from faceid.workers.processes import process_crew
 from indexer.crypto.keys import KeyProvider, usual_key
 from indexer.errors import GalleryError
 from indexer.fusion import DEFAULT_FUSION, Fusion
@@ -68,6 +71,24 @@ def gallery_of(engine: FaceEngine, gallery_path: Path) -> Iterator[Gallery | Non
         return
     with Gallery.open(gallery_path) as gallery:
         yield gallery if gallery.model.digest == engine.model.digest else None
+
+
+@contextmanager
+def crew_of(engine: FaceEngine, workers: int | None, ray_address: str | None) -> Iterator[Crew | None]:
+    """Give the engine the workers that were asked for; None where there are none, and this process does it all."""
+    if workers is None and ray_address is None:
+        yield None
+        return
+    with _crew(engine, workers, ray_address) as crew:
+        yield crew
+
+
+def _crew(engine: FaceEngine, workers: int | None, ray_address: str | None) -> Crew:
+    if ray_address is not None:
+        from faceid.workers.ray_actors import ray_crew
+
+        return ray_crew(ray_address, engine.twin, workers, say, gpu_each=engine.device.startswith("cuda"))
+    return process_crew(engine.twin, workers or 1, say)
 
 
 def has_gallery(path: Path) -> bool:

@@ -74,17 +74,17 @@ def open_session(network: bytes, device: str = "cpu") -> Session:
     return session
 
 
-def compute_here_alone() -> None:
-    """Let what this thread computes from now on stay in it: it is one of a pool that has a thread for each core.
+def compute_here_with(threads: int) -> None:
+    """Let what this thread computes from now on be shared among so many threads: its share of the cores.
 
-    Threads that it would share its work with could only wait for the others of the pool.
+    1 is for one of a pool that has a thread for each core: others could only wait for those of the pool.
     """
-    _here.alone = True
+    _here.threads = threads
 
 
 def threads_for(parts: int) -> int:
     """Return how many threads to share so many parts among, from here: at least one."""
-    return 1 if getattr(_here, "alone", False) else max(1, min(parts, available_cores()))
+    return max(1, min(parts, getattr(_here, "threads", None) or available_cores()))
 
 
 def in_parts(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:

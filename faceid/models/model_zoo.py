@@ -67,14 +67,20 @@ def find_model(name_or_path: str | Path | None = None) -> Model:
                 "`faceid models import NETWORK.onnx --name NAME` and use it with --model NAME"
             )
         return _read(path)
-    text = str(name_or_path)
-    if isinstance(name_or_path, Path) or text.endswith(SUFFIX) or Path(text).name != text:
+    if is_a_file(name_or_path):
         return _read(name_or_path)
+    text = str(name_or_path)
     path = _path_of(text)
     if path is None:
         known = ", ".join(sorted(_paths())) or "none"
         raise ModelError(f"there is no model {text!r}; models here: {known}. Import one with `faceid models import`.")
     return _read(path)
+
+
+def is_a_file(name_or_path: str | Path) -> bool:
+    """Say whether this is taken for a file, and not for a name."""
+    text = str(name_or_path)
+    return isinstance(name_or_path, Path) or text.endswith(SUFFIX) or Path(text).name != text
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from faceid.inference.onnx_session import compute_here_alone
+from faceid.inference.onnx_session import compute_here_with
 from faceid.service.problems import Problem
 
 _PAUSE = 0.02  # seconds without anybody new after which a batch that is not full is begun
@@ -42,7 +42,7 @@ class EngineRoom:
         self._batch = batch
         self._alike: dict[Hashable, deque[_Asked]] = defaultdict(deque)
         self._most = workers + queue
-        self._pool = ThreadPoolExecutor(workers, "faceid-worker", compute_here_alone)
+        self._pool = ThreadPoolExecutor(workers, "faceid-worker", compute_here_with, (1,))
         self._counting = threading.Lock()
         self._open = 0
 

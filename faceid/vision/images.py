@@ -25,7 +25,11 @@ class ImageError(FaceIdError):
     def __init__(self, source: str | os.PathLike[str], reason_code: str, reason: str) -> None:
         self.source = printable(source)
         super().__init__(f"{self.source}: {reason}")
-        self.reason_code = reason_code
+        self.reason_code, self._reason = reason_code, reason
+
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str, str]]:
+        """Let it be sent from a worker."""
+        return type(self), (self.source, self.reason_code, self._reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,26 +58,27 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a regular file of at most `MAX_BYTES`.
+def read_bytes(path: Path, source: str | None = None) -> bytes:
+    """Read a regular file of at most `MAX_BYTES`; `source` names it in errors (None: its path).
 
     Raises ImageError: `unreadable` (missing, no permission, a link loop, not a regular file), `empty`, `too_large`.
     """
+    named = path if source is None else source
     try:
         # Not to wait for a writer, were it a named pipe; then what was opened is looked at, and nothing else.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise ImageError(path, "unreadable", "not a regular file")
+                raise ImageError(named, "unreadable", "not a regular file")
             if status.st_size == 0:
-                raise ImageError(path, "empty", "the file has no bytes")
+                raise ImageError(named, "empty", "the file has no bytes")
             if status.st_size > MAX_BYTES:
-                raise ImageError(path, "too_large", f"{status.st_size:,} bytes; at most {MAX_BYTES:,} are read")
+                raise ImageError(named, "too_large", f"{status.st_size:,} bytes; at most {MAX_BYTES:,} are read")
             return file.read(MAX_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(path, "unreadable", f"cannot be read ({reason})") from error
+        raise ImageError(named, "unreadable", f"cannot be read ({reason})") from error
 
 
 def decode(data: bytes, source: str | os.PathLike[str]) -> Pixels:

@@ -75,7 +75,7 @@ class Picture:
         if isinstance(self.content, Path):
             if self.content.is_dir():
                 raise ImageError(self.source, "unreadable", "a folder; photos_in lists the photos of folders")
-            data = read_bytes(self.content)
+            data = read_bytes(self.content, self.source)
             return ReadPicture(self, data if len(data) <= KEPT_BYTES else None, digest(data), announced_pixels(data))
         if isinstance(self.content, bytes):
             if not self.content:
@@ -113,7 +113,7 @@ class ReadPicture:
 
     def _read_again(self) -> bytes:
         assert self.picture.path is not None
-        data = read_bytes(self.picture.path)
+        data = read_bytes(self.picture.path, self.picture.source)
         if digest(data) != self.digest:
             raise ImageError(self.picture.source, "unreadable", "it was changed while it was being read")
         return data

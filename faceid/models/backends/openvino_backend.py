@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceid.inference.cpu_features import available_cores
+from faceid.inference.onnx_session import threads_for
 from faceid.models.backends import Network
 from faceid.models.backends.onnxruntime_backend import filled, fixed_batch
 from faceid.models.model_file import Model, ModelError
@@ -33,7 +34,7 @@ def load(model: Model, precision: Literal["float32", "bfloat16"]) -> Network:
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_NUM_THREADS": available_cores(),
+        "INFERENCE_NUM_THREADS": threads_for(available_cores()),
     }
     try:
         core = openvino.Core()

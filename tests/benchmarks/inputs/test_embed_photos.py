@@ -20,6 +20,7 @@ from faceid.feature_set import FeatureError
 from faceid.pipeline import PictureFaces
 from faceid.vision.alignment import reference_points
 from faceid.vision.photo_list import PersonPhoto, photos_of_people
+from faceid.workers.processes import process_crew
 from indexer.records import ModelBinding
 from tests.faceid.conftest import engine, models_dir  # noqa: F401  (fixtures)
 
@@ -46,12 +47,12 @@ class StandInEngine:
                 os.kill(os.getpid(), signal.SIGKILL)
             text = photo.path.read_text() if photo.path.exists() else "no"
             if text.startswith("no"):
-                failures.append(PictureFaces(photo.picture, None, (), "no_face"))
+                failures.append(PictureFaces(photo, None, (), "no_face"))
             else:
                 rows.append((vector_of(text), photo))
         return Features(
             np.array([row[0] for row in rows], np.float32).reshape(-1, 3),
-            tuple(row[1].name for row in rows),
+            ("",) * len(rows),
             tuple(str(row[1].path) for row in rows),
             tuple(failures),
         )
@@ -217,3 +218,25 @@ def test_aligned_crops_are_cut_to_the_networks_input_without_looking_for_a_face(
     assert done == PhotoCounts(rows=2, reused=0, failed=1)
     assert np.allclose(read_features(tmp_path / "f.npz").features, expected, atol=1e-6)
     assert "not_an_aligned_crop," in (tmp_path / "f.npz.failed.csv").read_text()
+
+
+def test_a_crew_writes_the_very_file_that_the_engine_alone_writes_also_after_a_stop(
+    lfw_people: Path,
+    engine: FaceEngine,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 8)
+    photos = list(photos_of_people(lfw_people))
+    (tmp_path / "text.jpg").write_text("no photo")
+    photos[3:3] = [PersonPhoto(tmp_path / "text.jpg", "x")]
+    embed_photos(engine, photos, tmp_path / "alone.npz", faces="centre")
+    embed_photos(engine, photos[:16], tmp_path / "crew.npz", faces="centre")  # stopped there
+
+    with process_crew(engine.twin, 2) as crew:
+        done = embed_photos(engine, photos, tmp_path / "crew.npz", faces="centre", crew=crew)
+
+    assert done == PhotoCounts(36, 16, 1)
+    assert (tmp_path / "crew.npz").read_bytes() == (tmp_path / "alone.npz").read_bytes()
+    failures = [(tmp_path / f"{name}.npz.failed.csv").read_text() for name in ("alone", "crew")]
+    assert failures[0] == failures[1]
