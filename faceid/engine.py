@@ -43,7 +43,7 @@ from indexer.decision.context import decision_score, people_needed
 from indexer.decision.decision import Threshold, decide
 from indexer.decision.match_probability import CONTEXT, MatchProbability, context_of, match_probability
 from indexer.decision.morph import MorphThreshold, document_decision
-from indexer.errors import InvalidName
+from indexer.errors import InvalidName, ModelMismatch
 from indexer.gallery import Gallery
 from indexer.records import (
     Candidate,
