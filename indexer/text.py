@@ -36,6 +36,11 @@ def plain_lines(text: str) -> str:
     return "\n".join(plain(line) for line in text.split("\n"))
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Return the number with its noun: 1 person, 2,000 people."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def csv_cell(text: str) -> str:
     """Return the text as a cell that a spreadsheet takes for text: plain, and no formula (a `'` before it)."""
     return "'" + plain(text) if text.startswith(_FORMULA) else plain(text)

@@ -283,7 +283,8 @@ def _typed(record: Any) -> Config:
         config = msgspec.convert(record, Config, dec_hook=_path)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at `$.")
-        raise ConfigError(f"{place.rstrip('`')}: {what}" if place else what) from error
+        where = place.rstrip("`") or "the file as a whole"
+        raise ConfigError(f"{where}: {what}") from error
     _check_keys(record, to_record(config), "")
     return config
 

@@ -7,6 +7,7 @@ import click
 
 from benchmarks.cli.options import FOLDER, embedding_of, photo_options
 from faceid.cli.output import say
+from indexer.text import counted
 
 
 @click.command(epilog="Example: faceid benchmark features photos -o features.npz")
@@ -41,7 +42,8 @@ def features(ctx: click.Context, /, folder: Path, feature_file: Path, labels: bo
             aligned=embedding.aligned,
             crew=crew,
         )
-    say(f"{done.rows:,} faces in {feature_file}; {done.reused:,} photos were done before.")
+    reused = counted(done.reused, "photo was", "photos were")
+    say(f"{counted(done.rows, 'face', 'faces')} in {feature_file}; {reused} done before.")
     if done.failed:
-        say(f"{done.failed:,} photos gave none: {feature_file}.failed.csv says why.")
+        say(f"{counted(done.failed, 'photo', 'photos')} gave none: {feature_file}.failed.csv says why.")
     ctx.exit(3 if done.failed else 0)

@@ -11,7 +11,7 @@ import numpy as np
 from faceid.feature_file import read_features
 from faceid.feature_set import FeatureError, FeatureSet, feature_set
 from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
-from indexer.text import printable
+from indexer.text import counted, printable
 
 if TYPE_CHECKING:  # it loads the networks, which feature files do not need
     from faceid.engine import FaceEngine
@@ -88,7 +88,8 @@ def _embedded(path: Path, photos: Iterable[PersonPhoto], kept: Path, embedding: 
     features = read_features(kept)
     if not done.failed:
         return features
-    note = f"{printable(path.name)}: {done.failed:,} photos gave no feature; {kept.name}.failed.csv says why"
+    photos = counted(done.failed, "photo", "photos")
+    note = f"{printable(path.name)}: {photos} gave no feature; {kept.name}.failed.csv says why"
     return replace(features, notes=(*features.notes, note))
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.options import ANY_FACES, RATE, engine_options, faces_option, gallery_option, output_option
-from faceid.cli.output import counted, progress, say, write_records
+from faceid.cli.output import progress, say, write_records
+from indexer.text import counted
 
 if TYPE_CHECKING:
     from faceid.engine import FaceEngine

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.options import RATE, SIMILARITY, engine_options, output_option
-from faceid.cli.output import counted, progress, say, write_records
+from faceid.cli.output import progress, say, write_records
 from faceid.cli.photos import photos_arguments, pictures
+from indexer.text import counted
 
 if TYPE_CHECKING:
     from faceid.clustering import SortedFace

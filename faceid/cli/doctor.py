@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from faceid.cli.options import gallery_option, model_option, output_option
-from faceid.cli.output import counted, write_records
+from faceid.cli.output import write_records
 from indexer.errors import FaceIdError
+from indexer.text import counted
 
 PACKAGES = (
     "faceid-engine", "torch", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "sqlalchemy", "alembic",

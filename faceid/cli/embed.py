@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from faceid.cli.options import ANY_FACES, engine_options, faces_option, workers_options
-from faceid.cli.output import counted, progress, say
+from faceid.cli.output import progress, say
 from faceid.cli.photos import photos_arguments, pictures, verbose_option
+from indexer.text import counted
 
 
 @click.command(epilog="Example: faceid embed people --labels -o people.npz")

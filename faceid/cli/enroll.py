@@ -17,9 +17,10 @@ from faceid.cli.options import (
     output_option,
     workers_options,
 )
-from faceid.cli.output import counted, progress, say, write_records
+from faceid.cli.output import progress, say, write_records
 from faceid.cli.photos import pictures, verbose_option
 from indexer.fusion import FUSIONS
+from indexer.text import counted
 
 if TYPE_CHECKING:
     from faceid.results import Enrollment

@@ -11,12 +11,13 @@ from faceid.cli import offers
 from faceid.cli.gallery_care import backup, check, export, import_, merge_from, rebuild, reembed, stats
 from faceid.cli.gallery_keys import create, encrypt, rotate
 from faceid.cli.options import Number, gallery_option, output_option
-from faceid.cli.output import counted, say, write_records
+from faceid.cli.output import say, write_records
 from faceid.cli.people import one_person
 from faceid.cli.review import review
 from faceid.records import person_record, template_record, undoable_record
 from indexer.decided_on import DECIDED_ON, DecidedOn
 from indexer.fusion import FUSIONS, Fusion
+from indexer.text import counted
 
 if TYPE_CHECKING:
     from indexer.records import TemplateRow

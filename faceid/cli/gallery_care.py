@@ -9,8 +9,9 @@ import click
 
 from faceid.cli.key_options import source_key_option, source_turn_key_option
 from faceid.cli.options import engine_options, gallery_option, output_option
-from faceid.cli.output import counted, say, write_facts, write_records
+from faceid.cli.output import say, write_facts, write_records
 from indexer.errors import GalleryError
+from indexer.text import counted
 
 if TYPE_CHECKING:
     from indexer.crypto.keys import KeyProvider

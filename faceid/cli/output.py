@@ -112,11 +112,6 @@ def say(message: str) -> None:
     tqdm.write(wrapped(plain_lines(message)), file=sys.stderr)
 
 
-def counted(number: int, one: str, many: str) -> str:
-    """Return the number with its noun: 1 person, 2,000 people."""
-    return f"{number:,} {one if number == 1 else many}"
-
-
 def _versioned(record: Record) -> Record:
     return {"schema_version": SCHEMA_VERSION, **record}
 

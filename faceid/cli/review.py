@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from faceid.cli.options import RATE, gallery_option, output_option
-from faceid.cli.output import counted, say, write_records
+from faceid.cli.output import say, write_records
+from indexer.text import counted
 
 if TYPE_CHECKING:
     from faceid.gallery_review import Answered, Suggestion

@@ -14,7 +14,8 @@ import click
 
 from faceid.cli.config import file_of
 from faceid.cli.options import RATE, SIMILARITY, Number, engine_options, gallery_option, output_option
-from faceid.cli.output import counted, say, write_lines, write_records
+from faceid.cli.output import say, write_lines, write_records
+from indexer.text import counted
 
 if TYPE_CHECKING:
     from faceid.engine import FaceEngine

@@ -34,6 +34,7 @@ from faceid.vision.picture import Picture
 from faceid.vision.quality import Limits
 from indexer.errors import FaceIdError, GalleryLocked
 from indexer.gallery import Gallery
+from indexer.text import counted
 
 ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
@@ -282,7 +283,7 @@ class Jobs:
                 engine, writer, strangers, faces=asked["faces"], keep_strangers=bool(strangers) and asked["keep"]
             )
         left_out = len(outcome.failures)
-        return f"{left_out} photos gave no face" if left_out else None
+        return f"{counted(left_out, 'photo', 'photos')} gave no face" if left_out else None
 
     def _strangers(self, row: Row[Any]) -> Iterator[Picture]:
         for done, one in enumerate(packed_photos(self._upload_of(row.id), self._settings.photo_bytes)):

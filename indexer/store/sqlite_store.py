@@ -163,7 +163,10 @@ def _opened(folder: Path, version: str, keys: GalleryKeys | None, *, writable: b
     path = folder / DATABASE
     if version != HEAD:
         if not writable:
-            raise GalleryError(f"{folder} has the older schema {version}; open it once for writing to upgrade it")
+            raise GalleryError(
+                f"{folder} has the older schema {version}; open it once for writing to upgrade it"
+                " (`faceid gallery rebuild`)"
+            )
         migrate(path, keys)
     noted = acknowledged(folder)
     database = Database(path, keys, writable=writable)

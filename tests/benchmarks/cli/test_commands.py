@@ -237,7 +237,7 @@ def test_megaface_takes_folders_of_photos(run: Run, lfw_people: Path, tmp_path: 
     assert [(row["distractors"], row["rank1"]["trials"]) for row in record["identification"]] == [(10, 6)]
     assert record["identification"][0]["rank1"]["hits"] == 6
     assert record["model"]["name"] == "mobilefacenet"
-    assert any("1 photos gave no feature; distractors.npz.failed.csv says why" in note for note in record["notes"])
+    assert any("1 photo gave no feature; distractors.npz.failed.csv says why" in note for note in record["notes"])
     assert {"probes.npz", "distractors.npz"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
@@ -490,7 +490,7 @@ def test_embed_makes_a_feature_file_and_says_what_gave_none(
     arguments = ("benchmark", "features", "people", "--labels", "--model", "mobilefacenet", "-o", "f.npz")
     done = run(*arguments)
     assert done.code == 3
-    assert "1 photos gave none: f.npz.failed.csv says why" in done.stderr
+    assert "1 photo gave none: f.npz.failed.csv says why" in done.stderr
     with np.load(tmp_path / "f.npz", allow_pickle=False) as archive:
         assert archive["labels"].tolist() == ["ann"]
         assert archive["model"][0] == "mobilefacenet"

@@ -19,9 +19,10 @@ import pytest
 from click.testing import CliRunner
 
 from faceid.cli import cli
-from faceid.cli.output import counted, write_facts, write_records
+from faceid.cli.output import write_facts, write_records
 from faceid.engine import FaceEngine
 from indexer.gallery import Gallery
+from indexer.text import counted
 from tests.faceid.cli.conftest import Run
 
 FACEID = (sys.executable, "-m", "faceid")
