@@ -88,8 +88,8 @@ def _embedded(path: Path, photos: Iterable[PersonPhoto], kept: Path, embedding: 
     features = read_features(kept)
     if not done.failed:
         return features
-    photos = counted(done.failed, "photo", "photos")
-    note = f"{printable(path.name)}: {photos} gave no feature; {kept.name}.failed.csv says why"
+    without = counted(done.failed, "photo", "photos")
+    note = f"{printable(path.name)}: {without} gave no feature; {kept.name}.failed.csv says why"
     return replace(features, notes=(*features.notes, note))
 
 
