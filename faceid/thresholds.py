@@ -43,13 +43,15 @@ from indexer.errors import CalibrationError
 from indexer.fusion import FUSIONS
 from indexer.gallery import Gallery
 from indexer.records import Ids, KeptStrangers
-from indexer.text import printable
+from indexer.text import counted, printable
 
 TRACKS = "tracks"
 """How the policy of a calibration begins that was measured on tracks of videos: it says nothing of photos."""
 
 # Gallery sizes at which a model's table is measured, as far as the photos reach; each leaves strangers to search with.
 MODEL_GALLERY_SIZES = (30, 100, 300, 1000, 3000, 10_000)
+FEWEST_PAIRS = 30
+"""Pairs of different people that bear a FAR of 10 % (rule of three); fewer measure nothing."""
 
 
 @dataclass(frozen=True)
@@ -254,8 +256,8 @@ def calibrate_model_from_photos(
 
     The cohort (FEWEST_STRANGERS people at least) lets every gallery of the model measure itself; people with several
     photos give it the law of mated scores, without which there are no probabilities. The table is for FAR, and shows
-    what FPIR costs at several sizes. Returns the photos that gave no face. Raises CalibrationError for fewer than two
-    people.
+    what FPIR costs at several sizes. Returns the photos that gave no face. Raises CalibrationError, and keeps the table
+    that was there, for people who make fewer than FEWEST_PAIRS pairs.
     """
     features = engine.embed(people, faces=faces)
     persons = len(set(features.labels))
@@ -268,6 +270,12 @@ def calibrate_model_from_photos(
         data=data,
         precision=precision,
     )
+    pairs = calibrations[-1].trials
+    if pairs < FEWEST_PAIRS:
+        raise CalibrationError(
+            f"{counted(persons, 'person', 'people')} make {counted(pairs, 'pair', 'pairs')} to measure with, and it takes"
+            f" {FEWEST_PAIRS}: give photos of more people; the table that was there is left as it was"
+        )
     model_zoo.save_calibrations(engine.model, calibrations)
     if persons >= FEWEST_STRANGERS:
         cohort = make_cohort(

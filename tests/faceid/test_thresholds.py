@@ -241,6 +241,15 @@ def test_a_decision_on_context_is_carried_along_by_scores_of_its_own(with_cohort
         assert identification_threshold(with_cohort, gallery, 0.1).way == "cohort", "that calibration does not count"
 
 
+def test_a_handful_of_people_replace_no_table(model: Model) -> None:
+    some: Any = DrawnEngine(model, *people(90, 1, 50))
+    few: Any = DrawnEngine(model, *people(4, 1, 51))
+    calibrate_model_from_photos(some, [], "drawn people", faces="largest")
+    with pytest.raises(CalibrationError, match="4 people make 6 pairs .* takes 30"):
+        calibrate_model_from_photos(few, [], "a handful", faces="largest")
+    assert {one.data for one in model_zoo.load_calibrations(model)} == {"drawn people"}
+
+
 def test_a_table_of_similarities_is_no_threshold_on_context(model: Model, tmp_path: Path) -> None:
     few: Any = DrawnEngine(model, *people(90, 1, 50))
     calibrate_model_from_photos(few, [], "drawn people", faces="largest")
