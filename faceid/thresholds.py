@@ -273,8 +273,8 @@ def calibrate_model_from_photos(
     pairs = calibrations[-1].trials
     if pairs < FEWEST_PAIRS:
         raise CalibrationError(
-            f"{counted(persons, 'person', 'people')} make {counted(pairs, 'pair', 'pairs')} to measure with, and it takes"
-            f" {FEWEST_PAIRS}: give photos of more people; the table that was there is left as it was"
+            f"{counted(persons, 'person', 'people')} make {counted(pairs, 'pair', 'pairs')} to measure with, it takes"
+            f" {FEWEST_PAIRS}; give photos of more people; the table that was there is left as it was"
         )
     model_zoo.save_calibrations(engine.model, calibrations)
     if persons >= FEWEST_STRANGERS:
