@@ -14,7 +14,7 @@ def require_same_model(model: Model, gallery: Gallery) -> None:
     bound = gallery.model
     if bound.digest != model.digest:
         raise ModelMismatch(
-            f"{printable(gallery.path)} is bound to the model {bound.name!r} ({bound.digest[:_SHOWN]}), not to"
+            f"{printable(gallery.place)} is bound to the model {bound.name!r} ({bound.digest[:_SHOWN]}), not to"
             f" {model.spec.name!r} ({model.digest[:_SHOWN]}); name the first with --model, or bring the gallery over"
             " with `faceid gallery reembed`"
         )

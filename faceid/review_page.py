@@ -52,7 +52,7 @@ def write_review_page(suggestions: Sequence[Suggestion], path: Path, *, gallery:
         )
         for kind, heading in HEADINGS.items()
     ]
-    text = page.render(groups=[group for group in groups if group[1]], gallery=str(gallery.path), fdr=fdr)
+    text = page.render(groups=[group for group in groups if group[1]], gallery=gallery.place, fdr=fdr)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

@@ -82,7 +82,8 @@ def identification_threshold(
     require_same_model(model, gallery)
     if not gallery.size:
         raise CalibrationError(
-            f"nobody is enrolled in {printable(gallery.path)}, so everybody is unknown; type `faceid enroll PEOPLE_DIR`"
+            f"nobody is enrolled in {printable(gallery.place)}, so everybody is unknown;"
+            " type `faceid enroll PEOPLE_DIR`"
         )
     found: list[Threshold] = []
     refusals: list[str] = []

@@ -16,26 +16,27 @@ from indexer.errors import StoreDamaged
 from indexer.records import Problem, Stats
 from indexer.search.fusion import fuse
 from indexer.search.scores import NORM_TOLERANCE
-from indexer.store.checksum import COVERED, sql_of
+from indexer.store.checksum import COVERED
 from indexer.store.queries import GalleryRow, active_templates, embeddings, gallery_row, size
 from indexer.store.schema import calibration, embedding, identity, model, template
-from indexer.store.tally import SUMMED, TALLIES, counted, tally
+from indexer.store.store import Store
+from indexer.store.tally import TALLIES, counted, tally
 
 _LISTED = 10  # problems of one kind that are told one by one
 
 
-def find_problems(connection: Connection, folder: Path, *, deep: bool, sealing: bytes | None) -> list[Problem]:
+def find_problems(store: Store, connection: Connection, *, deep: bool) -> list[Problem]:
     """Every problem of one revision: all of the database, its tables' relations, and the caches' names and sizes.
 
     `deep` adds each chunk of the caches, and whether they say what the database says.
     """
-    problems = [*_structure(connection), *_rows(connection), *_tallies(connection)]
+    problems = [*store.structure_problems(connection, _LISTED), *_rows(store, connection), *_tallies(connection)]
     problems += [*_relations(connection), *_vectors(connection), *_pending(connection)]
-    return [*problems, *_cache(connection, folder, deep=deep, sealing=sealing)]
+    return [*problems, *_cache(connection, store.files, deep=deep, sealing=store.sealing)]
 
 
-def collect_stats(connection: Connection, database: Path) -> Stats:
-    """Return counts of one revision and the sizes of the files, the write-ahead log included."""
+def collect_stats(store: Store, connection: Connection) -> Stats:
+    """Return counts of one revision and the sizes of the database and of the caches here."""
     row = gallery_row(connection)
     _, owners = active_templates(connection)
     counts = np.unique(owners, return_counts=True)[1]
@@ -45,7 +46,6 @@ def collect_stats(connection: Connection, database: Path) -> Stats:
     )
     every_template = connection.execute(select(func.count()).select_from(template)).scalar_one()
     removed = select(func.count()).where(identity.c.removed_at.is_not(None), identity.c.merged_into.is_(None))
-    files = (database, database.with_name(database.name + "-wal"))
     return Stats(
         identities=alive,
         removed_identities=connection.execute(removed).scalar_one(),
@@ -55,8 +55,8 @@ def collect_stats(connection: Connection, database: Path) -> Stats:
         max_templates_per_identity=int(counts.max(initial=0)),
         precisions={name: int(count) for name, count in precisions},
         calibrations=connection.execute(select(func.count()).select_from(calibration)).scalar_one(),
-        database_bytes=sum(file.stat().st_size for file in files if file.exists()),
-        cache_bytes=index_cache.size_of(database.parent),
+        database_bytes=store.size(connection),
+        cache_bytes=index_cache.size_of(store.files),
         revision=row.revision,
         fusion=row.fusion,
         decided_on=row.decided_on,
@@ -64,14 +64,6 @@ def collect_stats(connection: Connection, database: Path) -> Stats:
         erase_pending=row.erase_pending,
         turned_by=None if row.turn is None else row.turn.key_id,
     )
-
-
-def _structure(connection: Connection) -> Iterator[Problem]:
-    for text in connection.exec_driver_sql(f"PRAGMA integrity_check({_LISTED})").scalars():
-        if text != "ok":
-            yield Problem("integrity", f"the database is damaged: {text}; restore a backup or an export")
-    for row in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_LISTED):
-        yield Problem("orphan", f"row {row[1]} of table {row[0]} belongs to a row of {row[2]} that is gone")
 
 
 def _relations(connection: Connection) -> Iterator[Problem]:
@@ -114,11 +106,10 @@ def _vectors(connection: Connection) -> Iterator[Problem]:
                 return
 
 
-def _rows(connection: Connection) -> Iterator[Problem]:
+def _rows(store: Store, connection: Connection) -> Iterator[Problem]:
     """Rows that are not what was written: a bit that flipped in the file."""
     for table, columns in COVERED.items():
-        query = f"SELECT {columns[0]} FROM {table} WHERE checksum <> {sql_of(table)} LIMIT {_LISTED}"
-        for (key,) in connection.exec_driver_sql(query):
+        for key in store.changed_rows(connection, table, columns[0], _LISTED):
             yield Problem("bad_row", f"the row {key} of table {table} was changed on the disk; restore a backup")
 
 
@@ -127,11 +118,8 @@ def _tallies(connection: Connection) -> Iterator[Problem]:
     for name in TALLIES:
         expected = tally(connection, name)
         if counted(connection, name) != (expected.rows, expected.total):
-            what = "definitions" if name == "schema" else f"{name} rows"
-            yield Problem("bad_tally", f"the {what} are not those that were written; restore a backup or an export")
-    for name, given in connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence"):
-        if name not in SUMMED or given != tally(connection, name).last_id:
-            yield Problem("bad_sequence", f"the count of ids of {name!r:.40} is not the one that was given")
+            what = f"the {name} rows are not those that were written"
+            yield Problem("bad_tally", f"{what}; restore a backup or an export")
 
 
 def _pending(connection: Connection) -> Iterator[Problem]:

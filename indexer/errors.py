@@ -57,6 +57,12 @@ class GalleryBusy(GalleryError):
     exit_code = 6
 
 
+class GalleryUnreachable(GalleryError):
+    """The server that keeps the gallery does not answer, or the connection to it was lost; try again."""
+
+    exit_code = 9
+
+
 class ForkedProcess(FaceIdError):
     """A fork of the process that opened what is used here; it must be opened anew in this one."""
 

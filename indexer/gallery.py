@@ -1,7 +1,8 @@
-"""The gallery: unit vectors and names in a directory, searched exactly, written by one process at a time.
+"""The gallery: unit vectors and names, searched exactly, written by one process at a time.
 
 A gallery is a directory: `gallery.db` (SQLite, the truth), `gallery.revision` (the last revision that was
 acknowledged), `index.json` and `index-*.safetensors` (caches), `writer.lock`, and of an encrypted one `gallery.key`.
+Or it is a schema of a PostgreSQL database, and each machine that uses it keeps the caches in a folder of its own.
 """
 
 import hashlib
@@ -78,13 +79,18 @@ from indexer.store import (
 from indexer.store import queries as store
 from indexer.store.adding import add_templates, check_templates
 from indexer.store.content import Content
+from indexer.store.place import PostgresPlace, place_of
 from indexer.store.schema import gallery
-from indexer.store.sqlite_store import DATABASE, create_store, has_store, is_encrypted, open_store, rotate_key
 from indexer.store.store import Store
+from indexer.store.stores import create_store, has_store, is_encrypted, open_store, rotate_key
 from indexer.store.undo import Undoable
 
 _TEMPLATES_AT_ONCE = 2_000
 _PATIENCE = 10  # times that a writer may come in between
+ERASING_PATIENCE = 30.0  # seconds that erasing waits for another process of this machine to save its caches
+
+Where = str | Path | PostgresPlace
+"""What a gallery is opened by: its folder, or postgresql://USER@HOST:PORT/DATABASE/NAME."""
 
 _Answer = TypeVar("_Answer")
 
@@ -92,17 +98,22 @@ _Answer = TypeVar("_Answer")
 class Gallery:
     """Enrolled people and their templates, bound to one model. Made by `create` or `open`; a context manager.
 
+    `place` says where it is; `path` is the folder of its files on this machine, for one in PostgreSQL the caches alone.
+
     Every call that changes something is one transaction: when it returns, the change is on the disk. Every call that
     reads sees one revision. One process may write at a time, any number may read meanwhile.
     """
 
-    def __init__(self, path: Path, database: Store, turn_key: KeyProvider | None = None) -> None:
+    def __init__(self, database: Store, turn_key: KeyProvider | None = None) -> None:
         """Use `create` or `open`."""
-        self.path = path
+        self.place = database.place
+        self.path = database.files
         self._database = database
         self._turn_key = turn_key
         self._known_turning: Turning | None = None
-        self._cache = IndexCache(path, database.sealing)
+        self._cache = IndexCache(self.path, database.sealing)
+        self._tended: Snapshot | None = None
+        self._erasure_notes: tuple[str, ...] = ()
         self._alone = threading.Lock()
         self._kind = AUTO
         self._cohorts: dict[str, CohortScores] = {}
@@ -112,7 +123,7 @@ class Gallery:
     @classmethod
     def create(
         cls,
-        path: str | Path,
+        path: "Where",
         model: ModelBinding,
         fusion: Fusion = DEFAULT_FUSION,
         *,
@@ -121,22 +132,23 @@ class Gallery:
     ) -> "Gallery":
         """Make an empty gallery in a directory that is empty or does not exist, and open it for writing.
 
+        Or under a name that is new in a database: postgresql://USER@HOST:PORT/DATABASE/NAME.
         With a `key` (None: the one that FACEID_KEY names) it is encrypted, with a `turn_key` (FACEID_TURN_KEY) its
         vectors lie turned by that key's rotation. Raises GalleryError where something is already there, GalleryLocked
         while another process creates it, KeyMissing.
         """
-        path = Path(path)
+        place = place_of(path)
         key, turn_key = key or usual_key(), turn_key or usual_turn_key()
         if fusion not in FUSIONS:
             raise GalleryError(f"fusion is {' or '.join(map(repr, FUSIONS))}, not {fusion!r}")
-        turn = None if turn_key is None else new_turning(path, turn_key).mark
-        create_store(path, model, fusion, key, turn)
-        return cls.open(path, writable=True, key=key, turn_key=turn_key)
+        turn = None if turn_key is None else new_turning(Path(str(place)), turn_key).mark
+        create_store(place, model, fusion, key, turn)
+        return cls.open(place, writable=True, key=key, turn_key=turn_key)
 
     @classmethod
     def open(
         cls,
-        path: str | Path,
+        path: "Where",
         *,
         writable: bool = False,
         model_digest: str | None = None,
@@ -144,25 +156,28 @@ class Gallery:
         key: KeyProvider | None = None,
         turn_key: KeyProvider | None = None,
     ) -> "Gallery":
-        """Open a gallery; `model_digest` (hex), if given, must be the one it is bound to.
+        """Open a gallery, a folder's or postgresql://USER@HOST:PORT/DATABASE/NAME.
 
+        `model_digest` (hex), if given, must be that of the model it is bound to.
         With `create`, open it for writing, bound to that model; where there is none yet, make it. `key` hands out the
         key of an encrypted one (None: what FACEID_KEY names), `turn_key` that of one whose vectors are turned
         (FACEID_TURN_KEY). Raises GalleryError where there is none, or a key is given for one without, KeyMissing,
-        WrongKey, StoreDamaged, ModelMismatch, and for writing GalleryLocked.
+        WrongKey, StoreDamaged, ModelMismatch, GalleryUnreachable, and for writing GalleryLocked.
         """
-        path = Path(path)
+        place = place_of(path)
         key, turn_key = key or usual_key(), turn_key or usual_turn_key()
         if create is not None:
-            if not has_store(path):
-                return cls.create(path, create, key=key, turn_key=turn_key)
+            if not has_store(place):
+                return cls.create(place, create, key=key, turn_key=turn_key)
             writable, model_digest = True, create.digest
-        self = cls(path, open_store(path, key, writable=writable), turn_key)
+        self = cls(open_store(place, key, writable=writable), turn_key)
         try:
             self._turning(self._row())
             self._check_model(model_digest)
             if writable:
-                index_cache.remove_leftovers(path, self._database.sealing)
+                with self._database.saving() as ours:
+                    if ours:
+                        index_cache.remove_leftovers(self.path, self._database.sealing)
                 if self._row().erase_pending:
                     self._finish_erase()
         except BaseException:
@@ -172,22 +187,23 @@ class Gallery:
 
     @staticmethod
     def encrypt(
-        source: str | Path, folder: str | Path, key: KeyProvider, *, source_key: KeyProvider | None = None
+        source: "Where", folder: str | Path, key: KeyProvider, *, source_key: KeyProvider | None = None
     ) -> None:
         """Copy a gallery, plain or encrypted, as `backup` does into a new folder, encrypted under a key of its own.
 
         `key` wraps that key; `source_key` opens an encrypted source (None: what FACEID_KEY names). The source stays as
         it is, and may be in use. Raises what `open` and `backup` raise.
         """
-        of_source = (source_key or usual_key()) if is_encrypted(Path(source)) else None
-        opened = open_store(Path(source), of_source, writable=False)
+        place = place_of(source)
+        of_source = (source_key or usual_key()) if is_encrypted(place) else None
+        opened = open_store(place, of_source, writable=False)
         try:
             opened.encrypted_copy(Path(folder), key)
         finally:
             opened.close()
 
     @staticmethod
-    def rotate(path: str | Path, new_key: KeyProvider, *, key: KeyProvider | None = None) -> str:
+    def rotate(path: "Where", new_key: KeyProvider, *, key: KeyProvider | None = None) -> str:
         """Let another key open an encrypted gallery, and the old one (None: what FACEID_KEY names) no longer.
 
         Only the envelope is written anew, in one step; returns the new key's id. Raises what `open` raises.
@@ -195,7 +211,7 @@ class Gallery:
         old = key or usual_key()
         if old is None:
             raise KeyMissing(f"to change the key of {path}, say where the present one is ({VARIABLE})")
-        return rotate_key(Path(path), old, new_key)
+        return rotate_key(place_of(path), old, new_key)
 
     def turn(self, turn_key: KeyProvider) -> str:
         """Turn every vector by a new rotation that follows from this key; returns the key's id. No photo is needed.
@@ -223,9 +239,9 @@ class Gallery:
             self._database.close()
             return
         try:
-            if self._database.writable:
-                if self._row().erase_pending:
-                    self._finish_erase()
+            if self._database.writable and self._row().erase_pending:
+                self._finish_erase()
+            if self._keeps_caches:
                 with suppress(GalleryError, FileNotWritten):  # the database has it all; caches only save time
                     self._save_cache()
         finally:
@@ -337,7 +353,7 @@ class Gallery:
         proof = partial(context_proved, threshold=threshold) if on == "context" else None
         for _ in range(_PATIENCE):
             try:
-                snapshot = self._cache.latest(self._database.read)
+                snapshot = self._latest()
                 found = self._found(snapshot, vectors, k, threshold, proof, fast)
             except OutdatedRead:  # caches were saved a moment after the transaction began
                 continue
@@ -365,7 +381,7 @@ class Gallery:
             key = hashlib.sha256(f"context {key}".encode()).hexdigest()
 
         def act() -> tuple[CohortScores, bool]:
-            snapshot = self._cache.latest(self._database.read)
+            snapshot = self._latest()
             check_vectors(vectors, snapshot.row.model.dimension)
             with self._database.read() as connection:
                 known = self._cohorts.get(key) or read_scores(self.path, key, connection, self._database.sealing)
@@ -375,16 +391,18 @@ class Gallery:
             return scores, scores is not known
 
         scores, are_new = self._in_step(act)
-        if are_new and self._database.writable:
-            with suppress(FileNotWritten), self._database.read() as connection:  # the scores can be computed again
-                write_scores(self.path, scores, connection, self._database.sealing)
+        if are_new:
+            with suppress(FileNotWritten), self._database.saving() as ours:  # the scores can be computed again
+                if ours:
+                    with self._database.read() as connection:
+                        write_scores(self.path, scores, connection, self._database.sealing)
         self._cohorts[key] = scores
         return scores
 
     @property
     def searched_rows(self) -> int:
         """The rows that a search compares with: templates, or with fusion 'mean' people."""
-        return self._in_step(lambda: sum(map(len, self._cache.latest(self._database.read).parts)))
+        return self._in_step(lambda: sum(map(len, self._latest().parts)))
 
     def remember(self, name: str, make: Callable[[], _Answer]) -> _Answer:
         """Return what `make` gives at this revision, made once: what is costly and depends on the contents alone.
@@ -531,6 +549,14 @@ class Gallery:
         with self._database.write() as connection:
             curation.erase(connection, _id(identity_id))
         return "done" if self._finish_erase() else "pending"
+
+    @property
+    def erasure_notes(self) -> tuple[str, ...]:
+        """What the last erasing did in the database's files and what is out of its reach, in words; none of a folder's.
+
+        That is `erase`, `purge`, `forget_strangers`, or what was pending when the gallery was opened.
+        """
+        return self._erasure_notes
 
     def undoable(self) -> list[Undoable]:
         """List what `undo` can take back, newest first."""
@@ -698,7 +724,7 @@ class Gallery:
 
     def merge_from(
         self,
-        other: str | Path,
+        other: "Where",
         *,
         revive_erased: bool = False,
         source_key: KeyProvider | None = None,
@@ -711,18 +737,18 @@ class Gallery:
         somebody who was erased here (unless `revive_erased`) is a conflict of its person. Raises what `open` raises for
         the other gallery, ModelMismatch for another model's.
         """
-        other = Path(other)
+        place = place_of(other)
         key = source_key or self._database.key or usual_key()
-        source = open_store(other, key if is_encrypted(other) else None, writable=False)
+        source = open_store(place, key if is_encrypted(place) else None, writable=False)
         try:
             with source.read() as connection:
                 content = transfer.read_content(connection)
         finally:
             source.close()
-        content = self._turned_by_none(content, other, source_turn_key)
+        content = self._turned_by_none(content, Path(str(place)), source_turn_key)
         with self._database.write() as connection:
             here = self._turned(content.vectors, store.gallery_row(connection))
-            added = transfer.add_content(connection, replace(content, vectors=here), str(other), revive_erased)
+            added = transfer.add_content(connection, replace(content, vectors=here), str(place), revive_erased)
         return transfer.outcomes(content, added)
 
     def backup(self, folder: str | Path) -> None:
@@ -739,12 +765,12 @@ class Gallery:
         `deep` reads every byte: each row's checksum, each chunk of the caches, and whether the two agree.
         """
         with self._database.read() as connection:
-            return checks.find_problems(connection, self.path, deep=deep, sealing=self._database.sealing)
+            return checks.find_problems(self._database, connection, deep=deep)
 
     def stats(self) -> Stats:
         """Return counts and sizes."""
         with self._database.read() as connection:
-            return checks.collect_stats(connection, self.path / DATABASE)
+            return checks.collect_stats(self._database, connection)
 
     def rebuild(self) -> None:
         """Make every cache anew from the database."""
@@ -766,7 +792,7 @@ class Gallery:
 
     def _require_writable(self) -> None:
         if not self._database.writable:
-            raise GalleryError(f"{self.path} was opened for reading; open it with writable=True")
+            raise GalleryError(f"{self.place} was opened for reading; open it with writable=True")
 
     def _row(self) -> store.GalleryRow:
         with self._database.read() as connection:
@@ -809,7 +835,7 @@ class Gallery:
         bound = self.model
         if digest is not None and digest != bound.digest:
             raise ModelMismatch(
-                f"the gallery {self.path} was embedded by {bound.name} (SHA-256 {bound.digest}), the model at hand has"
+                f"the gallery {self.place} was embedded by {bound.name} (SHA-256 {bound.digest}), the model at hand has"
                 f" {digest}; use that model, or `faceid gallery reembed` to move the gallery to this one"
             )
 
@@ -858,13 +884,36 @@ class Gallery:
                 self._cache.distrust()
         raise AssertionError("unreachable")
 
-    def _save_cache(self, *, erased: bool = False) -> None:
-        self._in_step(lambda: self._cache.save(self._database.read, erased=erased))
+    @property
+    def _keeps_caches(self) -> bool:
+        """Whether to bring the files up to date: the one writer does; of those who share them, whoever has searched."""
+        return self._cache.known is not None if self._database.shares_files else self._database.writable
+
+    def _latest(self) -> Snapshot:
+        """Return the snapshot of the present revision; whoever shares the caches' files sees after them now and then.
+
+        That is when much is in memory alone, or the files still hold somebody who was erased elsewhere.
+        """
+        snapshot = self._cache.latest(self._database.read)
+        if self._database.shares_files and snapshot is not self._tended:
+            self._tended = snapshot
+            if self._cache.in_memory > IN_MEMORY or self._cache.holds_erased(self._database.read):
+                with suppress(FileNotWritten):
+                    self._save_cache()
+        return snapshot
+
+    def _save_cache(self, *, erased: bool = False) -> bool:
+        """Bring the files to the present revision; False where another process is at it."""
+        with self._database.saving(ERASING_PATIENCE if erased else 0) as ours:
+            if ours:
+                self._in_step(lambda: self._cache.save(self._database.read, erased=erased))
+            return ours
 
     def _make_room(self) -> None:
         """Keep a writer that stays open from holding in memory all that it enrolled."""
-        with suppress(FileNotWritten):  # what was enrolled is safe in the database
-            self._save_cache()
+        if self._keeps_caches:
+            with suppress(FileNotWritten):  # what was enrolled is safe in the database
+                self._save_cache()
         self._cache.forget_offers()
 
     def _finish_erase(self) -> bool:
@@ -873,10 +922,13 @@ class Gallery:
         self._cohorts = {}
         remove_scores(self.path)
         try:
-            self._save_cache(erased=True)
+            if not self._save_cache(erased=True):
+                return False
         except FileNotWritten:  # a full disk: the caches can be made again, the erasing cannot wait for it
             self._cache.remove()
-        if not self._database.scrub():
+        scrubbed = self._database.scrub()
+        self._erasure_notes = scrubbed.notes
+        if not scrubbed.done:
             return False
         with self._database.write() as connection:
             connection.execute(update(gallery).values(erase_pending=0))

@@ -10,6 +10,7 @@ import click
 
 from faceid.cli.options import ANY_FACES, RATE, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
+from indexer.store.place import Place
 from indexer.text import counted
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ WIDEST_REMARK = 40  # characters
 def calibrate(
     ctx: click.Context,
     /,
-    gallery_path: Path,
+    gallery_path: Place,
     strangers: tuple[Path, ...],
     keep_strangers: bool,
     forget_strangers: bool,
@@ -157,7 +158,7 @@ def _of_tracks(
     return rows, len(done.failures)
 
 
-def _documents(gallery_path: Path, folder: Path, faces: Any, engine_settings: dict[str, Any]) -> None:
+def _documents(gallery_path: Place, folder: Path, faces: Any, engine_settings: dict[str, Any]) -> None:
     from faceid.cli.session import open_with_engine
     from faceid.documents import calibrate_documents, document_threshold
     from faceid.engine import explain
@@ -177,7 +178,7 @@ def _documents(gallery_path: Path, folder: Path, faces: Any, engine_settings: di
     )
 
 
-def _forget(gallery_path: Path) -> None:
+def _forget(gallery_path: Place) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as gallery:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.options import RATE, SIMILARITY, engine_options, output_option
+from faceid.cli.options import RATE, SIMILARITY, GalleryPlace, engine_options, output_option
 from faceid.cli.output import progress, say, write_records
 from faceid.cli.photos import photos_arguments, pictures
+from indexer.store.place import Place
 from indexer.text import counted
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--gallery",
     "gallery_path",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=GalleryPlace(exists=True),
     help="People who are known: their faces are told first.",
 )
 @click.option("--fpir", type=RATE, default=0.01, show_default=True, help="Of strangers taken for somebody known.")
@@ -49,7 +50,7 @@ def cluster(
     photos: tuple[Path, ...],
     list_file: Path | None,
     folder: Path,
-    gallery_path: Path | None,
+    gallery_path: Place | None,
     fpir: float,
     far: float,
     near: float | None,

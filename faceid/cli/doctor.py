@@ -11,6 +11,7 @@ import click
 from faceid.cli.options import gallery_option, model_option, output_option
 from faceid.cli.output import write_records
 from indexer.errors import FaceIdError
+from indexer.store.place import Place
 from indexer.text import counted
 
 PACKAGES = (
@@ -28,7 +29,7 @@ Finding = tuple[str, str, bool]  # what, how it is, whether that is sound
 @model_option
 @output_option
 @click.pass_context
-def doctor(ctx: click.Context, gallery_path: Path, model_name: str | None, output: str | None) -> None:
+def doctor(ctx: click.Context, gallery_path: Place, model_name: str | None, output: str | None) -> None:
     """Show versions, devices, threads and precision; check the model and the gallery (exit 1 if one is unsound)."""
     findings = [*_installed(), *_machine(), *_model(model_name), *_gallery(gallery_path)]
     write_records(
@@ -91,7 +92,7 @@ def _model(name: str | None) -> Iterator[Finding]:
         yield "model", str(error), False
 
 
-def _gallery(path: Path) -> Iterator[Finding]:
+def _gallery(path: Place) -> Iterator[Finding]:
     from faceid.cli.session import has_gallery
     from faceid.models.model_zoo import find_model
     from faceid.threshold_words import threshold_line
@@ -128,10 +129,12 @@ def _gallery(path: Path) -> Iterator[Finding]:
         yield "gallery", str(error), False
 
 
-def _encryption(path: Path) -> str:
+def _encryption(path: Place) -> str:
     """Say how a gallery lies on the disk, and how fast this machine opens what is sealed."""
     from indexer.crypto.envelope import read_envelope
 
+    if not isinstance(path, Path):
+        return "the server's own, if any: whoever may read its database has everybody's vectors and names"
     envelope = read_envelope(path)
     if envelope is None:
         return "none: whoever copies the folder has everybody's vectors and names (docs/protection.md)"

@@ -20,6 +20,7 @@ from faceid.cli.options import (
 from faceid.cli.output import progress, say, write_records
 from faceid.cli.photos import pictures, verbose_option
 from indexer.fusion import FUSIONS
+from indexer.store.place import Place
 from indexer.text import counted
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def enroll(
     paths: tuple[Path, ...],
     manifest: Path | None,
     name: str | None,
-    gallery_path: Path,
+    gallery_path: Place,
     faces: Any,
     quality: bool,
     fusion: Any,
@@ -196,6 +197,6 @@ def _summary(gallery: "Gallery", counts: Counter[str], seconds: dict[str, float]
     # The peak is in KiB on Linux and in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return (
-        f"{photos}; {gallery.path} now holds {counted(gallery.size, 'person', 'people')}. "
+        f"{photos}; {gallery.place} now holds {counted(gallery.size, 'person', 'people')}. "
         f"Seconds by step: {spent or 'none'}; peak memory {peak:.0f} MiB."
     )

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +16,7 @@ from faceid.cli.review import review
 from faceid.records import person_record, template_record, undoable_record
 from indexer.decided_on import DECIDED_ON, DecidedOn
 from indexer.fusion import FUSIONS, Fusion
+from indexer.store.place import Place
 from indexer.text import counted
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def gallery() -> None:
 @gallery_option
 @all_option
 @output_option
-def list_(gallery_path: Path, include_removed: bool, output: str | None) -> None:
+def list_(gallery_path: Place, include_removed: bool, output: str | None) -> None:
     """List the people."""
     from indexer.gallery import Gallery
 
@@ -48,7 +48,7 @@ def list_(gallery_path: Path, include_removed: bool, output: str | None) -> None
 @gallery_option
 @all_option
 @output_option
-def show(person: str, gallery_path: Path, include_removed: bool, output: str | None) -> None:
+def show(person: str, gallery_path: Place, include_removed: bool, output: str | None) -> None:
     """Show one person's templates."""
     from indexer.gallery import Gallery
 
@@ -62,7 +62,7 @@ def show(person: str, gallery_path: Path, include_removed: bool, output: str | N
 @person_argument
 @click.argument("new_name")
 @gallery_option
-def rename(person: str, new_name: str, gallery_path: Path) -> None:
+def rename(person: str, new_name: str, gallery_path: Place) -> None:
     """Give PERSON another name."""
     from indexer.gallery import Gallery
 
@@ -76,7 +76,7 @@ def rename(person: str, new_name: str, gallery_path: Path) -> None:
 @person_argument
 @click.argument("into", shell_complete=offers.people)
 @gallery_option
-def merge(person: str, into: str, gallery_path: Path) -> None:
+def merge(person: str, into: str, gallery_path: Place) -> None:
     """Make PERSON's templates those of INTO: the two were one person."""
     from indexer.gallery import Gallery
 
@@ -89,7 +89,7 @@ def merge(person: str, into: str, gallery_path: Path) -> None:
 @gallery.command(epilog='Example: faceid gallery remove "Ann Lee" --gallery staff')
 @click.argument("people", nargs=-1, required=True, metavar="PERSON...", shell_complete=offers.people)
 @gallery_option
-def remove(people: tuple[str, ...], gallery_path: Path) -> None:
+def remove(people: tuple[str, ...], gallery_path: Place) -> None:
     """Hide PERSON: never found again, also when enrolled again (unless with --restore). Nothing is destroyed."""
     from indexer.gallery import Gallery
 
@@ -104,7 +104,7 @@ def remove(people: tuple[str, ...], gallery_path: Path) -> None:
 @gallery.command(epilog='Example: faceid gallery restore "Ann Lee" --gallery staff')
 @click.argument("people", nargs=-1, required=True, metavar="PERSON...", shell_complete=offers.people)
 @gallery_option
-def restore(people: tuple[str, ...], gallery_path: Path) -> None:
+def restore(people: tuple[str, ...], gallery_path: Place) -> None:
     """Bring a removed PERSON back."""
     from indexer.gallery import Gallery
 
@@ -118,7 +118,7 @@ def restore(people: tuple[str, ...], gallery_path: Path) -> None:
 @click.argument("people", nargs=-1, required=True, metavar="PERSON...", shell_complete=offers.people)
 @gallery_option
 @click.confirmation_option("--yes", prompt="Destroy these people's templates, names and photo digests for good?")
-def erase(people: tuple[str, ...], gallery_path: Path) -> None:
+def erase(people: tuple[str, ...], gallery_path: Place) -> None:
     """Destroy PERSON: afterwards no byte of the templates, the name or the photos' digests is left in the gallery."""
     from indexer.gallery import Gallery
 
@@ -135,7 +135,7 @@ def erase(people: tuple[str, ...], gallery_path: Path) -> None:
 @click.argument("templates", nargs=-1, required=True, type=int, metavar="TEMPLATE...")
 @click.argument("person")
 @gallery_option
-def move(templates: tuple[int, ...], person: str, gallery_path: Path) -> None:
+def move(templates: tuple[int, ...], person: str, gallery_path: Place) -> None:
     """Give TEMPLATE (an id that `show` lists) to PERSON, whose photo it is. All of them are of one person so far."""
     from indexer.gallery import Gallery
 
@@ -148,7 +148,7 @@ def move(templates: tuple[int, ...], person: str, gallery_path: Path) -> None:
 @gallery.command(name="remove-template", epilog="Example: faceid gallery remove-template 55 56 --gallery staff")
 @click.argument("templates", nargs=-1, required=True, type=int, metavar="TEMPLATE...")
 @gallery_option
-def remove_template(templates: tuple[int, ...], gallery_path: Path) -> None:
+def remove_template(templates: tuple[int, ...], gallery_path: Place) -> None:
     """Hide TEMPLATE (an id that `show` lists): it stays hidden when its photo is enrolled again."""
     from indexer.gallery import Gallery
 
@@ -162,7 +162,7 @@ def remove_template(templates: tuple[int, ...], gallery_path: Path) -> None:
 @gallery_option
 @click.option("--list", "listed", is_flag=True, help="Show what can be undone, newest first, and change nothing.")
 @output_option
-def undo(entry: int | None, gallery_path: Path, listed: bool, output: str | None) -> None:
+def undo(entry: int | None, gallery_path: Place, listed: bool, output: str | None) -> None:
     """Take back the newest remove, merge, move or rename, or the ENTRY of the trail that --list shows."""
     from indexer.gallery import Gallery
 
@@ -179,7 +179,7 @@ def undo(entry: int | None, gallery_path: Path, listed: bool, output: str | None
 @gallery_option
 @click.option("--older-than", "days", type=Number(0, 100_000), default=0.0, metavar="DAYS", help="Keep newer ones.")
 @click.confirmation_option("--yes", prompt="Give up undoing, and destroy the former names kept for it?")
-def purge(gallery_path: Path, days: float) -> None:
+def purge(gallery_path: Place, days: float) -> None:
     """Destroy what `undo` needs: afterwards no former name is left in the gallery."""
     from indexer.gallery import Gallery
 
@@ -196,7 +196,7 @@ def set_() -> None:
 @set_.command(epilog="Example: faceid gallery set fusion mean --gallery staff")
 @click.argument("how", type=click.Choice(FUSIONS))
 @gallery_option
-def fusion(how: "Fusion", gallery_path: Path) -> None:
+def fusion(how: "Fusion", gallery_path: Place) -> None:
     """Score people by their best template (max) or by the mean of their templates (mean)."""
     from indexer.gallery import Gallery
 
@@ -208,7 +208,7 @@ def fusion(how: "Fusion", gallery_path: Path) -> None:
 @set_.command(epilog="Example: faceid gallery set decision context --gallery staff")
 @click.argument("on", type=click.Choice(DECIDED_ON))
 @gallery_option
-def decision(on: "DecidedOn", gallery_path: Path) -> None:
+def decision(on: "DecidedOn", gallery_path: Place) -> None:
     """Decide on the best similarity, or on it in its context: less half of what the next ten people reach."""
     from indexer.gallery import Gallery
 

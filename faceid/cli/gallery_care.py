@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.key_options import source_key_option, source_turn_key_option
-from faceid.cli.options import engine_options, gallery_option, output_option
+from faceid.cli.options import GalleryPlace, engine_options, gallery_option, output_option
 from faceid.cli.output import say, write_facts, write_records
 from indexer.errors import GalleryError
+from indexer.store.place import Place
 from indexer.text import counted
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ revive_option = click.option(
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @gallery_option
 @click.option("--plain", is_flag=True, help="Of an encrypted gallery: write the file without encryption.")
-def export(file: Path, gallery_path: Path, plain: bool) -> None:
+def export(file: Path, gallery_path: Place, plain: bool) -> None:
     """Write the gallery to one checksummed Parquet FILE, to be imported elsewhere. It holds biometric data."""
     from indexer.gallery import Gallery
 
@@ -44,7 +45,7 @@ def export(file: Path, gallery_path: Path, plain: bool) -> None:
 def import_(
     ctx: click.Context,
     file: Path,
-    gallery_path: Path,
+    gallery_path: Place,
     revive_erased: bool,
     source_key: "KeyProvider | None",
     source_turn_key: "KeyProvider | None",
@@ -58,7 +59,7 @@ def import_(
         )
         counts = Counter(outcome.status.replace("_", " ") for outcome in added)
         outcomes = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no templates"
-        say(f"{outcomes}; {opened.path} now holds {_people(opened.size)}.")
+        say(f"{outcomes}; {opened.place} now holds {_people(opened.size)}.")
         erased = sum("erased" in outcome.reason_codes for outcome in added)
         if erased:
             say(f"{erased} rejected templates are of people who were erased here; --revive-erased brings them back.")
@@ -66,7 +67,7 @@ def import_(
 
 
 @click.command(name="merge-from", epilog="Example: faceid gallery merge-from other --gallery staff")
-@click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("other", type=GalleryPlace(exists=True))
 @gallery_option
 @revive_option
 @source_key_option
@@ -75,8 +76,8 @@ def import_(
 @click.pass_context
 def merge_from(
     ctx: click.Context,
-    other: Path,
-    gallery_path: Path,
+    other: Place,
+    gallery_path: Place,
     revive_erased: bool,
     source_key: "KeyProvider | None",
     source_turn_key: "KeyProvider | None",
@@ -99,13 +100,13 @@ def merge_from(
 @click.command(epilog="Example: faceid gallery backup backups/monday --gallery staff")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @gallery_option
-def backup(folder: Path, gallery_path: Path) -> None:
+def backup(folder: Path, gallery_path: Place) -> None:
     """Copy the gallery, consistently while it is in use, to a new FOLDER. It holds biometric data."""
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path) as opened:
         opened.backup(folder)
-        say(f"{opened.path} is backed up in {folder}.")
+        say(f"{opened.place} is backed up in {folder}.")
 
 
 @click.command(epilog="Example: faceid gallery check --deep --gallery staff")
@@ -113,7 +114,7 @@ def backup(folder: Path, gallery_path: Path) -> None:
 @click.option("--deep", is_flag=True, help="Read every byte of the caches too, and compare them with the database.")
 @output_option
 @click.pass_context
-def check(ctx: click.Context, gallery_path: Path, deep: bool, output: str | None) -> None:
+def check(ctx: click.Context, gallery_path: Place, deep: bool, output: str | None) -> None:
     """Check the database and its caches; exits with 5 if the truth itself is damaged."""
     from indexer.gallery import Gallery
 
@@ -127,19 +128,19 @@ def check(ctx: click.Context, gallery_path: Path, deep: bool, output: str | None
 
 @click.command(epilog="Example: faceid gallery rebuild --gallery staff")
 @gallery_option
-def rebuild(gallery_path: Path) -> None:
+def rebuild(gallery_path: Place) -> None:
     """Make the caches anew from the database."""
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
         opened.rebuild()
-        say(f"{opened.path}: caches rebuilt at revision {opened.revision}.")
+        say(f"{opened.place}: caches rebuilt at revision {opened.revision}.")
 
 
 @click.command(epilog="Example: faceid gallery stats --gallery staff --json")
 @gallery_option
 @output_option
-def stats(gallery_path: Path, output: str | None) -> None:
+def stats(gallery_path: Place, output: str | None) -> None:
     """Count people, templates and bytes."""
     from indexer.gallery import Gallery
 
@@ -164,7 +165,7 @@ def stats(gallery_path: Path, output: str | None) -> None:
 def reembed(
     ctx: click.Context,
     /,
-    gallery_path: Path,
+    gallery_path: Place,
     drop_missing: bool,
     photos_root: Path | None,
     **engine_settings: Any,
@@ -187,7 +188,7 @@ def reembed(
             )
         if lost.pruned:
             say(f"{_templates(len(lost.pruned))} that had been removed, and whose photos are gone, cannot be restored.")
-        say(f"{opened.path} is now bound to {opened.model.name!r} ({opened.model.digest}).")
+        say(f"{opened.place} is now bound to {opened.model.name!r} ({opened.model.digest}).")
     ctx.exit(3 if lost.photos else 0)
 
 

@@ -10,6 +10,7 @@ from faceid.cli.options import gallery_option, model_option
 from faceid.cli.output import say
 from indexer.errors import KeyMissing
 from indexer.fusion import DEFAULT_FUSION, FUSIONS, Fusion
+from indexer.store.place import Place
 
 if TYPE_CHECKING:
     from indexer.crypto.keys import KeyProvider
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @key_option
 @turn_key_option
 def create(
-    gallery_path: Path,
+    gallery_path: Place,
     model_name: str | None,
     fusion: "Fusion",
     encrypted: bool,
@@ -68,7 +69,7 @@ def encrypt(source: Path, folder: Path, key: "KeyProvider | None", source_key: "
 @key_option
 @turn_key_option
 def rotate(
-    gallery_path: Path,
+    gallery_path: Place,
     new: "KeyProvider | None",
     turn_to: "KeyProvider | None",
     key: "KeyProvider | None",

@@ -10,6 +10,7 @@ from faceid.cli.config import file_of
 from faceid.cli.options import ANY_FACES, RATE, SIMILARITY, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
 from faceid.cli.photos import photos_arguments, pictures, verbose_option
+from indexer.store.place import Place
 
 if TYPE_CHECKING:
     from faceid.results import Answer
@@ -87,7 +88,7 @@ def identify(
     /,
     photos: tuple[Path, ...],
     list_file: Path | None,
-    gallery_path: Path,
+    gallery_path: Place,
     faces: Any,
     fpir: float | None,
     threshold: float | None,

@@ -12,12 +12,13 @@ def people(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     """Return how people of the gallery can be named: by name, or where several bear it by external id or id."""
     from indexer.errors import FaceIdError
     from indexer.gallery import Gallery
+    from indexer.store.place import place_of
     from indexer.store.sqlite_store import DATABASE
 
-    folder = Path(ctx.params.get("gallery_path") or _gallery_by_default(ctx))
     try:
-        if (folder / DATABASE).stat().st_size > MOST_BYTES:
-            return []
+        folder = place_of(ctx.params.get("gallery_path") or _gallery_by_default(ctx))
+        if not isinstance(folder, Path) or (folder / DATABASE).stat().st_size > MOST_BYTES:
+            return []  # a shell that waits for a server is worse than one that offers nothing
         with Gallery.open(folder) as opened:
             everybody = opened.identities(include_removed=True)
     except (FaceIdError, OSError):  # nothing to offer, and no place to say why

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from faceid.cli import offers
+from indexer.errors import GalleryError
+from indexer.store.place import place_of
 
 AnyFunction = Callable[..., Any]
 
@@ -44,16 +46,31 @@ ONE_FACE = ("exactly-one", "largest", "centre")
 ANY_FACES = (*ONE_FACE, "all")
 
 
+class GalleryPlace(click.Path):
+    """The folder of a gallery, or postgresql://USER@HOST:PORT/DATABASE/NAME."""
+
+    def __init__(self, *, exists: bool = False) -> None:
+        super().__init__(exists=exists, path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Tell the two apart."""
+        try:
+            place = place_of(value)
+        except GalleryError as error:
+            self.fail(str(error), param, ctx)
+        return super().convert(place, param, ctx) if isinstance(place, Path) else place
+
+
 def gallery_option(function: AnyFunction) -> AnyFunction:
-    """Add `--gallery`: the gallery's folder."""
+    """Add `--gallery`: where the gallery is."""
     return click.option(
         "--gallery",
         "gallery_path",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=GalleryPlace(),
         envvar="FACEID_GALLERY",
         default=_default_gallery,
         show_default="the user's data folder",
-        help="Folder of the gallery.",
+        help="Folder of the gallery, or postgresql://USER@HOST:PORT/DATABASE/NAME.",
     )(function)
 
 

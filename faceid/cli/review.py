@@ -8,6 +8,7 @@ import click
 
 from faceid.cli.options import RATE, gallery_option, output_option
 from faceid.cli.output import say, write_records
+from indexer.store.place import Place
 from indexer.text import counted
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ KINDS: "Sequence[FindingKind]" = ("duplicate", "mislabelled", "stranger", "disag
 @click.pass_context
 def review(
     ctx: click.Context,
-    gallery_path: Path,
+    gallery_path: Place,
     kinds: str | None,
     fdr: float,
     page: Path | None,

@@ -13,7 +13,8 @@ from indexer.crypto.keys import KeyProvider, usual_key
 from indexer.errors import GalleryError
 from indexer.fusion import DEFAULT_FUSION, Fusion
 from indexer.gallery import Gallery
-from indexer.store.sqlite_store import has_store
+from indexer.store.place import Place
+from indexer.store.stores import has_store
 from indexer.store.transfer import read_export
 
 
@@ -24,7 +25,7 @@ def make_engine(model_name: str | None = None, **settings: Any) -> FaceEngine:
 
 @contextmanager
 def open_with_engine(
-    gallery_path: Path, *, writable: bool = False, model_name: str | None = None, **settings: Any
+    gallery_path: Place, *, writable: bool = False, model_name: str | None = None, **settings: Any
 ) -> Iterator[tuple[FaceEngine, Gallery]]:
     """Open a gallery, with the model it is bound to or the one that was named."""
     with Gallery.open(gallery_path, writable=writable) as gallery:
@@ -33,7 +34,7 @@ def open_with_engine(
 
 @contextmanager
 def open_to_enroll(
-    gallery_path: Path, *, fusion: Fusion | None, model_name: str | None = None, **settings: Any
+    gallery_path: Place, *, fusion: Fusion | None, model_name: str | None = None, **settings: Any
 ) -> Iterator[tuple[FaceEngine, Gallery]]:
     """Open a gallery to write, or make one where there is none.
 
@@ -53,7 +54,7 @@ def open_to_enroll(
 
 
 @contextmanager
-def open_to_import(gallery_path: Path, file: Path, source_key: KeyProvider | None) -> Iterator[Gallery]:
+def open_to_import(gallery_path: Place, file: Path, source_key: KeyProvider | None) -> Iterator[Gallery]:
     """Open a gallery to write, or make one bound to the model of an exported file."""
     if has_gallery(gallery_path):
         opened = Gallery.open(gallery_path, writable=True)
@@ -64,7 +65,7 @@ def open_to_import(gallery_path: Path, file: Path, source_key: KeyProvider | Non
 
 
 @contextmanager
-def gallery_of(engine: FaceEngine, gallery_path: Path) -> Iterator[Gallery | None]:
+def gallery_of(engine: FaceEngine, gallery_path: Place) -> Iterator[Gallery | None]:
     """Open the gallery to read if there is one and it is bound to the engine's model; None otherwise."""
     if not has_gallery(gallery_path):
         yield None
@@ -91,6 +92,6 @@ def _crew(engine: FaceEngine, workers: int | None, ray_address: str | None) -> C
     return process_crew(engine.twin, workers or 1, say)
 
 
-def has_gallery(path: Path) -> bool:
-    """Say whether there is a gallery in this folder."""
+def has_gallery(path: Place) -> bool:
+    """Say whether there is a gallery at this place."""
     return has_store(path)

@@ -10,6 +10,7 @@ from faceid.cli.config import file_of
 from faceid.cli.options import ONE_FACE, RATE, SIMILARITY, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import say, write_records
 from faceid.cli.photos import STDIN, picture_of
+from indexer.store.place import Place
 
 if TYPE_CHECKING:
     from faceid.results import Verification
@@ -40,7 +41,7 @@ def verify(
     /,
     first: Path,
     second: Path,
-    gallery_path: Path,
+    gallery_path: Place,
     faces: Any,
     far: float | None,
     threshold: float | None,

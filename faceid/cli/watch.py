@@ -15,6 +15,7 @@ import click
 from faceid.cli.config import file_of
 from faceid.cli.options import RATE, SIMILARITY, Number, engine_options, gallery_option, output_option
 from faceid.cli.output import say, write_lines, write_records
+from indexer.store.place import Place
 from indexer.text import counted
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def watch(
     ctx: click.Context,
     /,
     sources: tuple[str, ...],
-    gallery_path: Path,
+    gallery_path: Place,
     fpir: float | None,
     threshold: float | None,
     sample_fps: float,

@@ -17,7 +17,8 @@ from indexer.decision.decision import Target, Threshold
 from indexer.errors import GalleryLocked, ModelMismatch
 from indexer.gallery import Gallery
 from indexer.records import Identity, ModelBinding
-from indexer.store.sqlite_store import has_store
+from indexer.store.place import place_of
+from indexer.store.stores import has_store
 
 _THRESHOLDS = 64  # kept for the rates that were asked for last
 _PATIENCE = 2.0  # seconds that a change waits for another program's
@@ -59,8 +60,8 @@ class Engines:
 class OpenGallery:
     """One gallery: its reader, its engine, thresholds that were asked for, and its turn to write."""
 
-    def __init__(self, name: str, path: Path, engines: Engines) -> None:
-        if not has_store(path):
+    def __init__(self, name: str, path: str | Path, engines: Engines) -> None:
+        if not has_store(place_of(path)):
             Gallery.open(path, create=engines.default().binding).close()
         self.name = name
         self.path = path

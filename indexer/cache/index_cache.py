@@ -116,6 +116,7 @@ class IndexCache:
             row = store.gallery_row(connection)
             if manifest == self._distrusted or (manifest and not files_are_there(self._folder, manifest)):
                 manifest = None
+            erased = erased or (manifest is not None and store.erased_since(connection, manifest.trail[0]))
             if manifest is not None and not erased and is_fresh(manifest, connection, row):
                 return
             snapshot = self.at(connection)
@@ -126,6 +127,14 @@ class IndexCache:
             with self._lock:
                 if self._current is snapshot:
                     self._current, self._tried = saved, written
+
+    def holds_erased(self, read: Read) -> bool:
+        """Whether the files may hold rows of templates that were deleted since they were written."""
+        manifest = read_manifest(self._folder, self._sealing)
+        if manifest is None:
+            return False
+        with read() as connection:
+            return store.erased_since(connection, manifest.trail[0])
 
     def remove(self) -> None:
         """Delete every cache, and forget what is in memory."""

@@ -1,6 +1,5 @@
 """Adding templates to the database: incremental, idempotent by the photo's digest, all of a call or none of it."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,10 @@ import numpy as np
 from sqlalchemy import Connection, Row, and_, or_, select
 
 from indexer.errors import GalleryError, InvalidName, VectorError
-from indexer.records import Added, FloatMatrix, ModelBinding, NewTemplate, clean_name
+from indexer.records import Added, ModelBinding, NewTemplate, clean_name
 from indexer.search.scores import check_vectors
-from indexer.store.checksum import COVERED, checksum
+from indexer.store.bulk import insert_sealed, insert_vectors
+from indexer.store.checksum import checksum
 from indexer.store.crops import is_crop, keep_crops
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, now, owner_rows, record_audit
 from indexer.store.schema import identity, template
@@ -22,10 +22,6 @@ from indexer.store.tombstones import unbury
 
 _PRECISIONS = ("float32", "bfloat16")
 _ROWS = 10_000  # inserted at a time
-_INSERT_TEMPLATE = (
-    f"INSERT INTO template ({', '.join(COVERED['template'])}, checksum)"
-    f" VALUES ({', '.join('?' * (len(COVERED['template']) + 1))})"
-)
 
 Key = tuple[str | None, str]
 """What tells people apart: (external id, '') where there is one, else (None, name)."""
@@ -271,14 +267,11 @@ def _insert_people(connection: Connection, people: Sequence[Person]) -> None:
         row = (person.id, person.name, person.external_id, created_at, None, None)
         rows.append((*row, checksum(*row)))
     if rows:
-        connection.exec_driver_sql(
-            f"INSERT INTO identity ({', '.join(COVERED['identity'])}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
-        )
+        insert_sealed(connection, "identity", rows)
         count_in(connection, "identity", len(rows), sum(row[-1] for row in rows), rows[-1][0])
 
 
 def _insert_templates(connection: Connection, model_id: int, photos: Sequence[TemplateEntry]) -> None:
-    # By hand and not through SQLAlchemy's insert(): a third of the time, and enrolment is measured in rows per second.
     created_at = now()
     ids = next_ids(connection, "template", len(photos))
     for start in range(0, len(photos), _ROWS):
@@ -289,9 +282,9 @@ def _insert_templates(connection: Connection, model_id: int, photos: Sequence[Te
             row = (new_id, photo.person.id, *_described(one), created_at, None)
             rows.append((*row, checksum(*row)))
             vectors.append(one.vector)
-        connection.exec_driver_sql(_INSERT_TEMPLATE, rows)
+        insert_sealed(connection, "template", rows)
         _count_templates(connection, rows)
-        _insert_embeddings(connection, model_id, ids[start], np.stack(vectors))
+        insert_vectors(connection, np.array([row[0] for row in rows], np.int64), model_id, np.stack(vectors))
     pictures = [(photo.id, photo.new.crop) for photo in photos if photo.new is not None]
     keep_crops(connection, {new_id: jpeg for new_id, jpeg in pictures if new_id is not None and jpeg is not None})
 
@@ -303,17 +296,6 @@ def _count_templates(connection: Connection, rows: Sequence[tuple[Any, ...]]) ->
     count_in(connection, "template", len(rows), sum(row[-1] for row in rows), rows[-1][0])
     count_in(connection, "visible", len(rows), weight)
     count_in(connection, "active", len(rows), weight)
-
-
-def _insert_embeddings(connection: Connection, model_id: int, first_id: int, vectors: FloatMatrix) -> None:
-    """Insert vectors [n, D] for the templates from `first_id` on: one statement that cuts one blob into pieces."""
-    blob, size = vectors.astype("<f4", copy=False).tobytes(), 4 * vectors.shape[1]
-    checksums = [checksum(first_id + row, model_id, blob[row * size : (row + 1) * size]) for row in range(len(vectors))]
-    connection.exec_driver_sql(
-        "INSERT INTO embedding (template_id, model_id, vector, checksum)"
-        " SELECT ? + key, ?, substr(?, 1 + key * ?, ?), value FROM json_each(?)",
-        (first_id, model_id, blob, size, size, json.dumps(checksums)),
-    )
 
 
 def _described(one: NewTemplate) -> tuple[str | bytes | float | None, ...]:

@@ -18,8 +18,10 @@ from indexer.crypto.envelope import GalleryKeys
 from indexer.errors import ForkedProcess, GalleryBusy, GalleryError, GalleryLocked, StoreDamaged
 from indexer.store.checksum import SQL_NAME, checksum
 from indexer.store.driver import check_key, connect, connect_new, library
+from indexer.store.migrating import migrate as run_migrations
 from indexer.store.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
-from indexer.store.tally import Tally, schema_sum, tally, write_tally
+from indexer.store.sqlite_check import schema_sum
+from indexer.store.tally import Tally, tally, write_tally
 
 CACHE_KIB = 65536  # a digest's place in its index is random: with SQLite's own 2 MiB each insert reads a page again
 CHECKED_AT_OPENING = 64 << 20
@@ -152,16 +154,10 @@ def create_database(path: Path, keys: GalleryKeys | None) -> None:
 
 def migrate(path: Path, keys: GalleryKeys | None) -> None:
     """Bring the schema to HEAD, each step in a transaction of its own."""
-    from alembic import command
-    from alembic.config import Config
-
     engine = _engine(path, keys, writable=True, connections=1)
     try:
         with translated(path), engine.connect() as connection, connection.begin():
-            config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            run_migrations(connection)
             connection.exec_driver_sql(f"PRAGMA user_version={int(HEAD)}")
             write_tally(connection, "schema", Tally(*schema_sum(connection), 0))
     finally:

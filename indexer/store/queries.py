@@ -36,6 +36,7 @@ _CHUNK = 5_000  # bound parameters in one statement; SQLite's own limit is 32,76
 _GALLERY_ROW = GALLERY.replace(" FROM ", ", g.id, g.checksum FROM ", 1)
 
 _ACTIVE_PAIRS = f"SELECT t.id, t.identity_id {ACTIVE_PAIRS}"
+_ALL = 2**62  # rows: no limit
 _VECTORS = 2_000  # read from the database at a time
 _CHANGED_HANDS = (
     "templates appeared, vanished or changed hands in the database by themselves; restore a backup or an export"
@@ -112,6 +113,12 @@ def changed_since(connection: Connection, revision: int) -> Ids:
         return np.array(rows.scalars().all(), np.int64)
     except (TypeError, ValueError, OverflowError) as error:
         raise StoreDamaged("the database's log of changes is damaged; restore a backup or an export") from error
+
+
+def erased_since(connection: Connection, entry: int) -> bool:
+    """Say whether templates were deleted for good after an entry of the trail."""
+    query = "SELECT id FROM audit WHERE id > ? AND action IN ('erase', 'purge') LIMIT 1"
+    return connection.exec_driver_sql(query, (entry,)).first() is not None
 
 
 def record_audit(connection: Connection, action: str, about: Iterable[tuple[int | None, Any]]) -> None:
@@ -388,7 +395,7 @@ def template_rows(connection: Connection, include_removed: bool, after: int, lim
 
 def every_template_row(connection: Connection) -> list[TemplateRow]:
     """Return all templates, none missing, in order of id; raises StoreDamaged."""
-    page = template_page(connection, True, 0, -1)
+    page = template_page(connection, True, 0, _ALL)
     expected = tally(connection, "template")
     if (page.rows, page.checksums) != (expected.rows, expected.total):
         raise StoreDamaged(_CHANGED_HANDS)

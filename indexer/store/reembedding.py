@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+import numpy as np
+from sqlalchemy import Connection, delete, exists, select, update
 
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import FloatMatrix, ModelBinding, TemplateRow
 from indexer.search.scores import check_vectors
-from indexer.store.checksum import checksum
+from indexer.store.bulk import insert_vectors
 from indexer.store.crops import delete_crops
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, record_audit, template_rows
 from indexer.store.schema import embedding, gallery, model, stranger, template
@@ -48,14 +49,10 @@ def add(connection: Connection, new_model: ModelBinding, template_ids: Sequence[
         known |= set(connection.execute(select(template.c.id).where(template.c.id.in_(piece))).scalars())
         old = delete(embedding).where(embedding.c.model_id == model_id, embedding.c.template_id.in_(piece))
         connection.execute(old)
-    rows = []
-    for template_id, vector in zip(template_ids, vectors, strict=True):
-        if template_id in known:  # one that was erased in the meantime has no place for a vector
-            blob = vector.astype("<f4").tobytes()
-            sealed = checksum(template_id, model_id, blob)
-            rows.append({"template_id": template_id, "model_id": model_id, "vector": blob, "checksum": sealed})
-    if rows:
-        connection.execute(insert(embedding), rows)
+    # One that was erased in the meantime has no place for a vector; of one that is there twice the last counts.
+    places = {one: place for place, one in enumerate(template_ids) if one in known}
+    ids = np.array(list(places), np.int64)
+    insert_vectors(connection, ids, model_id, vectors[list(places.values())])
 
 
 def switch(connection: Connection, new_model: ModelBinding, drop: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 """The tables of a gallery's database, the one truth: SQLAlchemy Core metadata that the migrations must reproduce."""
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     Float,
@@ -33,18 +34,35 @@ metadata = MetaData(
 )
 
 
+WHOLE = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits: what SQLite's INTEGER is anyway, and there alone an id of that type is the place of its row."""
+
+
+def _id(name: str = "id") -> Column[int]:
+    """Return the column of an id that `indexer.store.queries.next_ids` gives: no database counts by itself."""
+    return Column(name, WHOLE, primary_key=True, autoincrement=False)
+
+
 def _checksum() -> Column[int]:
     """CRC-32 of what a row says, as `indexer.store.checksum` computes it: SQLite does not notice a flipped bit."""
-    return Column("checksum", Integer, nullable=False, server_default=text("0"))
+    return Column("checksum", WHOLE, nullable=False, server_default=text("0"))
+
+
+def _octets(column: str) -> tuple[CheckConstraint, CheckConstraint]:
+    """Bound the UTF-8 of a text: SQLite has no `octet_length` before 3.43."""
+    return (
+        CheckConstraint(f"length(CAST({column} AS BLOB)) BETWEEN 1 AND 255", name=column).ddl_if("sqlite"),
+        CheckConstraint(f"octet_length({column}) BETWEEN 1 AND 255", name=column).ddl_if("postgresql"),
+    )
 
 
 model = Table(
     "model",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _id(),
     Column("name", Text, nullable=False),
     Column("digest", String(64), nullable=False),  # hex SHA-256 of the model file
-    Column("dimension", Integer, nullable=False),
+    Column("dimension", WHOLE, nullable=False),
     _checksum(),
     UniqueConstraint("digest"),
     CheckConstraint("length(digest) = 64", name="digest"),
@@ -55,17 +73,17 @@ model = Table(
 gallery = Table(
     "gallery",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _id(),
     Column("uuid", String(36), nullable=False),
     Column("created_at", String(20), nullable=False),
     Column("fusion", String(4), nullable=False),
-    Column("revision", Integer, nullable=False),
+    Column("revision", WHOLE, nullable=False),
     Column("model_id", ForeignKey("model.id"), nullable=False),
     # The revision in which the gallery was bound to its model: no older cache is of this model's vectors.
-    Column("model_since", Integer, nullable=False),
+    Column("model_since", WHOLE, nullable=False),
     # Keys the digests of erased photos: who has such a photo can tell that it was here, nobody can tell whose it was.
     Column("erasure_key", LargeBinary, nullable=False),
-    Column("erase_pending", Integer, nullable=False),
+    Column("erase_pending", WHOLE, nullable=False),
     _checksum(),
     Column("decided_on", String(10), nullable=False, server_default="similarity"),
     # By which key's rotation, and which salt, the vectors are turned; null where they lie as the model gave them.
@@ -82,7 +100,7 @@ gallery = Table(
 identity = Table(
     "identity",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _id(),
     Column("name", Text, nullable=False),
     Column("external_id", Text),
     Column("created_at", String(20), nullable=False),
@@ -90,8 +108,8 @@ identity = Table(
     # A merged identity stays as an alias, so that enrolling its folder again reaches the person it became.
     Column("merged_into", ForeignKey("identity.id")),
     _checksum(),
-    CheckConstraint("length(CAST(name AS BLOB)) BETWEEN 1 AND 255", name="name"),
-    CheckConstraint("length(CAST(external_id AS BLOB)) BETWEEN 1 AND 255", name="external_id"),
+    *_octets("name"),
+    *_octets("external_id"),
     CheckConstraint("merged_into IS NULL OR (merged_into <> id AND removed_at IS NOT NULL)", name="merged"),
     # Ids are never reused: an id in a log or a result keeps meaning the same person.
     sqlite_autoincrement=True,
@@ -101,12 +119,14 @@ Index(
     identity.c.external_id,
     unique=True,
     sqlite_where=text("external_id IS NOT NULL"),
+    postgresql_where=text("external_id IS NOT NULL"),
 )
 Index(
     "uq_identity_name_alone",
     identity.c.name,
     unique=True,
     sqlite_where=text("external_id IS NULL"),
+    postgresql_where=text("external_id IS NULL"),
 )
 Index("ix_identity_name", identity.c.name)
 Index("ix_identity_merged_into", identity.c.merged_into)
@@ -114,7 +134,7 @@ Index("ix_identity_merged_into", identity.c.merged_into)
 template = Table(
     "template",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _id(),
     Column("identity_id", ForeignKey("identity.id", ondelete="CASCADE"), nullable=False),
     Column("source", Text, nullable=False),
     Column("source_digest", LargeBinary, nullable=False),  # SHA-256 of the photo's bytes
@@ -153,11 +173,11 @@ embedding = Table(
 calibration = Table(
     "calibration",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _id(),
     Column("target", String(4), nullable=False),
     Column("scores", LargeBinary, nullable=False),  # little-endian float32, largest first
-    Column("trials", Integer, nullable=False),
-    Column("gallery_size", Integer),
+    Column("trials", WHOLE, nullable=False),
+    Column("gallery_size", WHOLE),
     Column("templates_per_identity", Float),
     Column("fusion", String(4)),
     Column("model_digest", String(64), nullable=False),
@@ -165,10 +185,10 @@ calibration = Table(
     Column("data", Text, nullable=False),
     Column("date", Text, nullable=False),
     Column("probability", Text),  # JSON of a MatchProbability
-    Column("revision", Integer, nullable=False),  # the gallery's revision when it was saved
+    Column("revision", WHOLE, nullable=False),  # the gallery's revision when it was saved
     # What the gallery was when it was measured (`indexer.decision.decision.Circumstances`); null for a FAR.
     Column("contents", Text),
-    Column("templates", Integer),
+    Column("templates", WHOLE),
     Column("detector", Text),
     Column("quality_policy", Text),
     Column("cohort", Text),
@@ -184,8 +204,8 @@ stranger = Table(
     "stranger",
     metadata,
     # Faces of people who are not enrolled, kept to measure thresholds with.
-    Column("id", Integer, primary_key=True),
-    Column("person", Integer, nullable=False),
+    _id(),
+    Column("person", WHOLE, nullable=False),
     Column("model_id", ForeignKey("model.id"), nullable=False),
     Column("vector", LargeBinary, nullable=False),  # little-endian float32 [dimension]
     _checksum(),
@@ -195,10 +215,10 @@ stranger = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _id(),
     Column("at", String(20), nullable=False),
     Column("action", String(16), nullable=False),
-    Column("identity_id", Integer),  # not a foreign key: the trail outlives an erased person
+    Column("identity_id", WHOLE),  # not a foreign key: the trail outlives an erased person
     Column("details", Text, nullable=False),  # JSON of counts, never of names or paths
     _checksum(),
     sqlite_autoincrement=True,
@@ -218,8 +238,8 @@ change = Table(
     metadata,
     # Which templates changed hands or visibility in which revision: what an index of an older one must look at again.
     # New templates are not in it: their ids are above all that the index has seen.
-    Column("revision", Integer, primary_key=True, autoincrement=False),
-    Column("template_id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", WHOLE, primary_key=True, autoincrement=False),
+    Column("template_id", WHOLE, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
 
@@ -258,11 +278,11 @@ morph = Table(
     "morph",
     metadata,
     # What morphs of documents score with the gallery's model (`indexer.decision.morph.MorphScores`); no vectors.
-    Column("id", Integer, primary_key=True),
+    _id(),
     Column("model_digest", String(64), nullable=False),
     Column("worst", LargeBinary, nullable=False),  # little-endian float32, largest first
     Column("genuine", LargeBinary, nullable=False),  # little-endian float32
-    Column("people", Integer, nullable=False),
+    Column("people", WHOLE, nullable=False),
     Column("data", Text, nullable=False),
     Column("date", Text, nullable=False),
     _checksum(),
@@ -274,8 +294,8 @@ tally = Table(
     metadata,
     # What must be there, see `indexer.store.tally`.
     Column("name", String(16), primary_key=True),
-    Column("rows", Integer, nullable=False),
-    Column("total", Integer, nullable=False),
-    Column("last_id", Integer, nullable=False),
+    Column("rows", WHOLE, nullable=False),
+    Column("total", WHOLE, nullable=False),
+    Column("last_id", WHOLE, nullable=False),
     _checksum(),
 )

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, delete, select, update
 
 from indexer.errors import StoreDamaged
+from indexer.store.bulk import insert_changes, insert_sealed
 from indexer.store.checksum import COVERED, checksum
 from indexer.store.schema import change, gallery, metadata, template
 from indexer.store.tally import ACTIVE_PAIRS, SUMMED, count_in, pair_sum, tally
@@ -61,12 +62,12 @@ def insert_rows(connection: Connection, table: str, rows: Sequence[dict[str, Any
     """Insert rows with all their covered columns."""
     if not rows:
         return
-    sealed = [{**row, "checksum": checksum(*(row[name] for name in COVERED[table]))} for row in rows]
-    connection.execute(insert(metadata.tables[table]), sealed)
+    covered = [tuple(row[name] for name in COVERED[table]) for row in rows]
+    sealed = [(*row, checksum(*row)) for row in covered]
+    insert_sealed(connection, table, sealed)
     if table in SUMMED:
-        key = COVERED[table][0]
-        last = max((row[key] for row in rows if isinstance(row[key], int)), default=0)
-        count_in(connection, table, len(sealed), sum(row["checksum"] for row in sealed), last)
+        last = max((row[0] for row in sealed if isinstance(row[0], int)), default=0)
+        count_in(connection, table, len(sealed), sum(row[-1] for row in sealed), last)
 
 
 def change_rows(connection: Connection, table: str, where: ColumnElement[bool], **values: Any) -> int:
@@ -106,7 +107,7 @@ def moving(connection: Connection, which: ColumnElement[bool]) -> Iterator[None]
     logged = set(connection.execute(select(change.c.template_id).where(change.c.revision == coming)).scalars())
     new = np.array([one for one in ids.tolist() if one not in logged], np.int64)
     if len(new):
-        connection.execute(insert(change), [{"revision": coming, "template_id": one} for one in new.tolist()])
+        insert_changes(connection, coming, new.tolist())
         count_in(connection, "change", len(new), pair_sum(np.full(len(new), coming), new))
     yield
     for name, after in _shown(connection, ids).items():

@@ -1,14 +1,12 @@
 """A gallery's truth in SQLite, under the `Store` protocol: a file in the gallery's folder, a lock, a note beside it."""
 
-import secrets
-import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from indexer.crypto import envelope
 from indexer.crypto.envelope import GalleryKeys, rewrap, seal_new, unlock, write_envelope
@@ -16,13 +14,14 @@ from indexer.crypto.keys import KeyProvider
 from indexer.durable_file import replace_durably
 from indexer.errors import GalleryError, GalleryLocked
 from indexer.fusion import Fusion
-from indexer.records import ModelBinding, Turn
-from indexer.store import queries
+from indexer.records import ModelBinding, Problem, Turn
+from indexer.store import queries, sqlite_check
 from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
 from indexer.store.backup import make_backup, make_encrypted_copy
 from indexer.store.database import Database, check_database, create_database, migrate, require_database
-from indexer.store.schema import HEAD, gallery
-from indexer.store.sealed_rows import insert_rows
+from indexer.store.founding import found
+from indexer.store.schema import HEAD
+from indexer.store.store import Scrubbed
 
 DATABASE, LOCK = "gallery.db", "writer.lock"
 _UNFINISHED = DATABASE + ".new"
@@ -46,6 +45,16 @@ class SqliteStore:
         except BaseException:
             self._unlock()
             raise
+
+    @property
+    def place(self) -> str:
+        """See `Store`: the folder."""
+        return str(self._folder)
+
+    @property
+    def files(self) -> Path:
+        """See `Store`: the folder."""
+        return self._folder
 
     @property
     def writable(self) -> bool:
@@ -80,9 +89,32 @@ class SqliteStore:
             row = queries.gallery_row(connection)
         acknowledge(self._folder, row.uuid, row.revision)
 
-    def scrub(self) -> bool:
+    @property
+    def shares_files(self) -> bool:
+        """See `Store`: the one writer keeps them."""
+        return False
+
+    def saving(self, patience: float = 0) -> AbstractContextManager[bool]:
         """See `Store`."""
-        return self._database.scrub()
+        return nullcontext(self.writable)
+
+    def scrub(self) -> Scrubbed:
+        """See `Store`."""
+        return Scrubbed(self._database.scrub())
+
+    def structure_problems(self, connection: Connection, most: int) -> Iterator[Problem]:
+        """See `Store`."""
+        return sqlite_check.structure_problems(connection, most)
+
+    def changed_rows(self, connection: Connection, table: str, key: str, most: int) -> list[Any]:
+        """See `Store`."""
+        return sqlite_check.changed_rows(connection, table, key, most)
+
+    def size(self, connection: Connection) -> int:
+        """See `Store`: with the write-ahead log."""
+        path = self._folder / DATABASE
+        files = (path, path.with_name(path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def backup(self, folder: Path) -> None:
         """See `Store`; the copy is a gallery's folder."""
@@ -213,23 +245,7 @@ def _create_in(path: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider
     database = Database(temporary, keys, writable=True)
     try:
         with database.write() as connection:
-            insert_rows(connection, "model", [{"id": 1, **asdict(bound)}])
-            connection.execute(
-                insert(gallery).values(
-                    id=1,
-                    uuid=str(uuid.uuid4()),
-                    created_at=queries.now(),
-                    fusion=fusion,
-                    revision=1,
-                    model_id=1,
-                    model_since=1,
-                    erasure_key=secrets.token_bytes(32),
-                    erase_pending=0,
-                    turn_key_id=turn and turn.key_id,
-                    turn_salt=turn and turn.salt,
-                )
-            )
-            queries.seal(connection)
+            found(connection, bound, fusion, turn)
     finally:
         database.close()
     replace_durably(temporary, path / DATABASE)

@@ -1,20 +1,42 @@
 """The seam between the gallery and its database: what any keeper of the truth must do.
 
 Between `read` and `write` the gallery speaks SQLAlchemy Core (`indexer.store.queries` and its neighbours). What a
-database does in a way of its own is behind this protocol: `indexer.store.sqlite_store` for SQLite.
+database does in a way of its own is behind this protocol: `indexer.store.sqlite_store` for a folder,
+`indexer.store.postgres_store` for a PostgreSQL server.
 """
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
 from indexer.crypto.keys import KeyProvider
+from indexer.records import Problem
+
+
+@dataclass(frozen=True)
+class Scrubbed:
+    """Whether deleted bytes are gone from the database's files; what was done, and what is out of reach, in words."""
+
+    done: bool
+    notes: tuple[str, ...] = ()
 
 
 class Store(Protocol):
     """One gallery's database, used by many threads at once; of all processes one may write."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people to read: no password is in it."""
+        ...
+
+    @property
+    def files(self) -> Path:
+        """The folder of what lies beside the database on this machine: its caches."""
+        ...
 
     @property
     def writable(self) -> bool:
@@ -56,8 +78,32 @@ class Store(Protocol):
         """
         ...
 
-    def scrub(self) -> bool:
-        """Get deleted bytes out of the database's files; False while something is in the way."""
+    def saving(self, patience: float = 0) -> AbstractContextManager[bool]:
+        """Say for the length of the block whether the caches' files are this process's to write.
+
+        Where another process is writing them, wait so many seconds.
+        """
+        ...
+
+    @property
+    def shares_files(self) -> bool:
+        """Whether the caches are those of all this machine's readers, not of the one writer."""
+        ...
+
+    def scrub(self) -> Scrubbed:
+        """Get deleted bytes out of the database's files; not done while something is in the way."""
+        ...
+
+    def structure_problems(self, connection: Connection, most: int) -> Iterator[Problem]:
+        """Yield what is wrong with the database as such, at most so many of a kind."""
+        ...
+
+    def changed_rows(self, connection: Connection, table: str, key: str, most: int) -> list[Any]:
+        """Return the keys of at most so many rows of a table whose checksums do not fit."""
+        ...
+
+    def size(self, connection: Connection) -> int:
+        """Return the database's size in bytes."""
         ...
 
     def backup(self, folder: Path) -> None:

@@ -4,7 +4,7 @@ Every change keeps them, so that nothing has to be counted to know what must be 
 pairs of a template and its owner what `pair_sum` computes: `active` over those that a search may return, `visible`
 over those that were not removed singly, whatever became of the person. `change` does so over its rows. For every other
 table a tally holds the number of rows, the sum of their checksums and, where ids are given out, the highest one ever
-given. `schema` holds the number of tables and indexes, and the checksum of their definitions.
+given. `schema` is the store's own: of its tables and their definitions.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,13 @@ SUMMED = (
 )
 """The tables whose rows' checksums are summed. Vectors are not: a template without one is noticed as such."""
 
-TALLIES = (*SUMMED, "change", "visible", "active", "schema")
+TALLIES = (*SUMMED, "change", "visible", "active")
+"""What can be counted anew; `schema` is the store's own."""
+
+_PUT = (
+    "INSERT INTO tally (name, rows, total, last_id, checksum) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
+    " SET rows = excluded.rows, total = excluded.total, last_id = excluded.last_id, checksum = excluded.checksum"
+)
 
 _PRIME, _FACTOR = 2**31 - 1, 48_271
 
@@ -67,13 +73,11 @@ def count_in(connection: Connection, name: str, rows: int, total: int, last_id: 
 def write_tally(connection: Connection, name: str, new: Tally) -> None:
     """Put a tally in the place of the one there was."""
     row = (name, new.rows, new.total, new.last_id)
-    connection.exec_driver_sql("INSERT OR REPLACE INTO tally VALUES (?, ?, ?, ?, ?)", (*row, checksum(*row)))
+    connection.exec_driver_sql(_PUT, (*row, checksum(*row)))
 
 
 def counted(connection: Connection, name: str) -> tuple[int, int]:
     """Count anew: the rows and the total that a tally must hold."""
-    if name == "schema":
-        return schema_sum(connection)
     source = {
         "active": f"SELECT COUNT(*), SUM({pair_sql('t.id', 't.identity_id')}) {ACTIVE_PAIRS}",
         "visible": f"SELECT COUNT(*), SUM({pair_sql('t.id', 't.identity_id')}) {_VISIBLE}",
@@ -81,13 +85,6 @@ def counted(connection: Connection, name: str) -> tuple[int, int]:
     }.get(name, f"SELECT COUNT(*), SUM(checksum) FROM {name}")
     rows, total = connection.exec_driver_sql(source).one()
     return rows, total or 0
-
-
-def schema_sum(connection: Connection) -> tuple[int, int]:
-    """Return the number of tables and indexes, and the checksum of their definitions with the schema's version."""
-    rows = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").all()
-    (version,) = connection.exec_driver_sql("SELECT group_concat(version_num) FROM alembic_version").one()
-    return len(rows), checksum(version, *(value for row in rows for value in row))
 
 
 def pair_sum(first: Ids, second: Ids) -> int:

@@ -1,10 +1,12 @@
 """A gallery's database behind its back: what a test spoils, or looks at, with the library itself."""
 
+import os
 from contextlib import closing
 
 from indexer.crypto.envelope import read_envelope, unlock
 from indexer.crypto.keys import usual_key
 from indexer.store.driver import connect
+from tests.postgres_server import VARIABLE, name_of
 
 
 def raw_database(path):
@@ -14,5 +16,25 @@ def raw_database(path):
 
 def raw_connection(path):
     """The same, closed by whoever asked for it."""
+    if VARIABLE in os.environ:
+        return InServer(os.environ[VARIABLE], f"faceid_{name_of(path.parent)}")
     keys = unlock(path.parent, usual_key()) if read_envelope(path.parent) else None
     return connect(f"file:{path}", keys)
+
+
+class InServer:
+    """What of SQLite's connection the tests use, of a schema of a database."""
+
+    def __init__(self, database, schema):
+        import psycopg
+
+        self._raw = psycopg.connect(database, autocommit=True)
+        self._raw.execute(f'SET search_path TO "{schema}"')
+
+    def execute(self, sql, values=()):
+        if sql.startswith("PRAGMA foreign_keys"):
+            sql = "SET session_replication_role = replica"
+        return self._raw.execute(sql.replace("%", "%%").replace("?", "%s"), values)
+
+    def close(self):
+        self._raw.close()

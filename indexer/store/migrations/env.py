@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `indexer.store.database.migrate` hands over."""
+"""Runs the migrations on the connection that `indexer.store.migrating.migrate` hands over."""
 
 from alembic import context
 

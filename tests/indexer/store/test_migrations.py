@@ -14,7 +14,8 @@ from indexer.gallery import Gallery
 from indexer.store.checksum import SQL_NAME, checksum
 from indexer.store.driver import PAGE_SIZE
 from indexer.store.schema import APPLICATION_ID, HEAD
-from indexer.store.tally import Tally, schema_sum, write_tally
+from indexer.store.sqlite_check import schema_sum
+from indexer.store.tally import Tally, write_tally
 from tests.indexer.made_up_people import MODEL, digest_of, photo
 from tests.indexer.raw_database import raw_database
 

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from indexer.store.schema import WHOLE
+
 revision = "0001"
 down_revision = None
 
@@ -11,10 +13,10 @@ def upgrade() -> None:
     """Create every table."""
     op.create_table(
         "model",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
-        sa.Column("dimension", sa.Integer, nullable=False),
+        sa.Column("dimension", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_model"),
         sa.UniqueConstraint("digest", name="uq_model_digest"),
         sa.CheckConstraint("length(digest) = 64", name=op.f("ck_model_digest")),
@@ -22,14 +24,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "gallery",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
         sa.Column("uuid", sa.String(36), nullable=False),
         sa.Column("created_at", sa.String(20), nullable=False),
         sa.Column("fusion", sa.String(4), nullable=False),
-        sa.Column("revision", sa.Integer, nullable=False),
-        sa.Column("model_id", sa.Integer, nullable=False),
+        sa.Column("revision", WHOLE, nullable=False),
+        sa.Column("model_id", WHOLE, nullable=False),
         sa.Column("audit_salt", sa.LargeBinary, nullable=False),
-        sa.Column("erase_pending", sa.Integer, nullable=False),
+        sa.Column("erase_pending", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_gallery"),
         sa.CheckConstraint("id = 1", name=op.f("ck_gallery_one_row")),
         sa.CheckConstraint("fusion IN ('max', 'mean')", name=op.f("ck_gallery_fusion")),
@@ -40,15 +42,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "identity",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("external_id", sa.Text),
         sa.Column("created_at", sa.String(20), nullable=False),
         sa.Column("removed_at", sa.String(20)),
-        sa.Column("merged_into", sa.Integer),
+        sa.Column("merged_into", WHOLE),
         sa.PrimaryKeyConstraint("id", name="pk_identity"),
-        sa.CheckConstraint("length(CAST(name AS BLOB)) BETWEEN 1 AND 255", name=op.f("ck_identity_name")),
-        sa.CheckConstraint("length(CAST(external_id AS BLOB)) BETWEEN 1 AND 255", name=op.f("ck_identity_external_id")),
+        *_octets("name"),
+        *_octets("external_id"),
         sa.CheckConstraint(
             "merged_into IS NULL OR (merged_into <> id AND removed_at IS NOT NULL)",
             name=op.f("ck_identity_merged"),
@@ -62,6 +64,7 @@ def upgrade() -> None:
         ["external_id"],
         unique=True,
         sqlite_where=sa.text("external_id IS NOT NULL"),
+        postgresql_where=sa.text("external_id IS NOT NULL"),
     )
     op.create_index(
         "uq_identity_name_alone",
@@ -69,13 +72,14 @@ def upgrade() -> None:
         ["name"],
         unique=True,
         sqlite_where=sa.text("external_id IS NULL"),
+        postgresql_where=sa.text("external_id IS NULL"),
     )
     op.create_index("ix_identity_name", "identity", ["name"])
     op.create_index("ix_identity_merged_into", "identity", ["merged_into"])
     op.create_table(
         "template",
-        sa.Column("id", sa.Integer, nullable=False),
-        sa.Column("identity_id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
+        sa.Column("identity_id", WHOLE, nullable=False),
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("source_digest", sa.LargeBinary, nullable=False),
         sa.Column("box_x", sa.Float),
@@ -104,8 +108,8 @@ def upgrade() -> None:
     op.create_index("ix_template_source_digest", "template", ["source_digest"])
     op.create_table(
         "embedding",
-        sa.Column("template_id", sa.Integer, nullable=False),
-        sa.Column("model_id", sa.Integer, nullable=False),
+        sa.Column("template_id", WHOLE, nullable=False),
+        sa.Column("model_id", WHOLE, nullable=False),
         sa.Column("vector", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("template_id", "model_id", name="pk_embedding"),
         sa.CheckConstraint("length(vector) > 0 AND length(vector) % 4 = 0", name=op.f("ck_embedding_vector")),
@@ -116,18 +120,18 @@ def upgrade() -> None:
     )
     op.create_table(
         "calibration",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
         sa.Column("target", sa.String(4), nullable=False),
         sa.Column("scores", sa.LargeBinary, nullable=False),
-        sa.Column("trials", sa.Integer, nullable=False),
-        sa.Column("gallery_size", sa.Integer),
+        sa.Column("trials", WHOLE, nullable=False),
+        sa.Column("gallery_size", WHOLE),
         sa.Column("templates_per_identity", sa.Float),
         sa.Column("fusion", sa.String(4)),
         sa.Column("model_digest", sa.String(64), nullable=False),
         sa.Column("precision", sa.String(8), nullable=False),
         sa.Column("data", sa.Text, nullable=False),
         sa.Column("date", sa.Text, nullable=False),
-        sa.Column("revision", sa.Integer, nullable=False),
+        sa.Column("revision", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_calibration"),
         sa.CheckConstraint("target IN ('fpir', 'far')", name=op.f("ck_calibration_target")),
         sa.CheckConstraint(
@@ -137,10 +141,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "audit",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
         sa.Column("at", sa.String(20), nullable=False),
         sa.Column("action", sa.String(16), nullable=False),
-        sa.Column("identity_id", sa.Integer),
+        sa.Column("identity_id", WHOLE),
         sa.Column("digest", sa.LargeBinary),
         sa.Column("details", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_audit"),
@@ -151,3 +155,11 @@ def upgrade() -> None:
 def downgrade() -> None:
     """There is nothing before the first schema."""
     raise NotImplementedError("there is no schema before 0001")
+
+
+def _octets(column: str) -> tuple[sa.CheckConstraint, sa.CheckConstraint]:
+    name = op.f(f"ck_identity_{column}")
+    return (
+        sa.CheckConstraint(f"length(CAST({column} AS BLOB)) BETWEEN 1 AND 255", name=name).ddl_if("sqlite"),
+        sa.CheckConstraint(f"octet_length({column}) BETWEEN 1 AND 255", name=name).ddl_if("postgresql"),
+    )

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.store.checksum import SQL_NAME
+from indexer.store.migrations.covering import GALLERY_AND_MODEL, cover
+from indexer.store.schema import WHOLE
 
 revision = "0002"
 down_revision = "0001"
@@ -25,13 +26,12 @@ def upgrade() -> None:
     """Add the columns and tables; every row that is there gets its checksum."""
     for table, columns in _COVERED.items():
         op.add_column(table, _checksum())
-        op.execute(f"UPDATE {table} SET checksum = {SQL_NAME}({columns})")
+        cover(table, columns, key=columns.partition(",")[0])
     op.add_column("gallery", _checksum())
-    source = "gallery g JOIN model m ON m.id = g.model_id"
-    op.execute(f"UPDATE gallery SET checksum = (SELECT {SQL_NAME}({_GALLERY}) FROM {source})")
+    cover("gallery", _GALLERY, GALLERY_AND_MODEL)
     op.create_table(
         "undo",
-        sa.Column("audit_id", sa.Integer, nullable=False),
+        sa.Column("audit_id", WHOLE, nullable=False),
         sa.Column("payload", sa.Text, nullable=False),
         _checksum(),
         sa.PrimaryKeyConstraint("audit_id", name="pk_undo"),
@@ -39,8 +39,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "change",
-        sa.Column("revision", sa.Integer, nullable=False),
-        sa.Column("template_id", sa.Integer, nullable=False),
+        sa.Column("revision", WHOLE, nullable=False),
+        sa.Column("template_id", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("revision", "template_id", name="pk_change"),
         sqlite_with_rowid=False,
     )
@@ -52,4 +52,4 @@ def downgrade() -> None:
 
 
 def _checksum() -> sa.Column[int]:
-    return sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0"))
+    return sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0"))

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.store.checksum import SQL_NAME
+from indexer.store.migrations.covering import cover
 
 revision = "0003"
 down_revision = "0002"
@@ -17,7 +17,7 @@ _COVERED = (
 def upgrade() -> None:
     """Add the column, empty, and cover it by the rows' checksums."""
     op.add_column("calibration", sa.Column("probability", sa.Text))
-    op.execute(f"UPDATE calibration SET checksum = {SQL_NAME}({_COVERED})")
+    cover("calibration", _COVERED)
 
 
 def downgrade() -> None:

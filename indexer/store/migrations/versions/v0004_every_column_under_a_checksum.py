@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.store.checksum import SQL_NAME
-from indexer.store.migrations.refuse_damage import refuse_damage
+from indexer.store.migrations.covering import GALLERY_AND_MODEL, cover, free_key, refuse_damage
+from indexer.store.schema import WHOLE
 
 revision = "0004"
 down_revision = "0003"
@@ -39,34 +39,30 @@ def upgrade() -> None:
     """Verify what is there, cover it whole, count it."""
     for table, columns in _BEFORE.items():
         refuse_damage(table, columns)
-    op.add_column("model", sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")))
+    op.add_column("model", sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0")))
     _renew_gallery()
     op.execute("ALTER TABLE audit DROP COLUMN digest")
     op.create_table(
         "erased",
         sa.Column("digest", sa.LargeBinary, nullable=False),
-        sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("digest", name="pk_erased"),
         sa.CheckConstraint("length(digest) = 32", name=op.f("ck_erased_digest")),
     )
     op.create_table(
         "tally",
         sa.Column("name", sa.String(16), nullable=False),
-        sa.Column("rows", sa.Integer, nullable=False),
-        sa.Column("total", sa.Integer, nullable=False),
-        sa.Column("last_id", sa.Integer, nullable=False),
-        sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("rows", WHOLE, nullable=False),
+        sa.Column("total", WHOLE, nullable=False),
+        sa.Column("last_id", WHOLE, nullable=False),
+        sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("name", name="pk_tally"),
     )
     for table, columns in _FROM_NOW_ON.items():
-        op.execute(f"UPDATE {table} SET checksum = {SQL_NAME}({columns})")
-    op.execute(
-        f"UPDATE gallery SET checksum ="
-        f" (SELECT {SQL_NAME}({_GALLERY}) FROM gallery g JOIN model m ON m.id = g.model_id)"
-    )
+        cover(table, columns)
+    cover("gallery", _GALLERY, GALLERY_AND_MODEL)
     for name in (*_FROM_NOW_ON, "undo", "erased"):
-        given = f"(SELECT seq FROM sqlite_sequence WHERE name = '{name}')"
-        last = "0" if name in ("undo", "erased") else f"MAX(COALESCE(MAX(id), 0), COALESCE({given}, 0))"
+        last = "0" if name in ("undo", "erased") else _last_id(name)
         op.execute(f"INSERT INTO tally SELECT '{name}', COUNT(*), COALESCE(SUM(checksum), 0), {last}, 0 FROM {name}")
     for name, source, pair in (
         ("visible", _VISIBLE, ("t.id", "t.identity_id")),
@@ -74,7 +70,7 @@ def upgrade() -> None:
         ("change", "FROM change", ("revision", "template_id")),
     ):
         op.execute(f"INSERT INTO tally SELECT '{name}', COUNT(*), COALESCE(SUM({_weight(*pair)}), 0), 0, 0 {source}")
-    op.execute(f"UPDATE tally SET checksum = {SQL_NAME}(name, rows, total, last_id)")
+    cover("tally", "name, rows, total, last_id", key="name")
 
 
 def downgrade() -> None:
@@ -82,19 +78,27 @@ def downgrade() -> None:
     raise NotImplementedError("restore a backup that was made before the upgrade")
 
 
+def _last_id(table: str) -> str:
+    """Return the SQL of the highest id a table ever gave; SQLite counted those of some tables by itself."""
+    if op.get_bind().dialect.name != "sqlite":
+        return "COALESCE(MAX(id), 0)"
+    return f"MAX(COALESCE(MAX(id), 0), COALESCE((SELECT seq FROM sqlite_sequence WHERE name = '{table}'), 0))"
+
+
 def _renew_gallery() -> None:
+    free_key("gallery")
     op.create_table(
         "gallery_0004",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
         sa.Column("uuid", sa.String(36), nullable=False),
         sa.Column("created_at", sa.String(20), nullable=False),
         sa.Column("fusion", sa.String(4), nullable=False),
-        sa.Column("revision", sa.Integer, nullable=False),
-        sa.Column("model_id", sa.Integer, nullable=False),
-        sa.Column("model_since", sa.Integer, nullable=False),
+        sa.Column("revision", WHOLE, nullable=False),
+        sa.Column("model_id", WHOLE, nullable=False),
+        sa.Column("model_since", WHOLE, nullable=False),
         sa.Column("erasure_key", sa.LargeBinary, nullable=False),
-        sa.Column("erase_pending", sa.Integer, nullable=False),
-        sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("erase_pending", WHOLE, nullable=False),
+        sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("id", name="pk_gallery"),
         sa.CheckConstraint("id = 1", name=op.f("ck_gallery_one_row")),
         sa.CheckConstraint("fusion IN ('max', 'mean')", name=op.f("ck_gallery_fusion")),

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.store.checksum import SQL_NAME
-from indexer.store.migrations.refuse_damage import refuse_damage
+from indexer.store.migrations.covering import cover, refuse_damage
+from indexer.store.schema import WHOLE
 
 revision = "0005"
 down_revision = "0004"
@@ -21,21 +21,21 @@ def upgrade() -> None:
     refuse_damage("calibration", _BEFORE)
     for name, kind in (
         ("contents", sa.Text),
-        ("templates", sa.Integer),
+        ("templates", WHOLE),
         ("detector", sa.Text),
         ("quality_policy", sa.Text),
         ("cohort", sa.Text),
         ("cohort_scores", sa.LargeBinary),
     ):
         op.add_column("calibration", sa.Column(name, kind))
-    op.execute(f"UPDATE calibration SET checksum = {SQL_NAME}({_COVERED})")
+    cover("calibration", _COVERED)
     op.create_table(
         "stranger",
-        sa.Column("id", sa.Integer, nullable=False),
-        sa.Column("person", sa.Integer, nullable=False),
-        sa.Column("model_id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
+        sa.Column("person", WHOLE, nullable=False),
+        sa.Column("model_id", WHOLE, nullable=False),
         sa.Column("vector", sa.LargeBinary, nullable=False),
-        sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0")),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_stranger_model_id_model")),
         sa.PrimaryKeyConstraint("id", name="pk_stranger"),
         sa.CheckConstraint("length(vector) > 0 AND length(vector) % 4 = 0", name=op.f("ck_stranger_vector")),
@@ -43,7 +43,7 @@ def upgrade() -> None:
     total = "(SELECT COALESCE(SUM(checksum), 0) FROM calibration)"
     op.execute(f"UPDATE tally SET total = {total} WHERE name = 'calibration'")
     op.execute("INSERT INTO tally VALUES ('stranger', 0, 0, 0, 0)")
-    op.execute(f"UPDATE tally SET checksum = {SQL_NAME}(name, rows, total, last_id)")
+    cover("tally", "name, rows, total, last_id", key="name")
 
 
 def downgrade() -> None:

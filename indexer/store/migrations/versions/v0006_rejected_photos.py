@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.store.checksum import SQL_NAME
+from indexer.store.migrations.covering import add_empty_tally
+from indexer.store.schema import WHOLE
 
 revision = "0006"
 down_revision = "0005"
@@ -17,11 +18,11 @@ def upgrade() -> None:
         sa.Column("policy", sa.String(64), nullable=False),
         sa.Column("reasons", sa.Text, nullable=False),
         sa.Column("at", sa.String(20), nullable=False),
-        sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("source_digest", name="pk_rejection"),
         sa.CheckConstraint("length(source_digest) = 32", name=op.f("ck_rejection_source_digest")),
     )
-    op.execute(f"INSERT INTO tally VALUES ('rejection', 0, 0, 0, {SQL_NAME}('rejection', 0, 0, 0))")
+    add_empty_tally("rejection")
 
 
 def downgrade() -> None:

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.store.checksum import SQL_NAME
+from indexer.store.migrations.covering import add_empty_tally
+from indexer.store.schema import WHOLE
 
 revision = "0007"
 down_revision = "0006"
@@ -13,16 +14,16 @@ def upgrade() -> None:
     """Add the empty table, and the running sum over it."""
     op.create_table(
         "crop",
-        sa.Column("template_id", sa.Integer, nullable=False, autoincrement=False),
+        sa.Column("template_id", WHOLE, nullable=False, autoincrement=False),
         sa.Column("jpeg", sa.LargeBinary, nullable=False),
-        sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("template_id", name="pk_crop"),
         sa.ForeignKeyConstraint(
             ["template_id"], ["template.id"], name="fk_crop_template_id_template", ondelete="CASCADE"
         ),
         sa.CheckConstraint("length(jpeg) > 0", name=op.f("ck_crop_jpeg")),
     )
-    op.execute(f"INSERT INTO tally VALUES ('crop', 0, 0, 0, {SQL_NAME}('crop', 0, 0, 0))")
+    add_empty_tally("crop")
 
 
 def downgrade() -> None:

