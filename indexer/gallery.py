@@ -123,7 +123,7 @@ class Gallery:
     @classmethod
     def create(
         cls,
-        path: "Where",
+        path: Where,
         model: ModelBinding,
         fusion: Fusion = DEFAULT_FUSION,
         *,
@@ -148,7 +148,7 @@ class Gallery:
     @classmethod
     def open(
         cls,
-        path: "Where",
+        path: Where,
         *,
         writable: bool = False,
         model_digest: str | None = None,
@@ -186,9 +186,7 @@ class Gallery:
         return self
 
     @staticmethod
-    def encrypt(
-        source: "Where", folder: str | Path, key: KeyProvider, *, source_key: KeyProvider | None = None
-    ) -> None:
+    def encrypt(source: Where, folder: str | Path, key: KeyProvider, *, source_key: KeyProvider | None = None) -> None:
         """Copy a gallery, plain or encrypted, as `backup` does into a new folder, encrypted under a key of its own.
 
         `key` wraps that key; `source_key` opens an encrypted source (None: what FACEID_KEY names). The source stays as
@@ -203,7 +201,7 @@ class Gallery:
             opened.close()
 
     @staticmethod
-    def rotate(path: "Where", new_key: KeyProvider, *, key: KeyProvider | None = None) -> str:
+    def rotate(path: Where, new_key: KeyProvider, *, key: KeyProvider | None = None) -> str:
         """Let another key open an encrypted gallery, and the old one (None: what FACEID_KEY names) no longer.
 
         Only the envelope is written anew, in one step; returns the new key's id. Raises what `open` raises.
@@ -724,7 +722,7 @@ class Gallery:
 
     def merge_from(
         self,
-        other: "Where",
+        other: Where,
         *,
         revive_erased: bool = False,
         source_key: KeyProvider | None = None,

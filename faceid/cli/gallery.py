@@ -129,6 +129,8 @@ def erase(people: tuple[str, ...], gallery_path: Place) -> None:
                 say(f"Id {identity.id}: pending, a reader holds an older revision; the rest is erased when it leaves.")
             else:
                 say(f"Id {identity.id} is erased.")
+            for note in opened.erasure_notes:
+                say(f"  {note}.")
 
 
 @gallery.command(epilog="Example: faceid gallery move 55 'Ann Lee' --gallery staff")

@@ -254,7 +254,7 @@ def _engine(creator: Any, connections: int) -> Engine:
     )
 
     @event.listens_for(engine, "checkout")
-    def refuse_a_dead_one(raw: Any, record: Any, proxy: Any) -> None:
+    def refuse_a_dead_one(raw: Any, record: Any, _proxy: Any) -> None:
         """Look whether the server closed it, or says something unasked: the socket tells, without a round trip."""
         if raw.closed or select.select([raw.fileno()], [], [], 0)[0]:
             raise exc.DisconnectionError
