@@ -41,8 +41,11 @@ from indexer.decided_on import DECIDED_ON, DEFAULT_DECIDED_ON, DecidedOn
 from indexer.decision.context import LISTED, context_proved
 from indexer.decision.decision import Calibration
 from indexer.decision.morph import MorphScores
-from indexer.errors import FileNotWritten, GalleryError, KeyMissing, ModelMismatch
+from indexer.errors import FileNotWritten, GalleryBusy, GalleryError, KeyMissing, ModelMismatch
 from indexer.fusion import DEFAULT_FUSION, FUSIONS, Fusion
+from indexer.outside.addresses import is_outside
+from indexer.outside.kept import KeptOutside
+from indexer.outside.searching import OutsideSearch
 from indexer.records import (
     Added,
     Candidate,
@@ -61,7 +64,7 @@ from indexer.records import (
     Stats,
     TemplateRow,
 )
-from indexer.search.certified_search import Found, Proof, search
+from indexer.search.certified_search import Found, Proof, best_is_known, search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
 from indexer.store import (
@@ -116,6 +119,8 @@ class Gallery:
         self._erasure_notes: tuple[str, ...] = ()
         self._alone = threading.Lock()
         self._kind = AUTO
+        self._outside = KeptOutside(database)
+        self._searcher: OutsideSearch | None = None
         self._cohorts: dict[str, CohortScores] = {}
         self._making: dict[str, threading.RLock] = {}
         self._remembered: dict[str, tuple[int, Any]] = {}
@@ -242,7 +247,10 @@ class Gallery:
             if self._keeps_caches:
                 with suppress(GalleryError, FileNotWritten):  # the database has it all; caches only save time
                     self._save_cache()
+            if self._database.writable:
+                self._outside.follow()
         finally:
+            self._outside.close()
             self._database.close()
 
     def __enter__(self) -> "Gallery":
@@ -349,6 +357,8 @@ class Gallery:
         if on == "context" and k < LISTED:
             raise ValueError(f"a decision on context needs {LISTED} candidates, not {k}")
         proof = partial(context_proved, threshold=threshold) if on == "context" else None
+        if self._searcher is not None:
+            return self._search_outside(self._searcher, vectors, k, proof or best_is_known(threshold), fast)
         for _ in range(_PATIENCE):
             try:
                 snapshot = self._latest()
@@ -359,12 +369,12 @@ class Gallery:
                 self._cache.distrust()
                 continue
             with self._database.read() as connection:
-                if self._still_holds(connection, snapshot, found):
-                    return _results(snapshot, found, store.names(connection, np.unique(found.ids).tolist()))
+                if self._still_holds(connection, snapshot.row, found):
+                    return _results(snapshot.row, found, store.names(connection, np.unique(found.ids).tolist()))
 
         def ask(connection: Connection, snapshot: Snapshot) -> list[SearchResult]:
             found = self._found(snapshot, vectors, k, threshold, proof, fast)
-            return _results(snapshot, found, store.names(connection, np.unique(found.ids).tolist()))
+            return _results(snapshot.row, found, store.names(connection, np.unique(found.ids).tolist()))
 
         return self._at_once(ask)  # a writer came in between every time: inside one transaction it cannot
 
@@ -425,12 +435,34 @@ class Gallery:
         return Contents(digest.hexdigest(), len(ids), np.sort(counts))
 
     def use_index(self, kind: str) -> None:
-        """Search with this kind of index (`indexer.search.index_kinds`) from now on.
+        """Search with this kind of index from now on: of `indexer.search.index_kinds`, or the address of one elsewhere.
 
-        Raises VectorError for one that does not exist or that this machine cannot run.
+        Raises VectorError for one that does not exist or that this machine cannot run, GalleryError for an address that
+        `add_outside_index` was not told, OutsideError where nobody serves there. None stands in for another.
         """
+        if is_outside(kind):
+            self._searcher = self._outside.searcher(kind)
+            return
         check_kind(kind)
-        self._kind = kind
+        self._kind, self._searcher = kind, None
+
+    def add_outside_index(self, address: str, *, plain: bool = False) -> None:
+        """Let an engine elsewhere hold the vectors too, from now on: this gallery's writer keeps it up.
+
+        Of an encrypted gallery only if `plain` allows that they lie there in the plain. Raises OutsideError where it
+        does not serve: then it is noted, and brought up when it does.
+        """
+        self._require_writable()
+        self._outside.add(address, plain=plain)
+
+    def forget_outside_index(self, address: str) -> None:
+        """Take away what an engine elsewhere holds of this gallery; raises OutsideError where it does not serve."""
+        self._require_writable()
+        self._outside.forget(address)
+
+    def outside_indexes(self) -> list[str]:
+        """Return the addresses of the engines elsewhere that hold the vectors too."""
+        return self._outside.places()
 
     def embeddings(self) -> Embeddings:
         """Every active template's vector with its template id and identity id, in order of template id."""
@@ -777,6 +809,7 @@ class Gallery:
         remove_scores(self.path)
         self._cohorts = {}
         self._save_cache()
+        self._outside.rebuild()
 
     def flush(self) -> None:
         """Write what was enrolled into the caches, as `close` does, and let go of its vectors in memory.
@@ -785,6 +818,7 @@ class Gallery:
         """
         self._require_writable()
         self._save_cache()
+        self._outside.follow()
 
     # Within
 
@@ -850,14 +884,28 @@ class Gallery:
         vectors = self._turned(vectors, snapshot.row)
         return search(snapshot.parts, vectors, k, kind=self._kind, threshold=threshold, proof=proof, fast=fast)
 
-    def _still_holds(self, connection: Connection, snapshot: Snapshot, found: Found) -> bool:
-        """Whether those who were found in a snapshot are there, as the gallery is now: a search holds no transaction.
+    def _search_outside(
+        self, searcher: OutsideSearch, vectors: FloatMatrix, k: int, proof: Proof, fast: bool
+    ) -> list[SearchResult]:
+        """Search as `search` does, by the list of an engine elsewhere."""
+        row = self._row()
+        check_vectors(vectors, row.model.dimension)
+        for _ in range(_PATIENCE):
+            found, row = searcher.search(self._database.read, self._turned(vectors, row), k, proof, fast=fast)
+            with self._database.read() as connection:
+                if self._still_holds(connection, row, found):
+                    people = np.unique(found.ids[found.ids >= 0]).tolist()
+                    return _results(row, found, store.names(connection, people))
+        raise GalleryBusy(f"{self.path} was written again and again while it was searched; try again")
+
+    def _still_holds(self, connection: Connection, row: store.GalleryRow, found: Found) -> bool:
+        """Whether those who were found at a revision are there, as the gallery is now: a search holds no transaction.
 
         Somebody may have been removed, merged or erased while it ran.
         """
-        if store.revision(connection) == snapshot.row.revision:
+        if store.revision(connection) == row.revision:
             return True
-        people = np.unique(found.ids).tolist()
+        people = np.unique(found.ids[found.ids >= 0]).tolist()
         return len(store.searchable(connection, people)) == len(people)
 
     def _at_once(self, ask: Callable[[Connection, Snapshot], _Answer]) -> _Answer:
@@ -924,9 +972,9 @@ class Gallery:
                 return False
         except FileNotWritten:  # a full disk: the caches can be made again, the erasing cannot wait for it
             self._cache.remove()
-        scrubbed = self._database.scrub()
+        gone_elsewhere, scrubbed = self._outside.erase(), self._database.scrub()
         self._erasure_notes = scrubbed.notes
-        if not scrubbed.done:
+        if not (gone_elsewhere and scrubbed.done):
             return False
         with self._database.write() as connection:
             connection.execute(update(gallery).values(erase_pending=0))
@@ -934,17 +982,18 @@ class Gallery:
         return True
 
 
-def _results(snapshot: Snapshot, found: Found, named: dict[int, store.Named]) -> list[SearchResult]:
+def _results(row: store.GalleryRow, found: Found, named: dict[int, store.Named]) -> list[SearchResult]:
     certified = zip(found.exact_decision.tolist(), found.exact_candidates.tolist(), strict=True)
     return [
         SearchResult(
             tuple(
                 Candidate(person, who.name, similarity, rank, who.external_id, who.namesakes)
                 for rank, (person, similarity) in enumerate(zip(people, scores, strict=True), start=1)
+                if person >= 0  # an engine elsewhere may list too few
                 for who in [named[person]]
             ),
             *proofs,
-            snapshot.row.revision,
+            row.revision,
         )
         for people, scores, proofs in zip(found.ids.tolist(), found.scores.tolist(), certified, strict=True)
     ]

@@ -219,6 +219,29 @@ def decision(on: "DecidedOn", gallery_path: Place) -> None:
     say(f"Decisions are made on the {on} from now on; thresholds of the other do not count, and are measured anew.")
 
 
+@set_.command(epilog="Example: faceid gallery set index milvus:http://localhost:19530 --gallery staff")
+@click.argument("address", metavar="milvus:URI")
+@click.option("--forget", is_flag=True, help="Take away what lies there, and keep no index there any more.")
+@click.option(
+    "--plain-outside-index", is_flag=True, help="Let the vectors of an encrypted gallery lie there in the plain."
+)
+@gallery_option
+def index(address: str, forget: bool, plain_outside_index: bool, gallery_path: Path) -> None:
+    """Let an engine elsewhere hold the vectors too, for `faceid identify --index ADDRESS`; writers keep it up.
+
+    A token comes from FACEID_MILVUS_TOKEN. milvus:URI#hnsw (or ivf, diskann) may miss some, and serves --fast.
+    """
+    from indexer.gallery import Gallery
+
+    with Gallery.open(gallery_path, writable=True) as opened:
+        if forget:
+            opened.forget_outside_index(address)
+            say(f"Nothing of this gallery lies at {address} any more.")
+        else:
+            opened.add_outside_index(address, plain=plain_outside_index)
+            say(f"{address} holds the gallery's vectors too; search it with --index {address}.")
+
+
 for command in (create, encrypt, rotate, review, export, import_, merge_from, backup, check, rebuild, stats, reembed):
     gallery.add_command(command)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class IndexKind(click.ParamType[str]):
-    """A kind of index by name; what there is, packages say, and they are asked only where it matters."""
+    """A kind of index by name, or where one elsewhere is; what there is, packages say, asked only where it matters."""
 
     name = "kind"
 
@@ -27,14 +27,15 @@ class IndexKind(click.ParamType[str]):
         """List the names."""
         from indexer.search.index_kinds import kind_names
 
-        return f"[{'|'.join(kind_names())}]"
+        return f"[{'|'.join(kind_names())}|milvus:URI]"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Take the name of a kind that there is."""
+        from indexer.outside.addresses import is_outside
         from indexer.search.index_kinds import kind_names
 
-        if value != "auto" and value not in kind_names():
-            self.fail(f"{value!r} is not one of {', '.join(kind_names())}.", param, ctx)
+        if value != "auto" and value not in kind_names() and not is_outside(value):
+            self.fail(f"{value!r} is not one of {', '.join(kind_names())}, or milvus:URI.", param, ctx)
         return value
 
 
@@ -55,7 +56,7 @@ class IndexKind(click.ParamType[str]):
     "index_kind",
     type=IndexKind(),
     default="auto",
-    help="Kind of index; auto goes by the gallery's size.",
+    help="Kind of index; auto goes by the gallery's size. One elsewhere is made by `faceid gallery set index`.",
 )
 @click.option(
     "--fast",

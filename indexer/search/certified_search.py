@@ -31,7 +31,7 @@ _LONGEST = 4096  # rows on a list; beyond, scoring all of them in float32 costs 
 _FAST_WIDTH = 100  # rows that the fast path rescores for each identity that is asked for
 _QUERIES = 1024  # searched at a time
 _BLOCK = 4096  # vectors scored at a time
-_NO_SCORE, _NOBODY = -4.0, -1  # of a row that is not there
+NO_SCORE, _NOBODY = -4.0, -1  # of a row that is not there
 
 Proof = Callable[[FloatMatrix, FloatVector], NDArray[np.bool_]]
 """From scores [Q, m], best first, and `unseen` [Q], the queries whose decision is proved, [Q]."""
@@ -108,7 +108,7 @@ def search(
     if shape[1]:
         for start in range(0, len(queries), _QUERIES):
             block = np.arange(start, min(start + _QUERIES, len(queries)))
-            _answer(parts, shortlist, queries, block, found, proof or _best_is_known(threshold), proved=not fast)
+            _answer(parts, shortlist, queries, block, found, proof or best_is_known(threshold), proved=not fast)
     return found
 
 
@@ -128,9 +128,9 @@ def _answer(
     while len(open_rows) and width <= _LONGEST:
         asked = queries[open_rows]
         listed = _everybody(parts, len(asked)) if width >= total else shortlist(asked, width)
-        ids, rows, scores = _best(parts, asked, listed, k)
+        ids, rows, scores = best_listed(parts, asked, listed, k)
         sure = scores[:, -1] > listed.unseen
-        done = (sure | (not proved)) & (scores[:, -1] > _NO_SCORE)
+        done = (sure | (not proved)) & (scores[:, -1] > NO_SCORE)
         places, unseen = open_rows[done], listed.unseen[done]
         found.ids[places], found.rows[places], found.scores[places] = ids[done], rows[done], scores[done]
         found.exact_candidates[places], found.exact_decision[places] = sure[done], proof(scores[done], unseen)
@@ -139,7 +139,9 @@ def _answer(
         found.ids[place], found.rows[place], found.scores[place] = _score_everything(parts, queries[place], k)
 
 
-def _best_is_known(threshold: float | None) -> Proof:
+def best_is_known(threshold: float | None) -> Proof:
+    """Return what proves a decision on the best score against a threshold (None: which the best is)."""
+
     def proof(scores: FloatMatrix, unseen: FloatVector) -> NDArray[np.bool_]:
         decided = scores[:, 0] if threshold is None else np.maximum(scores[:, 0].astype(float), threshold)
         return np.asarray(decided > unseen)
@@ -164,30 +166,32 @@ def _everybody(parts: Sequence[Part], count: int) -> Shortlist:
     """List every row that is there: nothing is unseen."""
     rows = np.flatnonzero(np.concatenate([np.ones(len(p), bool) if p.live is None else p.live for p in parts]))
     shape = count, len(rows)
-    nothing = np.full(count, _NO_SCORE, np.float32)
+    nothing = np.full(count, NO_SCORE, np.float32)
     return Shortlist(np.full(shape, np.inf, np.float32), np.broadcast_to(rows, shape), nothing)
 
 
-def _best(parts: Sequence[Part], queries: FloatMatrix, shortlist: Shortlist, k: int) -> tuple[Ids, Ids, FloatMatrix]:
+def best_listed(
+    parts: Sequence[Part], queries: FloatMatrix, shortlist: Shortlist, k: int
+) -> tuple[Ids, Ids, FloatMatrix]:
     """Return the k best owners on each list [Q, k], the ids of their rows and scores; score only what bounds ask for.
 
     First the rows with the largest bounds and then those whose bounds reach the k-th best of these are scored in
     float32; of all these, canonically those that float32's error leaves among the k best. Where a list has fewer than
-    k owners, the scores end with _NO_SCORE.
+    k owners, the scores end with NO_SCORE.
     """
     error = np.float32(score_error(queries.shape[1]))
-    uppers = np.where(shortlist.rows >= 0, shortlist.uppers, np.float32(_NO_SCORE))
+    uppers = np.where(shortlist.rows >= 0, shortlist.uppers, np.float32(NO_SCORE))
     head = min(uppers.shape[1], 4 * k + 4)
     first = np.argpartition(-uppers, head - 1, axis=1)[:, :head]
     asked = np.zeros(uppers.shape, bool)
     np.put_along_axis(asked, first, True, axis=1)
-    asked &= uppers > _NO_SCORE
-    scores = np.full(uppers.shape, _NO_SCORE, np.float32)
+    asked &= uppers > NO_SCORE
+    scores = np.full(uppers.shape, NO_SCORE, np.float32)
     scores[asked] = _float32_scores(parts, queries, *_pairs(asked, shortlist.rows))
     owners = np.full(uppers.shape, _NOBODY, np.int64)
     owners[asked] = _owners(parts, shortlist.rows[asked])
     at_least = _kth_best(np.take_along_axis(owners, first, 1), np.take_along_axis(scores, first, 1), k) - error
-    rest = (uppers >= at_least[:, None]) & (uppers > _NO_SCORE) & ~asked
+    rest = (uppers >= at_least[:, None]) & (uppers > NO_SCORE) & ~asked
     scores[rest] = _float32_scores(parts, queries, *_pairs(rest, shortlist.rows))
     near = scores >= np.maximum(at_least - error, -2)[:, None]
     return _ranked(parts, queries, *_pairs(near, shortlist.rows), k)
@@ -199,7 +203,7 @@ def _pairs(chosen: NDArray[np.bool_], rows: NDArray[np.int64]) -> tuple[NDArray[
 
 
 def _kth_best(owners: Ids, scores: FloatMatrix, k: int) -> FloatVector:
-    """Return the k-th best owner's score of each list [Q, m]; _NO_SCORE where there are fewer."""
+    """Return the k-th best owner's score of each list [Q, m]; NO_SCORE where there are fewer."""
     order = np.argsort(-scores, axis=1, kind="stable")
     owners, scores = np.take_along_axis(owners, order, 1), np.take_along_axis(scores, order, 1)
     grouped = np.argsort(owners, axis=1, kind="stable")
@@ -208,10 +212,10 @@ def _kth_best(owners: Ids, scores: FloatMatrix, k: int) -> FloatVector:
     new[:, 1:] = sorted_owners[:, 1:] != sorted_owners[:, :-1]
     best = np.zeros(owners.shape, bool)
     np.put_along_axis(best, grouped, new, axis=1)
-    kth = np.cumsum(best & (scores > _NO_SCORE), axis=1) == k
+    kth = np.cumsum(best & (scores > NO_SCORE), axis=1) == k
     place = np.argmax(kth, axis=1)
     found = np.take_along_axis(scores, place[:, None], 1)[:, 0]
-    return np.where(kth.any(axis=1), found, np.float32(_NO_SCORE))
+    return np.where(kth.any(axis=1), found, np.float32(NO_SCORE))
 
 
 def _ranked(
@@ -234,7 +238,7 @@ def _ranked(
     top = rank < k
     ids = np.full((len(queries), k), _NOBODY, np.int64)
     its_rows = np.full((len(queries), k), _NOBODY, np.int64)
-    best = np.full((len(queries), k), _NO_SCORE, np.float32)
+    best = np.full((len(queries), k), NO_SCORE, np.float32)
     there = places[top], rank[top]
     ids[there], its_rows[there], best[there] = owners[top], _ids(parts, rows[top]), scores[top]
     return ids, its_rows, best
@@ -302,7 +306,7 @@ def _score_everything(parts: Sequence[Part], query: FloatVector, k: int) -> tupl
         top = np.argpartition(-scores, width - 1)[:width]
         owners = _owners(parts, top)
         at_least = _kth_best(owners[None], scores[None, top], k)[0]
-        if at_least > _NO_SCORE or width == len(scores):
+        if at_least > NO_SCORE or width == len(scores):
             break
         width *= 4
     near = np.flatnonzero(scores >= max(at_least - 2 * error, -2))
@@ -311,13 +315,13 @@ def _score_everything(parts: Sequence[Part], query: FloatVector, k: int) -> tupl
 
 
 def _all_float32_scores(part: Part, query: FloatVector) -> FloatVector:
-    """float32 scores of a part's rows; _NO_SCORE for those that are not there."""
+    """float32 scores of a part's rows; NO_SCORE for those that are not there."""
     n = len(part)
     scores = np.empty(n, np.float32)
     for start in range(0, n, _BLOCK):
         scores[start : start + _BLOCK] = part.segment.vectors[start : min(n, start + _BLOCK)] @ query
     if part.live is not None:
-        scores[~part.live] = _NO_SCORE
+        scores[~part.live] = NO_SCORE
     return scores
 
 

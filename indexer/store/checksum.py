@@ -57,6 +57,7 @@ COVERED = {
     "rejection": ("source_digest", "policy", "reasons", "at"),
     "crop": ("template_id", "jpeg"),
     "morph": ("id", "model_digest", "worst", "genuine", "people", "data", "date"),
+    "outside": ("id", "address"),
     "tally": ("name", "rows", "total", "last_id"),
 }
 """The columns of each table that its rows' checksums cover, in order: all but the checksum, the key first."""

@@ -187,6 +187,17 @@ def owners_of(connection: Connection, template_ids: Ids) -> Ids:
     return np.array([owner.get(one, -1) for one in template_ids.tolist()], np.int64)
 
 
+def templates_of_people(connection: Connection, identity_ids: Ids) -> tuple[Ids, Ids]:
+    """Return the active templates of some people and whose each is, in order of template id."""
+    found = [
+        _pairs(connection.exec_driver_sql(f"{_ACTIVE_PAIRS} AND i.id IN ({','.join('?' * len(piece))})", tuple(piece)))
+        for piece in chunks(identity_ids.tolist())
+    ]
+    ids, owners = (np.concatenate([np.empty(0, np.int64), *its]) for its in zip(*found, strict=True))
+    order = np.argsort(ids, kind="stable")
+    return ids[order], owners[order]
+
+
 def searchable(connection: Connection, identity_ids: Sequence[int]) -> set[int]:
     """Return those of some identities that a search can return."""
     found: set[int] = set()

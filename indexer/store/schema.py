@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+SCHEMA_VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 """Every schema this code can read, oldest first; each is a file in migrations/versions."""
 HEAD = SCHEMA_VERSIONS[-1]
 
@@ -272,6 +272,15 @@ crop = Table(
     Column("jpeg", LargeBinary, nullable=False),
     _checksum(),
     CheckConstraint("length(jpeg) > 0", name="jpeg"),
+)
+
+outside = Table(
+    "outside",
+    metadata,
+    # Engines elsewhere in which the gallery's vectors lie too (`indexer.outside`): an erasure must reach them.
+    Column("id", Integer, primary_key=True),
+    Column("address", Text, nullable=False),
+    _checksum(),
 )
 
 morph = Table(

@@ -27,6 +27,7 @@ SUMMED = (
     "rejection",
     "crop",
     "morph",
+    "outside",
 )
 """The tables whose rows' checksums are summed. Vectors are not: a template without one is noticed as such."""
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from faceid.models.model_file import Model, read_model, write_model
+from indexer.outside import kept
 from tests.faceid.cli.conftest import Run
+from tests.indexer.outside.fake_engine import Server
 
 
 @pytest.fixture
@@ -167,3 +169,20 @@ def test_reembed_keeps_the_old_model_while_a_photo_is_missing(
     assert run("gallery", "stats", *at, "--json").records[0]["model"]["name"] == "mobilefacenet"
     assert run("gallery", "reembed", *at, "--model", other_model.path, "--drop-missing").code == 3
     assert run("gallery", "stats", *at, "--json").records[0]["templates"] == 2
+
+
+def test_an_index_elsewhere_is_made_searched_and_forgotten(
+    run: Run, gallery: Path, lfw_people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, address = Server(), "milvus:http://engine:19530"
+    monkeypatch.setattr(kept, "open_outside", server.open)
+    photo = next(lfw_people.glob("*/*_0002.jpg"))
+    asked = ("identify", photo, "--gallery", gallery, "--faces", "centre", "--json", "--threshold", "0.4")
+    refused = run(*asked, "--index", address)
+    assert (refused.code, f"faceid gallery set index {address}" in refused.stderr) == (1, True)
+    assert run("gallery", "set", "index", address, "--gallery", gallery).code == 0
+    (elsewhere,), (here,) = (run(*asked, "--index", address).records, run(*asked).records)
+    assert elsewhere == {**here, "gallery_revision": elsewhere["gallery_revision"]}
+    assert elsewhere["exact_candidates"]
+    assert run("gallery", "set", "index", address, "--forget", "--gallery", gallery).code == 0
+    assert not server.vectors
