@@ -226,7 +226,7 @@ def decision(on: "DecidedOn", gallery_path: Place) -> None:
     "--plain-outside-index", is_flag=True, help="Let the vectors of an encrypted gallery lie there in the plain."
 )
 @gallery_option
-def index(address: str, forget: bool, plain_outside_index: bool, gallery_path: Path) -> None:
+def index(address: str, forget: bool, plain_outside_index: bool, gallery_path: Place) -> None:
     """Let an engine elsewhere hold the vectors too, for `faceid identify --index ADDRESS`; writers keep it up.
 
     A token comes from FACEID_MILVUS_TOKEN. milvus:URI#hnsw (or ivf, diskann) may miss some, and serves --fast.
