@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, func, select
@@ -12,13 +13,14 @@ from indexer.cache.index_cache import IndexCache
 from indexer.cache.index_manifest import MANIFEST, belongs, read_manifest
 from indexer.cache.segment_file import SegmentFile
 from indexer.cache.snapshot import live_rows
-from indexer.errors import StoreDamaged
+from indexer.errors import GalleryError, StoreDamaged
 from indexer.records import Problem, Stats
 from indexer.search.fusion import fuse
 from indexer.search.scores import NORM_TOLERANCE
 from indexer.store.checksum import COVERED
 from indexer.store.queries import GalleryRow, active_templates, embeddings, gallery_row, size
 from indexer.store.schema import calibration, embedding, identity, model, template
+from indexer.store.sealed_cells import opened_vectors, vector_size
 from indexer.store.store import Store
 from indexer.store.tally import TALLIES, counted, tally
 
@@ -91,19 +93,30 @@ def _relations(connection: Connection) -> Iterator[Problem]:
 
 
 def _vectors(connection: Connection) -> Iterator[Problem]:
-    query = select(embedding.c.template_id, embedding.c.vector, model.c.dimension, model.c.name).join(model)
+    columns = (embedding.c.template_id, embedding.c.model_id, embedding.c.vector, model.c.dimension, model.c.name)
+    query = select(*columns).join(model)
     found = 0
     for row in connection.execute(query).yield_per(1000):
-        if not isinstance(row.vector, bytes) or len(row.vector) != 4 * row.dimension:
-            what = f"has not {4 * row.dimension} bytes"
+        size = vector_size(connection, row.dimension)
+        if not isinstance(row.vector, bytes) or len(row.vector) != size:
+            what = f"has not {size} bytes"
         else:
-            length = float(np.linalg.norm(np.frombuffer(row.vector, "<f4").astype(np.float64)))
-            what = "" if abs(length - 1) <= NORM_TOLERANCE else f"has length {length:.6g}, not 1"
+            what = _length_told(connection, row)
         if what:
             yield Problem("bad_vector", f"the vector of template {row.template_id} under {row.name} {what}")
             found += 1
             if found == _LISTED:
                 return
+
+
+def _length_told(connection: Connection, row: Any) -> str:
+    """Return what is wrong with a vector of the right size; nothing for a sound one."""
+    try:
+        (vector,) = opened_vectors(connection, row.model_id, [row.template_id], [row.vector])
+    except GalleryError as error:
+        return f"cannot be read: {error}"
+    length = float(np.linalg.norm(np.frombuffer(vector, "<f4").astype(np.float64)))
+    return "" if abs(length - 1) <= NORM_TOLERANCE else f"has length {length:.6g}, not 1"
 
 
 def _rows(store: Store, connection: Connection) -> Iterator[Problem]:
@@ -161,7 +174,7 @@ def _cache(connection: Connection, folder: Path, *, deep: bool, sealing: bytes |
 def _agreement(connection: Connection, folder: Path, row: GalleryRow, sealing: bytes | None) -> Iterator[Problem]:
     """Whether sound files, brought up to the present revision, say what the database says."""
     try:
-        snapshot = IndexCache(folder, sealing).at(connection)
+        snapshot = IndexCache(folder, lambda: sealing).at(connection)
         truth = fuse(embeddings(connection), row.fusion)
     except StoreDamaged:
         return  # already told

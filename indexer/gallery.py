@@ -82,6 +82,7 @@ from indexer.store import (
 from indexer.store import queries as store
 from indexer.store.adding import add_templates, check_templates
 from indexer.store.content import Content
+from indexer.store.person_keys import usual_person_keys
 from indexer.store.place import PostgresPlace, place_of
 from indexer.store.schema import gallery
 from indexer.store.store import Store
@@ -114,7 +115,7 @@ class Gallery:
         self._database = database
         self._turn_key = turn_key
         self._known_turning: Turning | None = None
-        self._cache = IndexCache(self.path, database.sealing)
+        self._cache = IndexCache(self.path, lambda: database.sealing)
         self._tended: Snapshot | None = None
         self._erasure_notes: tuple[str, ...] = ()
         self._alone = threading.Lock()
@@ -134,21 +135,26 @@ class Gallery:
         *,
         key: KeyProvider | None = None,
         turn_key: KeyProvider | None = None,
+        person_keys: Path | None = None,
     ) -> "Gallery":
         """Make an empty gallery in a directory that is empty or does not exist, and open it for writing.
 
         Or under a name that is new in a database: postgresql://USER@HOST:PORT/DATABASE/NAME.
         With a `key` (None: the one that FACEID_KEY names) it is encrypted, with a `turn_key` (FACEID_TURN_KEY) its
-        vectors lie turned by that key's rotation. Raises GalleryError where something is already there, GalleryLocked
-        while another process creates it, KeyMissing.
+        vectors lie turned by that key's rotation. With `person_keys` (FACEID_PERSON_KEYS), a folder elsewhere, each
+        person of an encrypted one has a key there, and what backups and copies hold of a person is lost with it. Raises
+        GalleryError where something is already there, GalleryLocked while another process creates it, KeyMissing.
         """
         place = place_of(path)
         key, turn_key = key or usual_key(), turn_key or usual_turn_key()
         if fusion not in FUSIONS:
             raise GalleryError(f"fusion is {' or '.join(map(repr, FUSIONS))}, not {fusion!r}")
+        people = person_keys or usual_person_keys()
+        if people is not None and key is None:
+            raise KeyMissing(f"people's keys are for encrypted galleries: say where the gallery's own is ({VARIABLE})")
         turn = None if turn_key is None else new_turning(Path(str(place)), turn_key).mark
-        create_store(place, model, fusion, key, turn)
-        return cls.open(place, writable=True, key=key, turn_key=turn_key)
+        create_store(place, model, fusion, key, turn, people)
+        return cls.open(place, writable=True, key=key, turn_key=turn_key, person_keys=people)
 
     @classmethod
     def open(
@@ -160,22 +166,24 @@ class Gallery:
         create: ModelBinding | None = None,
         key: KeyProvider | None = None,
         turn_key: KeyProvider | None = None,
+        person_keys: Path | None = None,
     ) -> "Gallery":
         """Open a gallery, a folder's or postgresql://USER@HOST:PORT/DATABASE/NAME.
 
         `model_digest` (hex), if given, must be that of the model it is bound to.
         With `create`, open it for writing, bound to that model; where there is none yet, make it. `key` hands out the
         key of an encrypted one (None: what FACEID_KEY names), `turn_key` that of one whose vectors are turned
-        (FACEID_TURN_KEY). Raises GalleryError where there is none, or a key is given for one without, KeyMissing,
-        WrongKey, StoreDamaged, ModelMismatch, GalleryUnreachable, and for writing GalleryLocked.
+        (FACEID_TURN_KEY), `person_keys` is the folder of people's keys (FACEID_PERSON_KEYS). Raises GalleryError where
+        there is none, or a key is given for one without, KeyMissing, WrongKey, StoreDamaged, ModelMismatch,
+        GalleryUnreachable, and for writing GalleryLocked.
         """
         place = place_of(path)
         key, turn_key = key or usual_key(), turn_key or usual_turn_key()
         if create is not None:
             if not has_store(place):
-                return cls.create(place, create, key=key, turn_key=turn_key)
+                return cls.create(place, create, key=key, turn_key=turn_key, person_keys=person_keys)
             writable, model_digest = True, create.digest
-        self = cls(open_store(place, key, writable=writable), turn_key)
+        self = cls(open_store(place, key, person_keys, writable=writable), turn_key)
         try:
             self._turning(self._row())
             self._check_model(model_digest)
@@ -191,15 +199,23 @@ class Gallery:
         return self
 
     @staticmethod
-    def encrypt(source: Where, folder: str | Path, key: KeyProvider, *, source_key: KeyProvider | None = None) -> None:
+    def encrypt(
+        source: Where,
+        folder: str | Path,
+        key: KeyProvider,
+        *,
+        source_key: KeyProvider | None = None,
+        person_keys: Path | None = None,
+    ) -> None:
         """Copy a gallery, plain or encrypted, as `backup` does into a new folder, encrypted under a key of its own.
 
-        `key` wraps that key; `source_key` opens an encrypted source (None: what FACEID_KEY names). The source stays as
-        it is, and may be in use. Raises what `open` and `backup` raise.
+        `key` wraps that key; `source_key` opens an encrypted source (None: what FACEID_KEY names). Where each person
+        has a key, in the folder `person_keys`, the copy's are there, too. The source stays as it is, and may be in use.
+        Raises what `open` and `backup` raise.
         """
         place = place_of(source)
         of_source = (source_key or usual_key()) if is_encrypted(place) else None
-        opened = open_store(place, of_source, writable=False)
+        opened = open_store(place, of_source, person_keys, writable=False)
         try:
             opened.encrypted_copy(Path(folder), key)
         finally:
@@ -277,6 +293,11 @@ class Gallery:
     def decided_on(self) -> DecidedOn:
         """What is held against a threshold here: the best similarity, or that in its context ('context')."""
         return self._row().decided_on
+
+    @property
+    def has_person_keys(self) -> bool:
+        """Whether each person has a key, which `erase` destroys: what backups hold of the person is lost with it."""
+        return self._database.has_person_keys
 
     @property
     def revision(self) -> int:
@@ -574,7 +595,8 @@ class Gallery:
 
         'pending' while another process still reads an older revision: the person is gone from every new search, the
         bytes go when the gallery is next opened or closed for writing without such a reader. Of the audit trail a
-        salted digest of the name remains, of the undo records nothing; exports and backups are not reached.
+        salted digest of the name remains, of the undo records nothing; exports and backups are not reached, unless each
+        person has a key: then it is destroyed, and no backup tells the names, vectors, paths or pictures any more.
         """
         with self._database.write() as connection:
             curation.erase(connection, _id(identity_id))
@@ -967,6 +989,8 @@ class Gallery:
         self._cache.forget_offers()
         self._cohorts = {}
         remove_scores(self.path)
+        if self._database.renew_sealing():  # copies of the caches that somebody has kept can no longer be read
+            self._cache.remove()
         try:
             if not self._save_cache(erased=True):
                 return False

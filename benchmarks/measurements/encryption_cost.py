@@ -1,9 +1,10 @@
-"""What encryption costs a large gallery: plain and encrypted beside each other, in one run, as ratios.
+"""What keys cost a large gallery: plain, encrypted, turned, and with a key for each person, in one run, as ratios.
 
     python -m benchmarks.measurements.encryption_cost [--templates N] [--dimension D] [--work FOLDER]
 
-Drawn unit vectors, five a person. Each gallery is made and opened by processes of their own, plain and encrypted
-in turn: times are processor seconds of the best of three, memory is the process's private bytes after the searches.
+Drawn unit vectors, five a person. Each gallery is made and opened by processes of their own, the kinds in turn: times
+are processor seconds of the best of three, memory is the process's private bytes after the searches. `turned` is plain
+but for its vectors; `people` is encrypted, and each person has a key. Erasing is done once, at the end.
 """
 
 import argparse
@@ -27,18 +28,25 @@ EACH = 5
 BLOCK = 20_000
 SEARCHES = 20
 TIMES = 3
+KINDS = {
+    "plain": (),
+    "encrypted": ("FACEID_KEY",),
+    "turned": ("FACEID_TURN_KEY",),
+    "people": ("FACEID_KEY", "FACEID_PERSON_KEYS"),
+}
+"""Which of the variables each kind of gallery has set."""
 
 
 def main() -> None:
-    """Make both galleries, time both, print the table."""
+    """Make the galleries, time them, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--templates", type=int, default=1_000_000)
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--work", type=Path)
-    parser.add_argument("--one", choices=["make", "use"], help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=["make", "use", "erase"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        act = make if options.one == "make" else use
+        act = {"make": make, "use": use, "erase": erase}[options.one]
         print(json.dumps(act(options.work, options.templates, options.dimension)))
         return
     work = options.work or Path(tempfile.mkdtemp(prefix="encryption-cost-"))
@@ -46,32 +54,38 @@ def main() -> None:
     (work / "key").write_text(bytes(range(32)).hex())
     (work / "key").chmod(0o600)
     try:
-        print(tabulate(compared(work, options), headers="keys", tablefmt="github", floatfmt=".3g"))
+        print(tabulate(compared(work, options), headers="keys", tablefmt="github", floatfmt=".4g"))
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def compared(work: Path, options: argparse.Namespace) -> list[dict[str, object]]:
-    """Return a row for each thing that was measured, with both figures and their ratio."""
-    figures: dict[str, dict[str, float]] = {}
-    for kind in ("plain", "encrypted"):
-        figures[kind] = child("make", kind, work, options)
+    """Return a row for each thing that was measured, the plain figure and each kind's, with its ratio to that."""
+    figures = {kind: child("make", kind, work, options) for kind in KINDS}
     for _ in range(TIMES):
-        for kind in ("plain", "encrypted"):
+        for kind in KINDS:
             for what, value in child("use", kind, work, options).items():
                 figures[kind][what] = min(figures[kind].get(what, np.inf), value)
-    plain, encrypted = figures["plain"], figures["encrypted"]
-    return [
-        {"what": what, "plain": plain[what], "encrypted": encrypted[what], "ratio": encrypted[what] / plain[what]}
-        for what in plain
-    ]
+    for kind in KINDS:
+        figures[kind] |= child("erase", kind, work, options)
+    rows: list[dict[str, object]] = []
+    for what, plain in figures["plain"].items():
+        row: dict[str, object] = {"what": what, "plain": plain}
+        for kind in list(KINDS)[1:]:
+            row |= {kind: figures[kind][what], f"{kind}, ratio": figures[kind][what] / plain}
+        rows.append(row)
+    return rows
 
 
 def child(act: str, kind: str, work: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Do one of the two in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "FACEID_KEY"}
-    if kind == "encrypted":
-        environment["FACEID_KEY"] = f"file:{work / 'key'}"
+    """Do one of the three in a process of its own."""
+    places = {
+        "FACEID_KEY": f"file:{work / 'key'}",
+        "FACEID_TURN_KEY": f"file:{work / 'key'}",
+        "FACEID_PERSON_KEYS": str(work / "keys"),
+    }
+    environment = {name: value for name, value in os.environ.items() if name not in places}
+    environment |= {name: places[name] for name in KINDS[kind]}
     command = [sys.executable, "-m", "benchmarks.measurements.encryption_cost", "--one", act]
     size = ["--templates", str(options.templates), "--dimension", str(options.dimension)]
     run = subprocess.run(
@@ -102,6 +116,13 @@ def make(folder: Path, templates: int, dimension: int) -> dict[str, float]:
     }
 
 
+def erase(folder: Path, templates: int, dimension: int) -> dict[str, float]:
+    """Erase one person; processor seconds."""
+    assert (templates, dimension) > (EACH, 0)
+    with Gallery.open(folder, writable=True) as gallery:
+        return {"erase one person, CPU s": spent(lambda: gallery.erase(1))}
+
+
 def use(folder: Path, templates: int, dimension: int) -> dict[str, float]:
     """Open and search; processor seconds of each step, and the memory afterwards."""
     random = np.random.default_rng(1)
@@ -115,12 +136,14 @@ def use(folder: Path, templates: int, dimension: int) -> dict[str, float]:
         batch = spent(lambda: gallery.search(queries, 5))
         memory = private_bytes()
         reading = spent(lambda: gallery.sample(50_000))
+        listing = spent(gallery.identities)
     return {
         "open, CPU s": opening,
         "first search, CPU s": first,
         "later searches, CPU ms each": 1000 * later / SEARCHES,
         f"{SEARCHES + 1} searches at once, CPU ms each": 1000 * batch / (SEARCHES + 1),
         "50,000 vectors from the database, CPU s": reading,
+        "list everybody, CPU s": listing,
         "memory after searching, MiB": memory / 2**20,
     }
 

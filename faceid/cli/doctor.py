@@ -138,7 +138,8 @@ def _encryption(path: Place) -> str:
     envelope = read_envelope(path)
     if envelope is None:
         return "none: whoever copies the folder has everybody's vectors and names (docs/protection.md)"
-    return f"encrypted under the key {envelope.key_id}; AES-GCM at {_sealed_speed():.1f} GB a CPU second"
+    people = ", each person under a key of its own" if envelope.people else ""
+    return f"encrypted under the key {envelope.key_id}{people}; AES-GCM at {_sealed_speed():.1f} GB a CPU second"
 
 
 def _turned(key_id: str | None) -> str:

@@ -128,7 +128,8 @@ def erase(people: tuple[str, ...], gallery_path: Place) -> None:
             if state == "pending":
                 say(f"Id {identity.id}: pending, a reader holds an older revision; the rest is erased when it leaves.")
             else:
-                say(f"Id {identity.id} is erased.")
+                beyond = ", and with its key what backups hold" if opened.has_person_keys else ""
+                say(f"Id {identity.id} is erased{beyond}.")
             for note in opened.erasure_notes:
                 say(f"  {note}.")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from faceid.cli.key_options import KeyPlace, key_option, source_key_option, turn_key_option
+from faceid.cli.key_options import KeyPlace, key_option, person_keys_option, source_key_option, turn_key_option
 from faceid.cli.options import gallery_option, model_option
 from faceid.cli.output import say
 from indexer.errors import KeyMissing
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--encrypt", "encrypted", is_flag=True, help="Encrypt everything that will ever be in it.")
 @key_option
 @turn_key_option
+@person_keys_option
 def create(
     gallery_path: Place,
     model_name: str | None,
@@ -32,20 +33,23 @@ def create(
     encrypted: bool,
     key: "KeyProvider | None",
     turn_key: "KeyProvider | None",
+    person_keys: Path | None,
 ) -> None:
     """Make an empty gallery, bound to a model. With a key it is encrypted; --encrypt insists on one.
 
-    With a turn key its vectors lie turned by a secret rotation: without that key they compare with no face.
+    With a turn key its vectors lie turned by a secret rotation: without that key they compare with no face. With a
+    folder for people's keys, erasing a person reaches the backups.
     """
     from faceid.models.model_zoo import find_model
     from indexer.gallery import Gallery
     from indexer.records import ModelBinding
 
-    provider = _demanded(key) if encrypted else key
+    provider = _demanded(key) if encrypted or person_keys else key
     model = find_model(model_name)
     binding = ModelBinding(model.spec.name, model.digest, model.spec.dimension)
-    Gallery.create(gallery_path, binding, fusion, key=provider, turn_key=turn_key).close()
-    state = (", encrypted" if provider else "") + (", its vectors turned" if turn_key else "")
+    Gallery.create(gallery_path, binding, fusion, key=provider, turn_key=turn_key, person_keys=person_keys).close()
+    states = {", encrypted": provider, ", its vectors turned": turn_key, ", a key for each person": person_keys}
+    state = "".join(words for words, given in states.items() if given)
     say(f"{gallery_path} is made{state}, bound to {model.spec.name!r}.")
 
 

@@ -1,5 +1,6 @@
 """Options that say where a key is: file:PATH, env:NAME, command:COMMAND or keyring:NAME."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -32,6 +33,13 @@ turn_key_option = click.option(
     type=KeyPlace(),
     envvar="FACEID_TURN_KEY",
     help="Where the key is that turns the vectors, named as --key names one.",
+)
+
+person_keys_option = click.option(
+    "--person-keys",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="FACEID_PERSON_KEYS",
+    help="Folder for a key of each person, apart from the gallery: an erase then reaches backups, too.",
 )
 
 source_key_option = click.option(

@@ -39,15 +39,20 @@ Read = Callable[[], AbstractContextManager[Connection]]
 class IndexCache:
     """The snapshot that a gallery searches: loaded from files, brought up to each revision, and saved."""
 
-    def __init__(self, folder: Path, sealing: bytes | None) -> None:
+    def __init__(self, folder: Path, sealing: Callable[[], bytes | None]) -> None:
+        """`sealing` gives the key that seals the files of now; None where nothing is sealed."""
         self._folder = folder
-        self._sealing = sealing
+        self._sealing_now = sealing
         self._lock = threading.Lock()  # for what is in memory; only a saver waits for it with a transaction open
         self._saving = threading.RLock()  # for the files: one thread of the one writer at a time
         self._current: Snapshot | None = None
         self._distrusted: Manifest | None = None
         self._tried: Manifest | None = None  # the files looked at last, so as not to load them again and again
         self._offered: list[tuple[Ids, FloatMatrix]] = []
+
+    @property
+    def _sealing(self) -> bytes | None:
+        return self._sealing_now()
 
     @property
     def known(self) -> Snapshot | None:

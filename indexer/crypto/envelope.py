@@ -4,7 +4,7 @@ The user's key wraps the gallery's key, the gallery's key gives those that encry
 without a byte of the data being written anew (`rotate`), and no two galleries, nor two encrypted copies of one, share a
 key that encrypts. The file is JSON: `format`, `key_id` (which user's key), `salt` (hex, the first 16 bytes of
 `gallery.db`: which database it is of) and `wrapped` (hex: nonce, AES-256-GCM of the gallery's key, tag; the other three
-are authenticated with it).
+are authenticated with it). Format 2 is that of a gallery each of whose people has a key (`indexer.store.person_keys`).
 """
 
 import json
@@ -20,6 +20,7 @@ from indexer.errors import GalleryError, KeyMissing, StoreDamaged, WrongKey
 FILE = "gallery.key"
 
 _FORMAT = "faceid-envelope-1"
+_WITH_PEOPLE = "faceid-envelope-2"
 _NONCE, _TAG, _KEY, _SALT = 12, 16, 32, 16  # bytes
 _LARGEST = 4096
 _ALTERED = (
@@ -35,15 +36,21 @@ class Envelope:
     key_id: str
     salt: bytes
     wrapped: bytes
+    people: bool = False
+    """Whether each person has a key, kept elsewhere."""
 
 
 @dataclass(frozen=True, repr=False)
 class GalleryKeys:
-    """What encrypts one gallery: `database` and `files` 32 bytes each, `salt` the database's first 16 bytes."""
+    """What encrypts one gallery: 32 bytes each; `salt` are the database's first 16 bytes.
+
+    `people` encrypts the keys of its people; None where they have none.
+    """
 
     database: bytes
     files: bytes
     salt: bytes
+    people: bytes | None = None
 
 
 def key_id_of(key: bytes) -> str:
@@ -59,11 +66,12 @@ def derived(key: bytes, purpose: bytes, salt: bytes = b"", size: int = _KEY) -> 
     return HKDF(SHA256(), size, salt, purpose).derive(key)
 
 
-def seal_new(folder: Path, provider: KeyProvider) -> tuple[Envelope, GalleryKeys]:
-    """Draw a gallery's key for a folder, and wrap it. Raises KeyMissing."""
+def seal_new(folder: Path, provider: KeyProvider, *, people: bool = False) -> tuple[Envelope, GalleryKeys]:
+    """Draw a gallery's key for a folder, and wrap it; `people`: each will have a key, too. Raises KeyMissing."""
     require_encryption()
     salt, own = secrets.token_bytes(_SALT), secrets.token_bytes(_KEY)
-    return _wrap(own, salt, provider.key(folder, None)), _gallery_keys(own, salt)
+    sealed = _wrap(own, salt, provider.key(folder, None), people=people)
+    return sealed, _gallery_keys(own, sealed)
 
 
 def read_envelope(folder: Path) -> Envelope | None:
@@ -87,16 +95,17 @@ def parse(text: bytes, path: Path) -> Envelope:
     damaged = f"{path} is damaged; put back the copy that lies in every backup of this gallery"
     try:
         content = json.loads(text)
-        if content["format"] != _FORMAT and str(content["format"]).startswith("faceid-envelope-"):
+        known = content["format"] in (_FORMAT, _WITH_PEOPLE)
+        if not known and str(content["format"]).startswith("faceid-envelope-"):
             raise StoreDamaged(f"{path} is of a newer version ({content['format']!r:.40}); open it with that one")
         key_id = content["key_id"]
         salt, wrapped = bytes.fromhex(content["salt"]), bytes.fromhex(content["wrapped"])
         sizes = (len(bytes.fromhex(key_id)), len(salt), len(wrapped))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreDamaged(damaged) from error
-    if content["format"] != _FORMAT or sizes != (8, _SALT, _NONCE + _KEY + _TAG):
+    if not known or sizes != (8, _SALT, _NONCE + _KEY + _TAG):
         raise StoreDamaged(damaged)
-    return Envelope(key_id, salt, wrapped)
+    return Envelope(key_id, salt, wrapped, content["format"] == _WITH_PEOPLE)
 
 
 def write_envelope(folder: Path, envelope: Envelope) -> None:
@@ -107,7 +116,7 @@ def write_envelope(folder: Path, envelope: Envelope) -> None:
 
 def text_of(envelope: Envelope) -> bytes:
     """Return an envelope as the line of JSON that `parse` reads."""
-    content = {"format": _FORMAT, "key_id": envelope.key_id, "salt": envelope.salt.hex()}
+    content = {"format": _format(people=envelope.people), "key_id": envelope.key_id, "salt": envelope.salt.hex()}
     return json.dumps({**content, "wrapped": envelope.wrapped.hex()}).encode() + b"\n"
 
 
@@ -135,7 +144,7 @@ def opened(path: Path, envelope: Envelope, provider: KeyProvider | None) -> Gall
             f"{_what(path)} is encrypted under the key {envelope.key_id}: say where that key is, as in"
             f" {VARIABLE}=file:/path/to/key (or env:NAME, command:COMMAND, keyring:NAME)"
         )
-    return _gallery_keys(_unwrap(path, envelope, provider), envelope.salt)
+    return _gallery_keys(_unwrap(path, envelope, provider), envelope)
 
 
 def rewrap(folder: Path, old: KeyProvider, new: KeyProvider) -> Envelope:
@@ -143,17 +152,18 @@ def rewrap(folder: Path, old: KeyProvider, new: KeyProvider) -> Envelope:
     envelope = read_envelope(folder)
     if envelope is None:
         raise GalleryError(f"{folder} is not encrypted: `faceid gallery encrypt` makes an encrypted copy")
-    renewed = _wrap(_unwrap(folder / FILE, envelope, old), envelope.salt, new.key(folder, None))
+    own = _unwrap(folder / FILE, envelope, old)
+    renewed = _wrap(own, envelope.salt, new.key(folder, None), people=envelope.people)
     write_envelope(folder, renewed)
     return renewed
 
 
-def _wrap(own: bytes, salt: bytes, key: bytes) -> Envelope:
+def _wrap(own: bytes, salt: bytes, key: bytes, *, people: bool) -> Envelope:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     key_id, nonce = key_id_of(key), secrets.token_bytes(_NONCE)
-    secret = AESGCM(derived(key, b"faceid wrap")).encrypt(nonce, own, _authenticated(key_id, salt))
-    return Envelope(key_id, salt, nonce + secret)
+    secret = AESGCM(derived(key, b"faceid wrap")).encrypt(nonce, own, _authenticated(key_id, salt, people=people))
+    return Envelope(key_id, salt, nonce + secret, people)
 
 
 def _unwrap(path: Path, envelope: Envelope, provider: KeyProvider) -> bytes:
@@ -166,7 +176,7 @@ def _unwrap(path: Path, envelope: Envelope, provider: KeyProvider) -> bytes:
     nonce, secret = envelope.wrapped[:_NONCE], envelope.wrapped[_NONCE:]
     cipher = AESGCM(derived(key, b"faceid wrap"))
     try:
-        own = cipher.decrypt(nonce, secret, _authenticated(key_id, envelope.salt))
+        own = cipher.decrypt(nonce, secret, _authenticated(key_id, envelope.salt, people=envelope.people))
     except InvalidTag as error:
         if key_id != envelope.key_id:
             raise WrongKey(
@@ -184,9 +194,14 @@ def _what(path: Path) -> Path:
     return path.parent if path.name == FILE else path
 
 
-def _gallery_keys(own: bytes, salt: bytes) -> GalleryKeys:
-    return GalleryKeys(derived(own, b"faceid database"), derived(own, b"faceid files"), salt)
+def _gallery_keys(own: bytes, envelope: Envelope) -> GalleryKeys:
+    people = derived(own, b"faceid people") if envelope.people else None
+    return GalleryKeys(derived(own, b"faceid database"), derived(own, b"faceid files"), envelope.salt, people)
 
 
-def _authenticated(key_id: str, salt: bytes) -> bytes:
-    return f"{_FORMAT} {key_id} {salt.hex()}".encode()
+def _authenticated(key_id: str, salt: bytes, *, people: bool) -> bytes:
+    return f"{_format(people=people)} {key_id} {salt.hex()}".encode()
+
+
+def _format(*, people: bool) -> str:
+    return _WITH_PEOPLE if people else _FORMAT

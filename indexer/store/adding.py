@@ -16,6 +16,7 @@ from indexer.store.checksum import checksum
 from indexer.store.crops import is_crop, keep_crops
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, now, owner_rows, record_audit
 from indexer.store.schema import identity, template
+from indexer.store.sealed_cells import issue_keys, sealed_tuple, sought_values
 from indexer.store.sealed_rows import change_rows, moving, rows_with, sound_rows
 from indexer.store.tally import count_in, pair_sum
 from indexer.store.tombstones import unbury
@@ -172,8 +173,10 @@ def _load_people(connection: Connection, keys: Sequence[Key]) -> dict[Key, Perso
     for piece in chunks(list(dict.fromkeys(keys))):
         external_ids = [key[0] for key in piece if key[0] is not None]
         names = [key[1] for key in piece if key[0] is None]
-        by_name = identity.c.external_id.is_(None) & identity.c.name.in_(names)
-        rows += sound_rows(connection, "identity", or_(identity.c.external_id.in_(external_ids), by_name))
+        named = sought_values(connection, "identity", "name", names)
+        known = sought_values(connection, "identity", "external_id", external_ids)
+        by_name = identity.c.external_id.is_(None) & identity.c.name.in_(named)
+        rows += sound_rows(connection, "identity", or_(identity.c.external_id.in_(known), by_name))
     owners = owner_rows(connection, {row.merged_into or row.id for row in rows})
     by_id = {row.id: Person(row.name, row.external_id, row.id, row.removed_at is not None) for row in owners.values()}
     return {
@@ -262,9 +265,12 @@ def _write(connection: Connection, model_id: int, verdicts: Sequence[Verdict]) -
 def _insert_people(connection: Connection, people: Sequence[Person]) -> None:
     created_at = now()
     rows = []
-    for person, new_id in zip(people, next_ids(connection, "identity", len(people)), strict=True):
+    ids = next_ids(connection, "identity", len(people))
+    issue_keys(connection, ids)
+    for person, new_id in zip(people, ids, strict=True):
         person.id = new_id
-        row = (person.id, person.name, person.external_id, created_at, None, None)
+        row = (person.id, person.name, person.external_id, created_at, None, None, None)
+        row = sealed_tuple(connection, "identity", row)
         rows.append((*row, checksum(*row)))
     if rows:
         insert_sealed(connection, "identity", rows)
@@ -279,12 +285,13 @@ def _insert_templates(connection: Connection, model_id: int, photos: Sequence[Te
         for photo, new_id in zip(photos[start : start + _ROWS], ids[start : start + _ROWS], strict=True):
             one, photo.id = photo.new, new_id
             assert one is not None
-            row = (new_id, photo.person.id, *_described(one), created_at, None)
+            row = sealed_tuple(connection, "template", (new_id, photo.person.id, *_described(one), created_at, None))
             rows.append((*row, checksum(*row)))
             vectors.append(one.vector)
         insert_sealed(connection, "template", rows)
         _count_templates(connection, rows)
-        insert_vectors(connection, np.array([row[0] for row in rows], np.int64), model_id, np.stack(vectors))
+        numbers, owners = [row[0] for row in rows], [row[1] for row in rows]
+        insert_vectors(connection, np.array(numbers, np.int64), model_id, np.stack(vectors), owners)
     pictures = [(photo.id, photo.new.crop) for photo in photos if photo.new is not None]
     keep_crops(connection, {new_id: jpeg for new_id, jpeg in pictures if new_id is not None and jpeg is not None})
 

@@ -4,6 +4,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from indexer.crypto import envelope
 from indexer.crypto.envelope import GalleryKeys, read_envelope, seal_new, write_envelope
 from indexer.crypto.keys import KeyProvider, require_encryption
@@ -11,7 +13,9 @@ from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError
 from indexer.store.database import Database, translated
 from indexer.store.driver import PAGE_SIZE, connect_new, connect_to_export, new_key
-from indexer.store.schema import APPLICATION_ID
+from indexer.store.lost_people import drop_lost_people
+from indexer.store.person_keys import PersonKeys
+from indexer.store.schema import APPLICATION_ID, identity
 
 
 def make_backup(source: Database, folder: Path) -> None:
@@ -37,14 +41,21 @@ def make_backup(source: Database, folder: Path) -> None:
 def make_encrypted_copy(source: Database, folder: Path, key: KeyProvider) -> None:
     """Copy the database as `make_backup` does, plain or encrypted as it is, under a new gallery's key.
 
+    Where each person has a key, the copy has keys of its own, and is without those whose keys are gone.
+
     Every page is written anew, so that nothing of the source's free space is in it.
     """
     require_encryption()
     _prepare(source, folder)
-    sealed, keys = seal_new(folder, key)
+    sealed, keys = seal_new(folder, key, people=source.people is not None)
+    if source.people is not None:
+        with source.read() as connection:  # whoever is erased from now on may be in the copy
+            source.people.fetch(connection.execute(select(identity.c.id)).scalars())
     write_envelope(folder, sealed)
     with translated(source.path), replacing(folder / source.path.name, PRIVATE) as temporary:
         _export(source, temporary, keys)
+        if source.people is not None:
+            _give_keys(source.people, temporary, keys)
         with closing(connect_new(temporary, keys)) as copy:
             _finish(copy)
 
@@ -75,6 +86,18 @@ def _export(source: Database, temporary: Path, keys: GalleryKeys) -> None:
         raw.execute(f"PRAGMA copy.user_version = {int(version)}")
         raw.execute(f"PRAGMA copy.application_id = {APPLICATION_ID}")
         raw.execute("COMMIT")
+
+
+def _give_keys(people: PersonKeys, temporary: Path, keys: GalleryKeys) -> None:
+    """Make a copy's people keys of their own, and drop those from it whose keys are gone."""
+    copy = Database(temporary, keys, writable=True)
+    try:
+        with copy.write() as connection:
+            known = people.known(connection.execute(select(identity.c.id)).scalars())
+            drop_lost_people(connection, known)
+    finally:
+        copy.close()
+    people.copy(keys, known)
 
 
 def _finish(copy: Any) -> None:

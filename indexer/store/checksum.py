@@ -11,7 +11,7 @@ SQL_NAME = "faceid_checksum"
 
 COVERED = {
     "model": ("id", "name", "digest", "dimension"),
-    "identity": ("id", "name", "external_id", "created_at", "removed_at", "merged_into"),
+    "identity": ("id", "name", "external_id", "created_at", "removed_at", "merged_into", "sealed"),
     "template": (
         "id",
         "identity_id",

@@ -15,8 +15,9 @@ from indexer.store.adding import hide_templates_of_others, is_utf8
 from indexer.store.crops import delete_crops
 from indexer.store.queries import bump_revision, chunks, keep_undo, next_ids, now, record_audit
 from indexer.store.rejections import forget_all
-from indexer.store.schema import audit, embedding, gallery, identity, template, undo
-from indexer.store.sealed_rows import change_rows, delete_rows, insert_rows, moving, sound_rows
+from indexer.store.schema import audit, crop, embedding, gallery, identity, template, undo
+from indexer.store.sealed_cells import issue_keys, keys_of, reseal_templates, sought
+from indexer.store.sealed_rows import change_rows, delete_rows, insert_rows, moving, rows_with, sound_rows
 from indexer.store.tombstones import bury
 
 
@@ -35,13 +36,14 @@ def rename(connection: Connection, identity_id: int, new_name: str) -> None:
 
 def _leave_alias(connection: Connection, row: Row[Any]) -> int | None:
     """Let the former name lead to its person; None where it is no key, or leads there by now."""
-    named_so = (identity.c.name == row.name) & identity.c.external_id.is_(None)
+    named_so = (identity.c.name == sought(connection, row.name)) & identity.c.external_id.is_(None)
     if row.external_id is not None or connection.execute(select(identity.c.id).where(named_so)).first():
         return None
     (alias,) = next_ids(connection, "identity", 1)
+    issue_keys(connection, [alias])
     at = now()
     new = {"id": alias, "name": row.name, "external_id": None, "created_at": at, "removed_at": at}
-    insert_rows(connection, "identity", [{**new, "merged_into": row.id}])
+    insert_rows(connection, "identity", [{**new, "merged_into": row.id, "sealed": None}])
     return alias
 
 
@@ -51,7 +53,7 @@ def set_name(connection: Connection, row: Row[Any], new_name: str) -> None:
     if row.external_id is None:
         other = connection.execute(
             select(identity.c.id, identity.c.removed_at, identity.c.merged_into).where(
-                identity.c.name == name, identity.c.external_id.is_(None), identity.c.id != row.id
+                identity.c.name == sought(connection, name), identity.c.external_id.is_(None), identity.c.id != row.id
             )
         ).first()
         if other is not None and other.merged_into == row.id:  # an alias of this very person: the two change names
@@ -198,6 +200,18 @@ def give_templates(connection: Connection, template_ids: Sequence[int], into_id:
         theirs = template.c.id.in_(piece)
         with moving(connection, theirs):
             change_rows(connection, "template", theirs, identity_id=into_id)
+        reseal(connection, piece, into_id)
+
+
+def reseal(connection: Connection, template_ids: Sequence[int], owner: int) -> None:
+    """Put templates that changed hands for good under their new owner's key, where each person has one."""
+    if keys_of(connection) is None:
+        return
+    reseal_templates(connection, template_ids, owner)
+    for row in sound_rows(connection, "template", template.c.id.in_(template_ids)):
+        change_rows(connection, "template", template.c.id == row.id, source=row.source)
+    for row in rows_with(connection, "crop", "template_id", template_ids):
+        change_rows(connection, "crop", crop.c.template_id == row.template_id, jpeg=row.jpeg)
 
 
 def erase(connection: Connection, identity_id: int) -> None:
@@ -206,7 +220,7 @@ def erase(connection: Connection, identity_id: int) -> None:
     aliases = connection.execute(select(identity.c.id).where(identity.c.merged_into == identity_id)).scalars()
     people = [identity_id, *aliases]
     theirs = template.c.identity_id.in_(people)
-    digests = list(connection.execute(select(template.c.source_digest).where(theirs)).scalars())
+    digests = [row.source_digest for row in sound_rows(connection, "template", theirs)]
     record_audit(connection, "erase", [(identity_id, {"templates": len(digests)})])
     bury(connection, digests)
     forget_all(connection)  # whose they are is not known: perhaps this person's

@@ -19,7 +19,9 @@ from indexer.errors import ForkedProcess, GalleryBusy, GalleryError, GalleryLock
 from indexer.store.checksum import SQL_NAME, checksum
 from indexer.store.driver import check_key, connect, connect_new, library
 from indexer.store.migrating import migrate as run_migrations
+from indexer.store.person_keys import PersonKeys
 from indexer.store.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
+from indexer.store.sealed_cells import INFO
 from indexer.store.sqlite_check import schema_sum
 from indexer.store.tally import Tally, tally, write_tally
 
@@ -45,13 +47,16 @@ class Database:
     Many threads may read, and one write, at once; the others wait, and in the end get GalleryBusy.
     """
 
-    def __init__(self, path: Path, keys: GalleryKeys | None, *, writable: bool) -> None:
-        """Open a database that is there; with `keys`, an encrypted one."""
+    def __init__(
+        self, path: Path, keys: GalleryKeys | None, people: PersonKeys | None = None, *, writable: bool
+    ) -> None:
+        """Open a database that is there; with `keys`, an encrypted one, and `people` those of its people."""
         self.path = path
         self.keys = keys
+        self.people = people
         self.writable = writable
-        self._readers = _engine(path, keys, writable=False, connections=READERS)
-        self._writer = _engine(path, keys, writable=True, connections=1) if writable else None
+        self._readers = _engine(path, keys, people, writable=False, connections=READERS)
+        self._writer = _engine(path, keys, people, writable=True, connections=1) if writable else None
         self.closed = False
         self._process = os.getpid()
         _open.add(self)
@@ -230,7 +235,9 @@ def _check_size(connection: Connection, path: Path) -> None:
         raise StoreDamaged(f"{path} is shorter than it says it is; restore it from a backup or an export")
 
 
-def _engine(path: Path, keys: GalleryKeys | None, *, writable: bool, connections: int) -> Engine:
+def _engine(
+    path: Path, keys: GalleryKeys | None, people: PersonKeys | None = None, *, writable: bool, connections: int
+) -> Engine:
     uri = _uri(path, writable=writable)
 
     def opened() -> Any:
@@ -254,6 +261,10 @@ def _engine(path: Path, keys: GalleryKeys | None, *, writable: bool, connections
         pool_timeout=PATIENCE_SECONDS,
         pool_use_lifo=True,  # a few are used again and again, the others never opened
     )
+
+    @event.listens_for(engine, "connect")
+    def connect_people(_: Any, record: Any) -> None:
+        record.info[INFO] = people
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -42,6 +42,7 @@ class PostgresStore:
 
     key: KeyProvider | None = None
     sealing: bytes | None = None
+    has_person_keys = False
 
     def __init__(self, place: PostgresPlace, *, writable: bool) -> None:
         _look_at(place, writable=writable)
@@ -109,6 +110,10 @@ class PostgresStore:
             yield True
         finally:
             lock.release()
+
+    def renew_sealing(self) -> bool:
+        """See `Store`: nothing is sealed."""
+        return False
 
     def scrub(self) -> Scrubbed:
         """See `Store`."""

@@ -28,6 +28,7 @@ from indexer.records import (
 )
 from indexer.store.checksum import COVERED, GALLERY, checksum
 from indexer.store.schema import calibration, gallery
+from indexer.store.sealed_cells import opened_rows, opened_vectors, vector_size
 from indexer.store.sealed_rows import check_row, delete_rows, every_row, insert_rows, rows_with
 from indexer.store.tally import ACTIVE_PAIRS, is_active_set, pair_sql, tally
 
@@ -230,6 +231,7 @@ def vectors_of(connection: Connection, template_ids: Ids) -> FloatMatrix:
     """
     row = gallery_row(connection)
     vectors = np.empty((len(template_ids), row.model.dimension), np.float32)
+    size = vector_size(connection, row.model.dimension)
     for start in range(0, len(template_ids), _VECTORS):
         piece = template_ids[start : start + _VECTORS]
         # A dense piece is read as a range: one walk along the tree instead of a descent for each id.
@@ -247,11 +249,12 @@ def vectors_of(connection: Connection, template_ids: Ids) -> FloatMatrix:
             blob, sealed = by_id.get(template_id, (None, 0))
             if blob is None:
                 raise StoreDamaged(f"template {template_id} has no vector; `faceid gallery check` lists them all")
-            whole = isinstance(blob, bytes) and len(blob) == 4 * row.model.dimension
+            whole = isinstance(blob, bytes) and len(blob) == size
             if not whole or checksum(template_id, row.model_id, blob) != sealed:
                 raise StoreDamaged(f"the vector of template {template_id} was changed on the disk; restore a backup")
             blobs.append(blob)
-        found = np.frombuffer(b"".join(blobs), "<f4").reshape(len(piece), -1)
+        opened = opened_vectors(connection, row.model_id, piece.tolist(), blobs)
+        found = np.frombuffer(b"".join(opened), "<f4").reshape(len(piece), -1)
         vectors[start : start + len(piece)] = found
     return vectors
 
@@ -355,6 +358,7 @@ def template_page(connection: Connection, include_removed: bool, after: int, lim
     ).all()
     for row in rows:
         check_row("template", row)
+    rows = opened_rows(connection, "template", rows)
     owners = owner_rows(connection, {row.identity_id for row in rows})
     shown = []
     for row in rows:

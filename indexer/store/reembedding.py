@@ -13,6 +13,7 @@ from indexer.store.bulk import insert_vectors
 from indexer.store.crops import delete_crops
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, record_audit, template_rows
 from indexer.store.schema import embedding, gallery, model, stranger, template
+from indexer.store.sealed_cells import owners_of
 from indexer.store.sealed_rows import delete_rows, every_row, insert_rows, moving
 
 
@@ -44,15 +45,15 @@ def add(connection: Connection, new_model: ModelBinding, template_ids: Sequence[
     if model_id is None:
         (model_id,) = next_ids(connection, "model", 1)
         insert_rows(connection, "model", [{"id": model_id, **asdict(new_model)}])
-    known: set[int] = set()
+    owners: dict[int, int] = {}
     for piece in chunks(list(template_ids)):
-        known |= set(connection.execute(select(template.c.id).where(template.c.id.in_(piece))).scalars())
+        owners |= owners_of(connection, piece)
         old = delete(embedding).where(embedding.c.model_id == model_id, embedding.c.template_id.in_(piece))
         connection.execute(old)
     # One that was erased in the meantime has no place for a vector; of one that is there twice the last counts.
-    places = {one: place for place, one in enumerate(template_ids) if one in known}
+    places = {one: place for place, one in enumerate(template_ids) if one in owners}
     ids = np.array(list(places), np.int64)
-    insert_vectors(connection, ids, model_id, vectors[list(places.values())])
+    insert_vectors(connection, ids, model_id, vectors[list(places.values())], [owners[one] for one in places])
 
 
 def switch(connection: Connection, new_model: ModelBinding, drop: Sequence[int]) -> None:

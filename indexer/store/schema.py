@@ -108,6 +108,8 @@ identity = Table(
     # A merged identity stays as an alias, so that enrolling its folder again reaches the person it became.
     Column("merged_into", ForeignKey("identity.id")),
     _checksum(),
+    # Name and external id under the person's key, where each has one: then tokens are in their columns.
+    Column("sealed", LargeBinary),
     *_octets("name"),
     *_octets("external_id"),
     CheckConstraint("merged_into IS NULL OR (merged_into <> id AND removed_at IS NOT NULL)", name="merged"),

@@ -11,6 +11,7 @@ from indexer.errors import StoreDamaged
 from indexer.store.bulk import insert_changes, insert_sealed
 from indexer.store.checksum import COVERED, checksum
 from indexer.store.schema import change, gallery, metadata, template
+from indexer.store.sealed_cells import is_touched, opened_rows, sealed_row, sought_values
 from indexer.store.tally import ACTIVE_PAIRS, SUMMED, count_in, pair_sum, tally
 
 _CHUNK = 5_000  # bound parameters in one statement; SQLite's own limit is 32,766 or more
@@ -18,6 +19,10 @@ _CHUNK = 5_000  # bound parameters in one statement; SQLite's own limit is 32,76
 
 def sound_rows(connection: Connection, table: str, where: ColumnElement[bool] | None = None) -> list[Row[Any]]:
     """Return whole rows, in order of their key, each found to be as it was written; raises StoreDamaged."""
+    return opened_rows(connection, table, _rows_as_they_lie(connection, table, where))
+
+
+def _rows_as_they_lie(connection: Connection, table: str, where: ColumnElement[bool] | None) -> list[Row[Any]]:
     of_it = metadata.tables[table]
     query = select(*_columns(of_it), of_it.c.checksum).order_by(_key(of_it))
     rows: list[Any] = list(connection.execute(query if where is None else query.where(where)).all())
@@ -28,7 +33,8 @@ def sound_rows(connection: Connection, table: str, where: ColumnElement[bool] | 
 
 def rows_with(connection: Connection, table: str, column: str, values: Sequence[Any]) -> list[Row[Any]]:
     """Return the rows whose column has one of the values, as `sound_rows`; raises StoreDamaged."""
-    return _read(connection, table, f"WHERE {column} IN ({','.join('?' * len(values))})", tuple(values))
+    sought = sought_values(connection, table, column, values)
+    return _read(connection, table, f"WHERE {column} IN ({','.join('?' * len(values))})", tuple(sought))
 
 
 def every_row(connection: Connection, table: str) -> list[Row[Any]]:
@@ -46,7 +52,7 @@ def _read(connection: Connection, table: str, where: str, values: tuple[Any, ...
     rows = list(connection.exec_driver_sql(query, values).all())
     for row in rows:
         check_row(table, row)
-    return rows
+    return opened_rows(connection, table, rows)
 
 
 def check_row(table: str, row: Sequence[Any]) -> None:
@@ -62,7 +68,8 @@ def insert_rows(connection: Connection, table: str, rows: Sequence[dict[str, Any
     """Insert rows with all their covered columns."""
     if not rows:
         return
-    covered = [tuple(row[name] for name in COVERED[table]) for row in rows]
+    lying = [sealed_row(connection, table, row) for row in rows]
+    covered = [tuple(row[name] for name in COVERED[table]) for row in lying]
     sealed = [(*row, checksum(*row)) for row in covered]
     insert_sealed(connection, table, sealed)
     if table in SUMMED:
@@ -72,8 +79,10 @@ def insert_rows(connection: Connection, table: str, rows: Sequence[dict[str, Any
 
 def change_rows(connection: Connection, table: str, where: ColumnElement[bool], **values: Any) -> int:
     """Give columns of some rows other values; how many rows. Raises StoreDamaged if one is not as it was written."""
+    if is_touched(connection, table, list(values)):
+        return _change_sealed(connection, table, where, values)
     of_it = metadata.tables[table]
-    rows = sound_rows(connection, table, where)
+    rows = _rows_as_they_lie(connection, table, where)
     renewed = []
     for row in rows:
         covered = {**{name: getattr(row, name) for name in COVERED[table]}, **values}
@@ -86,9 +95,22 @@ def change_rows(connection: Connection, table: str, where: ColumnElement[bool], 
     return len(rows)
 
 
+def _change_sealed(connection: Connection, table: str, where: ColumnElement[bool], values: dict[str, Any]) -> int:
+    """Change rows part of which lies under a person's key: opened, changed and sealed anew, one by one."""
+    of_it = metadata.tables[table]
+    rows = sound_rows(connection, table, where)
+    for row in rows:
+        opened = {**{name: getattr(row, name) for name in COVERED[table]}, **values}
+        lying = sealed_row(connection, table, opened)
+        total = checksum(*lying.values())
+        connection.execute(update(of_it).where(_key(of_it) == row[0]).values(**lying, checksum=total))
+        count_in(connection, table, 0, total - row.checksum)
+    return len(rows)
+
+
 def delete_rows(connection: Connection, table: str, where: ColumnElement[bool]) -> int:
     """Delete rows; how many. Raises StoreDamaged if one is not as it was written."""
-    rows = sound_rows(connection, table, where)
+    rows = _rows_as_they_lie(connection, table, where)
     connection.execute(delete(metadata.tables[table]).where(where))
     count_in(connection, table, -len(rows), -sum(row.checksum for row in rows))
     return len(rows)

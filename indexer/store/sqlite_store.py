@@ -1,12 +1,12 @@
 """A gallery's truth in SQLite, under the `Store` protocol: a file in the gallery's folder, a lock, a note beside it."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from indexer.crypto import envelope
 from indexer.crypto.envelope import GalleryKeys, rewrap, seal_new, unlock, write_envelope
@@ -20,7 +20,8 @@ from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
 from indexer.store.backup import make_backup, make_encrypted_copy
 from indexer.store.database import Database, check_database, create_database, migrate, require_database
 from indexer.store.founding import found
-from indexer.store.schema import HEAD
+from indexer.store.person_keys import PersonKeys, make_keys, open_keys, usual_person_keys
+from indexer.store.schema import HEAD, identity
 from indexer.store.store import Scrubbed
 
 DATABASE, LOCK = "gallery.db", "writer.lock"
@@ -30,18 +31,20 @@ _UNFINISHED = DATABASE + ".new"
 class SqliteStore:
     """The database of a folder; made by `open_store`."""
 
-    def __init__(self, folder: Path, key: KeyProvider | None, *, writable: bool) -> None:
+    def __init__(self, folder: Path, key: KeyProvider | None, people: Path | None, *, writable: bool) -> None:
         self._folder = folder
         self.key = key
         require_database(folder / DATABASE)
         keys = unlock(folder, key)
         version = check_database(folder / DATABASE, keys)
         self._lock = _locked(folder) if writable else None
+        self._people: PersonKeys | None = None
         try:
+            self._people = _people_of(folder, people, keys, writable=writable)
             if writable:
                 for leftover in folder.glob(f".{envelope.FILE}.*"):  # of a change of the key that was stopped
                     leftover.unlink(missing_ok=True)
-            self._database = _opened(folder, version, keys, writable=writable)
+            self._database = _opened(folder, version, keys, self._people, writable=writable)
         except BaseException:
             self._unlock()
             raise
@@ -64,8 +67,15 @@ class SqliteStore:
     @property
     def sealing(self) -> bytes | None:
         """See `Store`."""
+        if self._people is not None:
+            return self._people.cache_key
         keys = self._database.keys
         return None if keys is None else keys.files
+
+    @property
+    def has_person_keys(self) -> bool:
+        """See `Store`."""
+        return self._people is not None
 
     @property
     def closed(self) -> bool:
@@ -88,6 +98,9 @@ class SqliteStore:
             yield connection
             row = queries.gallery_row(connection)
         acknowledge(self._folder, row.uuid, row.revision)
+        if self._people is not None:
+            with suppress(GalleryError):  # the change itself is safe
+                self._people.note(row.revision)
 
     @property
     def shares_files(self) -> bool:
@@ -100,7 +113,18 @@ class SqliteStore:
 
     def scrub(self) -> Scrubbed:
         """See `Store`."""
-        return Scrubbed(self._database.scrub())
+        done = self._database.scrub()
+        if done and self._people is not None:
+            with self._database.read() as connection:
+                self._people.keep_only(connection.execute(select(identity.c.id)).scalars())
+        return Scrubbed(done)
+
+    def renew_sealing(self) -> bool:
+        """See `Store`."""
+        if self._people is None:
+            return False
+        self._people.renew_cache_key()
+        return True
 
     def structure_problems(self, connection: Connection, most: int) -> Iterator[Problem]:
         """See `Store`."""
@@ -131,6 +155,8 @@ class SqliteStore:
             self._unlock()
 
     def _unlock(self) -> None:
+        if self._people is not None:
+            self._people.close()
         if self._lock is not None:
             self._lock.release()
 
@@ -145,21 +171,28 @@ def is_encrypted(folder: Path) -> bool:
     return (folder / envelope.FILE).exists()
 
 
-def open_store(folder: Path, key: KeyProvider | None, *, writable: bool) -> SqliteStore:
+def open_store(folder: Path, key: KeyProvider | None, people: Path | None = None, *, writable: bool) -> SqliteStore:
     """Open a folder's gallery, for writing after bringing it to the newest schema; an encrypted one with its key.
+
+    `people` is the folder of its people's keys, where each has one (None: the one that FACEID_PERSON_KEYS names).
 
     Raises GalleryError where there is none, or a key is given for one that is not encrypted, KeyMissing, WrongKey,
     StoreDamaged, and for writing GalleryLocked.
     """
-    return SqliteStore(folder, key, writable=writable)
+    return SqliteStore(folder, key, people or usual_person_keys(), writable=writable)
 
 
 def create_store(
-    folder: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None, turn: Turn | None = None
+    folder: Path,
+    bound: ModelBinding,
+    fusion: Fusion,
+    key: KeyProvider | None,
+    turn: Turn | None = None,
+    people: Path | None = None,
 ) -> None:
     """Make an empty gallery in a folder that is empty or does not exist; with a key, an encrypted one.
 
-    `turn` says how its vectors will be turned.
+    `turn` says how its vectors will be turned, `people` in which folder the keys of its people are to be, each a key.
 
     Raises GalleryError where something is already there, GalleryLocked while another process creates it, KeyMissing.
     """
@@ -170,7 +203,7 @@ def create_store(
         raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
     lock = _locked(folder)
     try:
-        _create_in(folder, bound, fusion, key, turn)
+        _create_in(folder, bound, fusion, key, turn, people)
     except OSError as error:
         raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
     finally:
@@ -190,7 +223,16 @@ def rotate_key(folder: Path, old: KeyProvider, new: KeyProvider) -> str:
         lock.release()
 
 
-def _opened(folder: Path, version: str, keys: GalleryKeys | None, *, writable: bool) -> Database:
+def _people_of(folder: Path, people: Path | None, keys: GalleryKeys | None, *, writable: bool) -> PersonKeys | None:
+    """Open the keys of a gallery's people, where each has one; else the folder of such keys is not looked at."""
+    if keys is None or keys.people is None:
+        return None
+    return open_keys(folder, people, keys, writable=writable)
+
+
+def _opened(
+    folder: Path, version: str, keys: GalleryKeys | None, people: PersonKeys | None, *, writable: bool
+) -> Database:
     """Open the database with the newest schema, and no older than what was acknowledged."""
     path = folder / DATABASE
     if version != HEAD:
@@ -201,10 +243,12 @@ def _opened(folder: Path, version: str, keys: GalleryKeys | None, *, writable: b
             )
         migrate(path, keys)
     noted = acknowledged(folder)
-    database = Database(path, keys, writable=writable)
+    database = Database(path, keys, people, writable=writable)
     try:
         with database.read() as connection:
             row = queries.gallery_row(connection)
+        if people is not None and writable:
+            people.refuse_older(folder, row.revision)
         refuse_older(folder, noted, row.uuid, row.revision)
     except BaseException:
         database.close()
@@ -231,7 +275,14 @@ def _require_empty(folder: Path) -> None:
         raise GalleryError(f"{folder} is not empty ({others[0]}); open the gallery that is there, or give another path")
 
 
-def _create_in(path: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None, turn: Turn | None) -> None:
+def _create_in(
+    path: Path,
+    bound: ModelBinding,
+    fusion: Fusion,
+    key: KeyProvider | None,
+    turn: Turn | None,
+    people: Path | None,
+) -> None:
     """Build the database beside its place and rename it in: a crash leaves no half gallery."""
     temporary = path / _UNFINISHED
     _require_empty(path)
@@ -239,7 +290,9 @@ def _create_in(path: Path, bound: ModelBinding, fusion: Fusion, key: KeyProvider
         leftover.unlink()
     keys = None
     if key is not None:
-        sealed, keys = seal_new(path, key)
+        sealed, keys = seal_new(path, key, people=people is not None)
+        if people is not None:
+            make_keys(path, people, keys)
         write_envelope(path, sealed)
     create_database(temporary, keys)
     database = Database(temporary, keys, writable=True)

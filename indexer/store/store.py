@@ -54,6 +54,11 @@ class Store(Protocol):
         ...
 
     @property
+    def has_person_keys(self) -> bool:
+        """Whether what lies of a person lies under a key of that person, kept elsewhere."""
+        ...
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         ...
@@ -90,8 +95,15 @@ class Store(Protocol):
         """Whether the caches are those of all this machine's readers, not of the one writer."""
         ...
 
+    def renew_sealing(self) -> bool:
+        """Let what lies beside the database be sealed under another key, where each person has one; whether it is."""
+        ...
+
     def scrub(self) -> Scrubbed:
-        """Get deleted bytes out of the database's files; not done while something is in the way."""
+        """Get deleted bytes out of the database's files, and destroy the keys of people who are gone.
+
+        Not done while something is in the way.
+        """
         ...
 
     def structure_problems(self, connection: Connection, most: int) -> Iterator[Problem]:

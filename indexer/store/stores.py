@@ -1,9 +1,7 @@
 """Which store keeps a place's gallery: the one door for those who open, make or look for galleries."""
 
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from indexer.crypto.keys import KeyProvider
 from indexer.errors import GalleryError
@@ -27,27 +25,38 @@ def is_encrypted(place: Place) -> bool:
     return isinstance(place, Path) and sqlite_store.is_encrypted(place)
 
 
-def open_store(place: Place, key: KeyProvider | None, *, writable: bool) -> Store:
+def open_store(place: Place, key: KeyProvider | None, people: Path | None = None, *, writable: bool) -> Store:
     """Open a gallery, for writing after bringing it to the newest schema; an encrypted one with its key.
+
+    `people` is the folder of its people's keys, where each has one (None: the one that FACEID_PERSON_KEYS names).
 
     Raises GalleryError where there is none, or a key is given for one that is not encrypted, KeyMissing, WrongKey,
     StoreDamaged, GalleryUnreachable, and for writing GalleryLocked.
     """
     if isinstance(place, Path):
-        return sqlite_store.open_store(place, key, writable=writable)
+        return sqlite_store.open_store(place, key, people, writable=writable)
     store: Store = _postgres().open_store(place, key, writable=writable)
     return store
 
 
 def create_store(
-    place: Place, bound: ModelBinding, fusion: Fusion, key: KeyProvider | None, turn: Turn | None = None
+    place: Place,
+    bound: ModelBinding,
+    fusion: Fusion,
+    key: KeyProvider | None,
+    turn: Turn | None = None,
+    people: Path | None = None,
 ) -> None:
-    """Make an empty gallery where there is none; with a key, an encrypted one. `turn`: how vectors will be turned.
+    """Make an empty gallery where there is none; with a key, an encrypted one.
+
+    `turn` says how vectors will be turned, `people` in which folder the keys of its people are to be, each a key.
 
     Raises GalleryError where something is already there, GalleryLocked while another process creates it, KeyMissing.
     """
-    make: Callable[..., Any] = sqlite_store.create_store if isinstance(place, Path) else _postgres().create_store
-    make(place, bound, fusion, key, turn)
+    if isinstance(place, Path):
+        sqlite_store.create_store(place, bound, fusion, key, turn, people)
+    else:  # which refuses a key, and people's keys are for who has one
+        _postgres().create_store(place, bound, fusion, key, turn)
 
 
 def rotate_key(place: Place, old: KeyProvider, new: KeyProvider) -> str:

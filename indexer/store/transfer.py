@@ -36,6 +36,7 @@ from indexer.store.adding import add_templates
 from indexer.store.content import Content, Template, check_content, new_template
 from indexer.store.queries import bump_revision, chunks, every_template_row, gallery_row, next_ids, now, vectors_of
 from indexer.store.schema import identity, template
+from indexer.store.sealed_cells import issue_keys, sought
 from indexer.store.sealed_rows import change_rows, every_row, insert_rows, moving, rows_with
 from indexer.store.tombstones import buried
 
@@ -266,15 +267,17 @@ def _add_aliases(connection: Connection, owner: int, aliases: list[dict[str, Any
     added = False
     for alias in aliases:
         name, external_id = clean_name(alias["name"]), alias["external_id"]
+        known = None if external_id is None else sought(connection, external_id)
         taken = select(identity.c.id).where(
-            identity.c.name == name if external_id is None else identity.c.external_id == external_id,
-            identity.c.external_id.is_not_distinct_from(external_id),
+            identity.c.name == sought(connection, name) if external_id is None else identity.c.external_id == known,
+            identity.c.external_id.is_not_distinct_from(known),
         )
         if connection.execute(taken).first() is None:
             (new_id,) = next_ids(connection, "identity", 1)
+            issue_keys(connection, [new_id])
             at = now()
             row = {"id": new_id, "name": name, "external_id": external_id, "created_at": at}
-            insert_rows(connection, "identity", [{**row, "removed_at": at, "merged_into": owner}])
+            insert_rows(connection, "identity", [{**row, "removed_at": at, "merged_into": owner, "sealed": None}])
             added = True
     return added
 

@@ -1,11 +1,14 @@
 """The files of a gallery's cache as they lie there, read and written behind its back: plain, or sealed with its key."""
 
+from contextlib import closing
+
 from safetensors.numpy import load, save
 
 from indexer.cache.index_manifest import read_manifest
 from indexer.crypto.envelope import unlock
 from indexer.crypto.keys import usual_key
 from indexer.crypto.sealed import open_bytes, seal_bytes
+from indexer.store.person_keys import open_keys, usual_person_keys
 
 
 def manifest_of(folder):
@@ -38,4 +41,7 @@ def write_content(file, content):
 def sealing_of(folder):
     """The key of a gallery's files; None for one that is not encrypted."""
     keys = unlock(folder, usual_key())
-    return None if keys is None else keys.files
+    if keys is None or keys.people is None:
+        return None if keys is None else keys.files
+    with closing(open_keys(folder, usual_person_keys(), keys, writable=False)) as people:
+        return people.cache_key

@@ -9,6 +9,7 @@ import pytest
 import indexer.gallery
 from indexer.crypto.keys import VARIABLE
 from indexer.gallery import Gallery
+from indexer.store.person_keys import PERSON_VARIABLE
 from indexer.store.place import place_of
 from tests.indexer.made_up_people import MODEL
 from tests.postgres_server import VARIABLE as IN_POSTGRES
@@ -22,6 +23,8 @@ def _plain_where_it_must_be(request, monkeypatch):
     """Let tests that are marked `plain` make plain galleries, also when all others make encrypted ones."""
     if request.node.get_closest_marker("plain"):
         monkeypatch.delenv(VARIABLE, raising=False)
+    if request.node.get_closest_marker("plain") or request.node.get_closest_marker("no_person_keys"):
+        monkeypatch.delenv(PERSON_VARIABLE, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -192,7 +192,7 @@ def test_a_writer_seals_no_damage(folder):
 
 
 def test_a_row_in_the_place_of_the_next_one_is_damage_and_no_mistake_of_the_user(folder):
-    spoil(folder, "INSERT INTO identity VALUES (4, 'Ghost', NULL, '', NULL, NULL, 0)")
+    spoil(folder, "INSERT INTO identity VALUES (4, 'Ghost', NULL, '', NULL, NULL, 0, NULL)")
     with Gallery.open(folder, writable=True) as gallery, pytest.raises(StoreDamaged, match="nothing was changed"):
         gallery.add([photo("Dan", "d1")])
 

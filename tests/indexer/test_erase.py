@@ -172,6 +172,7 @@ def test_no_code_of_a_vector_is_left_either_with_8_bit_codes_in_the_files(galler
     assert scenario.traces(gallery.path, wanted) == []
 
 
+@pytest.mark.no_person_keys
 def test_segments_without_the_erased_person_stay_as_they_are(gallery):
     gallery.add([photo(f"p{i}", str(i)) for i in range(20)])
     gallery.close()
@@ -231,6 +232,7 @@ def test_an_old_export_brings_back_nobody_who_was_erased_unless_told(gallery, tm
     assert {one.status for one in gallery.import_(tmp_path / "old.parquet")} == {"already_enrolled"}
 
 
+@pytest.mark.no_person_keys
 def test_merging_from_a_gallery_that_still_has_them_tells_a_conflict(gallery, tmp_path):
     gallery.add(ANN + BOB)
     gallery.backup(tmp_path / "old")

@@ -340,6 +340,7 @@ def test_creating_over_something_is_refused(gallery, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork to give up root's rights")
+@pytest.mark.no_person_keys
 def test_a_read_only_directory_can_be_searched(gallery):
     gallery.add([photo("Ann", "a")])
     assert who(gallery, photo("", "a")) == "Ann"

@@ -237,6 +237,7 @@ def test_another_gallerys_files_are_not_believed(closed, tmp_path):
     assert kinds(closed) in (["stale_cache"], ["bad_cache"]), "of an encrypted one it cannot even be read"
 
 
+@pytest.mark.no_person_keys
 def test_files_of_a_past_that_never_was_are_not_believed(closed):
     # An older database was put back and went on from there: the caches are of the same gallery and revision.
     older = (closed / "gallery.db").read_bytes()

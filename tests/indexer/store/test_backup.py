@@ -10,6 +10,7 @@ from indexer.gallery import Gallery
 from tests.indexer.made_up_people import photo, unit_vectors
 
 
+@pytest.mark.no_person_keys
 def test_a_backup_is_the_gallery(gallery, tmp_path):
     gallery.add([photo(f"p{i}", str(i)) for i in range(50)])
     gallery.remove(3)
@@ -57,6 +58,7 @@ def test_something_that_is_there_is_not_overwritten(gallery, tmp_path):
         gallery.backup(gallery.path)
 
 
+@pytest.mark.no_person_keys
 def test_what_was_erased_while_a_reader_was_in_the_way_is_not_in_the_backup(gallery, tmp_path):
     gallery.add([photo("Ann Erased", "ann/1"), photo("Bob", "bob/1")])
     with Gallery.open(gallery.path) as reader, reader._database.read() as connection:
