@@ -280,7 +280,7 @@ outside = Table(
     "outside",
     metadata,
     # Engines elsewhere in which the gallery's vectors lie too (`indexer.outside`): an erasure must reach them.
-    Column("id", Integer, primary_key=True),
+    _id(),
     Column("address", Text, nullable=False),
     _checksum(),
 )

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from indexer.store.checksum import SQL_NAME
+from indexer.store.migrations.covering import add_empty_tally
+from indexer.store.schema import WHOLE
 
 revision = "0011"
 down_revision = "0010"
@@ -13,12 +14,12 @@ def upgrade() -> None:
     """Add the empty table, and the running sum over it."""
     op.create_table(
         "outside",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", WHOLE, nullable=False, autoincrement=False),
         sa.Column("address", sa.Text, nullable=False),
-        sa.Column("checksum", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("checksum", WHOLE, nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("id", name="pk_outside"),
     )
-    op.execute(f"INSERT INTO tally VALUES ('outside', 0, 0, 0, {SQL_NAME}('outside', 0, 0, 0))")
+    add_empty_tally("outside")
 
 
 def downgrade() -> None:
