@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from benchmarks.cli.options import EXISTING, FILE, counts, embedding_of, output_folder_option, photo_options
+from benchmarks.cli.options import EXISTING, FILE, counts, embedding_of, hands_of, output_folder_option, photo_options
 from benchmarks.cli.output import page_writer_if_any, show
 
 RAW, MODES = "raw", ("raw", "r-compatible", "r-drop")
@@ -21,8 +21,8 @@ RAW, MODES = "raw", ("raw", "r-compatible", "r-drop")
 @click.option(
     "--distractors",
     type=EXISTING,
-    help="Other people: DIR of photos, FILE.npz, FILE.npy, or a folder of .bin files; without it, the people of the"
-    " probes who have one photo.",
+    help="Other people: DIR of photos, FILE.npz, FILE.npy, a folder of such files (with --workers or --ray one after"
+    " the other is a worker's), or one of .bin files; without it, the people of the probes who have one photo.",
 )
 @click.option("--probe-list", type=FILE, help="The devkit's JSON list of probes, for a folder of .bin files.")
 @click.option("--distractor-list", type=FILE, help="The devkit's JSON list of distractors, likewise.")
@@ -81,4 +81,5 @@ def megaface(
     inputs = MegaFaceInputs(probes, distractors, probe_list, distractor_list, ending, probe_noises, distractor_noises)
     device = photo_settings["device"] or "cpu"
     settings = MegaFaceSettings(sizes, sets, noise, extrapolate or (), trillion_pairs, fast, device)
-    show(run_megaface(inputs, settings, folder, embedding_of(**photo_settings)), folder, write_page)
+    hands = hands_of(photo_settings["workers"], photo_settings["ray_address"])
+    show(run_megaface(inputs, settings, folder, embedding_of(**photo_settings), hands), folder, write_page)

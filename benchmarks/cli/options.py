@@ -63,6 +63,17 @@ def embedding_of(
     return Embedding(engine, faces, aligned, lambda photos: progress(photos, "photos"), crew)
 
 
+def hands_of(workers: int | None, ray_address: str | None) -> "Callable[[], AbstractContextManager[Crew | None]]":
+    """Return what starts the workers that were asked for, without an engine; they add up what is in feature files."""
+
+    def start() -> "AbstractContextManager[Crew | None]":
+        from faceid.cli.session import crew_making
+
+        return crew_making(object, workers, ray_address)
+
+    return start
+
+
 def counts(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
     """Read a list of counts such as 10,100,1e6 (a click callback)."""
     try:

@@ -260,8 +260,8 @@ def _prefix(tallies: Sequence["PassCounts"], pairs: MatedPairs, size: int, kept:
     scores = np.concatenate([tally.top_scores[one] for tally, one in zip(tallies, used, strict=True)])
     top_probes = np.concatenate([tally.top_probes[one] for tally, one in zip(tallies, used, strict=True)])
     at = np.concatenate([tally.top_at[one] for tally, one in zip(tallies, used, strict=True)])
-    best_first = _best_first(scores, top_probes, at)[:kept]
-    scores, top_probes, at = scores[best_first], top_probes[best_first], at[best_first]
+    chosen = best_first(scores, top_probes, at)[:kept]
+    scores, top_probes, at = scores[chosen], top_probes[chosen], at[chosen]
     for tally in tallies:
         tally.best[:], tally.best_at[:] = best, best_at
         tally.filled[0] = 0
@@ -288,7 +288,7 @@ def _counts(tallies: Sequence["PassCounts"]) -> Ids:
     return counts
 
 
-def _best_first(scores: FloatVector, probes: NDArray[np.int32], at: Ids) -> Ids:
+def best_first(scores: FloatVector, probes: NDArray[np.int32], at: Ids) -> Ids:
     """Return the order by falling score, then probe, then distractor: one sort of integers, equal ones put right."""
     bits = scores.view(np.int32)
     falling = ~np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64)  # floats order as their bits do

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.inputs.shards import read_shards, shard_files
 from faceid.feature_file import read_features
 from faceid.feature_set import FeatureError, FeatureSet, feature_set
 from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
@@ -52,10 +53,13 @@ def labelled_features(path: Path, kept: Path, embedding: Embedding) -> FeatureSe
 def photo_features(path: Path, kept: Path, embedding: Embedding) -> FeatureSet:
     """Return the features of photos, whoever is on them: a feature file as it is, or the photos in a folder, any depth.
 
-    Distractors need no names, and neither do photos that a protocol's list knows by their paths.
+    A folder in which feature files lie (`benchmarks.inputs.shards`) is all of them, one after the other. Distractors
+    need no names, and neither do photos that a protocol's list knows by their paths.
     """
     if path.is_file():
         return read_features(path)
+    if shards := shard_files(path):
+        return read_shards(shards, path)
     photos = (PersonPhoto(photo, "") for photo in photos_in(path))
     return _embedded(path, photos, kept, embedding)
 

@@ -1,22 +1,31 @@
 """MegaFace from what people have: photos, feature files or the devkit's trees in; results and devkit files out."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from benchmarks.distractors.distractor_pass import distractor_pass
+from benchmarks.distractors.distractor_pass import Fold, distractor_pass
+from benchmarks.distractors.shard_pass import shard_pass
 from benchmarks.formats.megaface_devkit import read_tree, write_results_files
 from benchmarks.formats.noise_lists import noisy, read_noises
 from benchmarks.inputs.inputs import Embedding, labelled_features, people_of_many_and_of_one, photo_features
+from benchmarks.inputs.shards import ShardedRows
 from benchmarks.protocols.megaface import Noise, Strategy, megaface
 from benchmarks.protocols.trillion_pairs import trillion_pairs
 from benchmarks.results.provenance import Run, run_benchmark, run_name
 from benchmarks.results.results import Prediction, Results
 from faceid.feature_set import FeatureSet
+from faceid.workers.crew import Crew
+from indexer.records import FloatMatrix
 from indexer.text import printable
+
+if TYPE_CHECKING:
+    from benchmarks.distractors.distractor_kernels import MateScores
 
 NoiseMode = Literal["raw", "r-compatible", "r-drop"]
 
@@ -55,10 +64,17 @@ class MegaFaceSettings:
     device: str = "cpu"
 
 
-def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Path, embedding: Embedding) -> Run:
+def run_megaface(
+    inputs: MegaFaceInputs,
+    settings: MegaFaceSettings,
+    folder: Path,
+    embedding: Embedding,
+    hands: Callable[[], AbstractContextManager[Crew | None]] = nullcontext,
+) -> Run:
     """Run the protocol and write results.json, CSVs and, below `devkit`, results as the devkit writes them.
 
-    Features of photos are kept in the folder. Raises FaceIdError of what is wrong with an input.
+    Features of photos are kept in the folder. `hands` starts workers, without a tool, that pass over the files of a
+    sharded crowd (None: there are none). Raises FaceIdError of what is wrong with an input.
     """
     probes, distractors = _features(inputs, folder, embedding)
     noise, notes = _noise(inputs, settings.noise, probes, distractors)
@@ -68,12 +84,16 @@ def run_megaface(inputs: MegaFaceInputs, settings: MegaFaceSettings, folder: Pat
         "noisy probes": inputs.probe_noises,
         "noisy distractors": inputs.distractor_noises,
     }
-    run = run_benchmark(
-        lambda: _measure(probes, distractors, noise, notes, settings),
-        [("probes", probes), ("distractors", distractors)],
-        folder,
-        [(role, path) for role, path in lists.items() if path is not None],
-    )
+    sharded = isinstance(distractors.features, ShardedRows)
+    if sharded and (settings.extrapolate or settings.trillion_pairs or settings.noise != "raw"):
+        distractors, sharded = replace(distractors, features=distractors.features[:]), False
+    with hands() if sharded else nullcontext() as crew:
+        run = run_benchmark(
+            lambda: _measure(probes, distractors, noise, notes, settings, crew),
+            [("probes", probes), ("distractors", distractors)],
+            folder,
+            [(role, path) for role, path in lists.items() if path is not None],
+        )
     write_results_files(run.results, folder / "devkit")
     return run
 
@@ -114,6 +134,7 @@ def _measure(
     noise: Noise | None,
     notes: tuple[str, ...],
     settings: MegaFaceSettings,
+    crew: Crew | None,
 ) -> Results:
     if settings.trillion_pairs:
         return trillion_pairs(probes, distractors, run_name(probes))
@@ -123,19 +144,31 @@ def _measure(
 
         predictions = extrapolate(probes, distractors, settings.extrapolate)
     results = megaface(
-        probes, distractors, settings.sizes, settings.sets, noise, name=run_name(probes), strategy=_strategy(settings)
+        probes,
+        distractors,
+        settings.sizes,
+        settings.sets,
+        noise,
+        name=run_name(probes),
+        strategy=_strategy(settings, crew),
     )
     return replace(results, predictions=predictions, notes=results.notes + notes)
 
 
-def _strategy(settings: MegaFaceSettings) -> Strategy:
+def _strategy(settings: MegaFaceSettings, crew: Crew | None) -> Strategy:
     """Return how the scores are passed through; all ways find the same rows."""
+    if crew is not None and settings.device == "cpu":
+        return partial(shard_pass, crew, fold=_fold(settings))
     if settings.device != "cpu":
         from benchmarks.distractors.device_fold import device_pass
 
         return device_pass(settings.device)
-    if settings.fast:
-        from benchmarks.distractors.bfloat16_fold import bfloat16_fold
+    return partial(distractor_pass, fold=_fold(settings))
 
-        return partial(distractor_pass, fold=bfloat16_fold)
-    return distractor_pass
+
+def _fold(settings: MegaFaceSettings) -> "Callable[[FloatMatrix, MateScores, int], Fold] | None":
+    if not settings.fast:
+        return None
+    from benchmarks.distractors.bfloat16_fold import bfloat16_fold
+
+    return bfloat16_fold

@@ -1,6 +1,6 @@
 """What a command needs to begin: an engine and a gallery that fit together."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,19 +77,25 @@ def gallery_of(engine: FaceEngine, gallery_path: Place) -> Iterator[Gallery | No
 @contextmanager
 def crew_of(engine: FaceEngine, workers: int | None, ray_address: str | None) -> Iterator[Crew | None]:
     """Give the engine the workers that were asked for; None where there are none, and this process does it all."""
-    if workers is None and ray_address is None:
-        yield None
-        return
-    with _crew(engine, workers, ray_address) as crew:
+    with crew_making(engine.twin, workers, ray_address, gpu_each=engine.device.startswith("cuda")) as crew:
         yield crew
 
 
-def _crew(engine: FaceEngine, workers: int | None, ray_address: str | None) -> Crew:
+@contextmanager
+def crew_making(
+    make: Callable[[], object], workers: int | None, ray_address: str | None, *, gpu_each: bool = False
+) -> Iterator[Crew | None]:
+    """Start the workers that were asked for, each with a tool that it makes; None where there are none."""
     if ray_address is not None:
         from faceid.workers.ray_actors import ray_crew
 
-        return ray_crew(ray_address, engine.twin, workers, say, gpu_each=engine.device.startswith("cuda"))
-    return process_crew(engine.twin, workers or 1, say)
+        with ray_crew(ray_address, make, workers, say, gpu_each=gpu_each) as crew:
+            yield crew
+    elif workers is not None:
+        with process_crew(make, workers, say) as crew:
+            yield crew
+    else:
+        yield None
 
 
 def has_gallery(path: Place) -> bool:
