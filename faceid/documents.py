@@ -59,8 +59,8 @@ def calibrate_documents(
     return scores, features.failures
 
 
-def document_threshold(model: Model, gallery: Gallery | None, target: float) -> MorphThreshold:
-    """Return the threshold that lets at most the share `target` of worst-case morphs pass.
+def document_threshold(model: Model, gallery: Gallery | None, target: float | None) -> MorphThreshold:
+    """Return the threshold that lets at most the share `target` (None: about the usual) of worst-case morphs pass.
 
     What the gallery keeps comes first, then the bound from a false match rate: the gallery's, or the model's. Raises
     CalibrationError where nothing was measured, or too little.

@@ -163,7 +163,6 @@ def _documents(gallery_path: Place, folder: Path, faces: Any, engine_settings: d
     from faceid.documents import calibrate_documents, document_threshold
     from faceid.engine import explain
     from faceid.vision.photo_list import photos_of_people
-    from indexer.decision.morph import USUAL_TARGET
 
     with open_with_engine(gallery_path, writable=True, **engine_settings) as (engine, gallery):
         people = progress(photos_of_people(folder), "documents")
@@ -171,7 +170,7 @@ def _documents(gallery_path: Place, folder: Path, faces: Any, engine_settings: d
         for failure in failures:
             say(explain(failure))
         say(f"Morphs of {scores.data} measured and kept.")
-        morph = document_threshold(engine.model, gallery, USUAL_TARGET)
+        morph = document_threshold(engine.model, gallery, None)
     say(
         f"At {morph.value:.4f} {100 * (morph.estimated or 0):.1f} % of worst-case morphs pass, and"
         f" {100 * (morph.bscer or 0):.1f} % of genuine documents are suspected."

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 @click.option(
     "--wcmmpmr",
     type=RATE,
-    help="With --document: share of worst-case morphs that may pass (default 0.05).",
+    help="With --document: share of worst-case morphs that may pass (default 0.05, or what comes nearest of the shares"
+    " that were measured).",
 )
 @output_option
 @click.pass_context
@@ -65,7 +66,6 @@ def verify(
     from faceid.documents import document_threshold
     from faceid.thresholds import verification_threshold
     from indexer.decision.decision import user_threshold
-    from indexer.decision.morph import USUAL_TARGET
 
     engine = make_engine(**engine_settings)
     needs_gallery = document or threshold is None
@@ -74,7 +74,7 @@ def verify(
             accept_at = verification_threshold(engine.model, gallery, far or 1e-3)
         else:
             accept_at = user_threshold(threshold, file_of(ctx, "threshold"))
-        morph = document_threshold(engine.model, gallery, wcmmpmr or USUAL_TARGET) if document else None
+        morph = document_threshold(engine.model, gallery, wcmmpmr) if document else None
     result = engine.verify(picture_of(first), picture_of(second), accept_at, faces=faces, morph=morph)
     if result.message:
         say(result.message)

@@ -19,7 +19,7 @@ from indexer.errors import CalibrationError
 from indexer.records import FloatMatrix, FloatVector, Ids
 
 USUAL_TARGET = 0.05
-"""The share of worst-case morphs that may pass where nobody says otherwise."""
+"""The share of worst-case morphs that may pass where nobody says otherwise, and what was measured tells it."""
 
 Decision = Literal["same", "different", "possible_morph"]
 
@@ -65,13 +65,17 @@ def document_decision(similarity: float, accept_at: float, morph: MorphThreshold
     return "same" if similarity >= morph.value else "possible_morph"
 
 
-def morph_threshold(target: float, measured: MorphScores | None, fars: Sequence[Calibration]) -> MorphThreshold:
+def morph_threshold(target: float | None, measured: MorphScores | None, fars: Sequence[Calibration]) -> MorphThreshold:
     """Return the threshold that lets at most the share `target` of worst-case morphs pass.
 
-    From what was measured on documents, or else from a FAR calibration by the bound that holds for any morph. Raises
-    CalibrationError where there is neither, or too little for this target.
+    From what was measured on documents, or else from a FAR calibration by the bound that holds for any morph. Without a
+    target it is USUAL_TARGET, or what comes nearest of the shares that can be told: a larger one with few documents, a
+    smaller one where a calibration's scores end before. Raises CalibrationError where nothing was measured, or too
+    little for this target.
     """
     if measured is not None:
+        if target is None:
+            target = min(max(USUAL_TARGET, RULE_OF_THREE / max(measured.people, 1)), 0.999)
         needed = math.ceil(RULE_OF_THREE / target * (1 - 1e-12))
         if measured.people < needed:
             raise CalibrationError(
@@ -94,8 +98,28 @@ def morph_threshold(target: float, measured: MorphScores | None, fars: Sequence[
             "nothing was measured against morphs: type `faceid calibrate --documents DIR`, with a folder of photos for"
             " each person of which the first is the document's"
         )
+    reach = _reach(fars)
+    if target is None:
+        target = min(USUAL_TARGET, reach)
+    if target > reach:
+        raise CalibrationError(
+            f"without documents the bound alone tells, and the false match table ends before a share of {target:g}; ask"
+            f" for {_rounded_down(reach):g} or less, or type `faceid calibrate --documents DIR` first"
+        )
     far = choose_threshold(fars, "far", target, None, "gallery")
     return MorphThreshold(threshold_of(far.value), target, "far", None, target, None, None, far.data or "")
+
+
+def _reach(fars: Sequence[Calibration]) -> float:
+    """Return the largest false match rate that the calibration which counts has scores for."""
+    source = max((one for one in fars if one.target == "far"), key=lambda one: (one.trials, one.date))
+    return (len(source.scores) - 0.5) / source.trials
+
+
+def _rounded_down(share: float) -> float:
+    """Return a share with two digits that is no larger."""
+    digits = 1 - math.floor(math.log10(share))
+    return math.floor(share * 10.0**digits) / 10.0**digits
 
 
 def _bound(threshold: float, fars: Sequence[Calibration]) -> float | None:

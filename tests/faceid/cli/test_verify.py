@@ -41,6 +41,18 @@ def test_a_documents_photo_that_passes_and_might_be_a_morph_is_to_be_looked_at_a
     assert run("verify", ann, bob, *settings).records[0]["decision"] == "different"
 
 
+def test_without_documents_the_usual_share_gives_way_to_what_the_bound_can_tell(run: Run, lfw_people: Path) -> None:
+    ann, ann_again, _ = photos(lfw_people)
+    settings = ("--model", "sphereface-scratch", "--document", "--threshold", "0.2", "--json")
+    (record,) = run("verify", ann, ann_again, *settings).records
+    assert record["morph"]["basis"] == "far"
+    assert 0.01 < record["morph"]["target"] < 0.05
+    refused = run("verify", ann, ann_again, *settings, "--wcmmpmr", "0.05")
+    assert refused.code == 1
+    assert "faceid calibrate --documents DIR" in refused.stderr
+    assert run("verify", ann, ann_again, "--wcmmpmr", "0.05").code == 2
+
+
 def test_a_photo_is_identical_to_itself(run: Run, lfw_people: Path) -> None:
     ann, _, _ = photos(lfw_people)
     (record,) = run("verify", ann, ann, "--model", "mobilefacenet", "--threshold", "0.4", "--json").records

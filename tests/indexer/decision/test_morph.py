@@ -97,3 +97,21 @@ def test_a_gallery_keeps_one_measurement_of_its_model(tmp_path):
         assert kept.worst.tobytes() == MEASURED.worst.tobytes()
         assert (kept.people, kept.data) == (100, "documents")
         assert gallery.check() == []
+
+
+def test_without_a_target_it_is_the_usual_one_or_what_can_be_told():
+    assert morph_threshold(None, MEASURED, []).target == 0.05
+    few = measure_morphs(DOCUMENTS[:20], like(DOCUMENTS[:20]), np.arange(20), "", "")
+    assert morph_threshold(None, few, []).target == pytest.approx(0.15)
+    short = far(np.linspace(0.2, 0.9, 160), 10_000)
+    found = morph_threshold(None, None, [short])
+    assert found.target == pytest.approx(0.016, abs=1e-4)
+    assert found.value > morph_threshold(None, None, [far(np.linspace(-1, 0.9, 10_000), 10_000)]).value
+    with pytest.raises(CalibrationError, match=r"ask for 0\.015 or less, or type `faceid calibrate --documents DIR`"):
+        morph_threshold(0.05, None, [short])
+
+
+def test_a_handful_of_documents_supports_no_share():
+    handful = measure_morphs(DOCUMENTS[:3], like(DOCUMENTS[:3]), np.arange(3), "", "")
+    with pytest.raises(CalibrationError, match="cannot support"):
+        morph_threshold(None, handful, [])

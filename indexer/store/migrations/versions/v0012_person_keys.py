@@ -5,8 +5,8 @@ from alembic import op
 
 from indexer.store.migrations.covering import cover, refuse_damage
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 _IDENTITY_BEFORE = "id, name, external_id, created_at, removed_at, merged_into"
 
