@@ -103,10 +103,11 @@ def test_without_a_target_it_is_the_usual_one_or_what_can_be_told():
     assert morph_threshold(None, MEASURED, []).target == 0.05
     few = measure_morphs(DOCUMENTS[:20], like(DOCUMENTS[:20]), np.arange(20), "", "")
     assert morph_threshold(None, few, []).target == pytest.approx(0.15)
-    short = far(np.linspace(0.2, 0.9, 160), 10_000)
+    scores = np.linspace(-1, 0.9, 10_000)
+    short = far(scores[-160:], 10_000)
     found = morph_threshold(None, None, [short])
     assert found.target == pytest.approx(0.016, abs=1e-4)
-    assert found.value > morph_threshold(None, None, [far(np.linspace(-1, 0.9, 10_000), 10_000)]).value
+    assert found.value > morph_threshold(None, None, [far(scores, 10_000)]).value
     with pytest.raises(CalibrationError, match=r"ask for 0\.015 or less, or type `faceid calibrate --documents DIR`"):
         morph_threshold(0.05, None, [short])
 
