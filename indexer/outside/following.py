@@ -16,6 +16,7 @@ from indexer.store import queries as store
 from indexer.store.queries import GalleryRow
 
 _AT_ONCE = 5_000  # vectors handed over at a time: 10 MB of 512 numbers
+_MANY = 10_000  # vectors after which an engine may put itself in order
 _CANARIES = 64
 _TWINS = 8  # listed for each canary
 _NONE = np.empty(0, np.int64)
@@ -94,6 +95,8 @@ def _put(index: OutsideIndex, connection: Connection, row: GalleryRow, ids: Ids)
     for start in range(0, len(ids), _AT_ONCE):
         piece = ids[start : start + _AT_ONCE]
         index.put(piece, vectors_of(connection, row, piece))
+    if len(ids) >= _MANY:
+        index.settle()
 
 
 def _finish(index: OutsideIndex, connection: Connection, row: GalleryRow) -> None:

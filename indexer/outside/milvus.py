@@ -20,6 +20,7 @@ from indexer.text import printable
 
 TOKEN = "FACEID_MILVUS_TOKEN"
 _SECONDS = 30.0  # that one call may take
+_LONG_SECONDS = 600.0  # that making an index may take
 _PROPERTY = "faceid.mark"
 _SEARCHED = {"hnsw": {"ef": 1024}, "ivf": {"nprobe": 64}, "diskann": {"search_list": 400}, "flat": {}}
 _KINDS: dict[str, tuple[str, dict[str, int]]] = {
@@ -94,6 +95,12 @@ class MilvusIndex:
         rows = [{"template_id": one, "vector": its} for one, its in zip(ids.tolist(), vectors, strict=True)]
         with self._told():
             self._client.upsert(self._collection, rows, timeout=_SECONDS)
+
+    def settle(self) -> None:
+        """Flush: what is sealed is searched by its index, what is not one by one."""
+        with self._told():
+            self._client.flush(self._collection, timeout=_LONG_SECONDS)
+            self._client.load_collection(self._collection, timeout=_LONG_SECONDS)
 
     def remove(self, ids: Ids) -> None:
         """Delete by id."""

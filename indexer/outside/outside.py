@@ -86,6 +86,10 @@ class OutsideIndex(Protocol):
         """Add vectors [n, D] under ids [n], or put them in the place of those that are there."""
         ...
 
+    def settle(self) -> None:
+        """Make many vectors that were just put quick to search."""
+        ...
+
     def remove(self, ids: Ids) -> None:
         """Take out those of the ids that are there."""
         ...

@@ -49,6 +49,9 @@ class FakeIndex:
             ids, vectors = ids[1:], vectors[1:]
         self.server.vectors.update(zip(ids.tolist(), vectors.copy(), strict=True))
 
+    def settle(self):
+        self._call("settle")
+
     def remove(self, ids):
         self._call("remove")
         if "keeps" not in self.server.faults:

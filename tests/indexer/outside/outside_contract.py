@@ -17,6 +17,7 @@ def keeps_the_contract(index, dimension=64, count=300):
     vectors, ids = unit_vectors(count, dimension, seed=3), np.arange(5, 5 + count)
     index.put(ids, vectors)
     index.put(ids[:50], vectors[:50])  # twice is once
+    index.settle()
     assert index.count() == count
     assert index.mark() is None
     index.set_mark(MARK)
