@@ -120,9 +120,11 @@ class Monitors:
             self.stop(gallery, camera)
 
     def _watch(self, monitor: Monitor, opened: OpenGallery, source: "Source") -> None:
+        from faceid.video.heap import HeapKeeper
         from faceid.video.track_thresholds import track_threshold
         from faceid.video.watcher import Watcher
 
+        heap = HeapKeeper()
         try:
             engine = opened.engine
             fpir = self._settings.fpir
@@ -137,6 +139,7 @@ class Monitors:
                 for event in look.events:
                     self._note(event, monitor.camera, opened.name)
                     monitor.events.appendleft(_kept(event))
+                heap.look()
         except FaceIdError as error:
             monitor.problem = str(error)
         except Exception as error:

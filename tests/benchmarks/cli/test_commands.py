@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from benchmarks.demo.people import write_people
 from benchmarks.distractors.distractor_pass import distractor_pass
 from benchmarks.formats.ijb_meta import read_meta
 from benchmarks.formats.megaface_devkit import read_devkit_results, write_photo_list, write_tree
@@ -452,6 +453,23 @@ def test_ytf_takes_the_frames_of_a_feature_file(run: Run, tmp_path: Path) -> Non
     done = run("benchmark", "ytf", "f.npz", "--splits", listed(tmp_path, *lines), "-o", "out")
     assert done.code == 0, done.stderr
     assert results_of(tmp_path / "out")["accuracy"]["rate"] == 1
+
+
+@pytest.mark.usefixtures("without_page")
+def test_ytf_follows_the_person_through_whole_frames(run: Run, tmp_path: Path) -> None:
+    for photo in write_people(tmp_path / "drawn", 2, 4, seed=5):
+        person, number = photo.parent.name[-1], int(photo.stem) - 1
+        video = tmp_path / "frames" / f"P{person}" / str(number // 2)
+        video.mkdir(parents=True, exist_ok=True)
+        photo.rename(video / f"{number % 2}.jpg")
+    pairs = [("P1/0", "P1/1", 1), ("P2/0", "P2/1", 1), ("P1/0", "P2/1", 0), ("P2/0", "P1/1", 0)]
+    lines = [f"{n}, {n}, {a}, {b}, {same}" for n in (1, 2) for a, b, same in pairs]
+    done = run("benchmark", "ytf", "frames", "--splits", listed(tmp_path, *lines), "--tracks", "-o", "out")
+    assert done.code == 0, done.stderr
+    accuracy = results_of(tmp_path / "out")["accuracy"]
+    assert accuracy["rate"] == 1
+    refused = run("benchmark", "ytf", "out/results.json", "--splits", tmp_path / "splits.txt", "--tracks", "-o", "no")
+    assert (refused.code, "--tracks takes a folder of frames" in refused.stderr) == (2, True)
 
 
 @pytest.mark.usefixtures("without_page")
