@@ -45,10 +45,13 @@ def main() -> None:
 def _kills(folder: Path, options: argparse.Namespace) -> list[str]:
     from benchmarks.measurements.durability.kills import kill_all
 
-    results = kill_all(folder, options.times, frozenset(options.only), options.every)
-    counts = {one.command: (one.at_writes, one.at_random, one.acknowledged, len(one.failures)) for one in results}
-    rows = [(name, *its) for name, its in counts.items()]
-    sums = [sum(column) for column in zip(*counts.values(), strict=True)]
+    results = []
+    for one in kill_all(folder, options.times, frozenset(options.only), options.every):
+        results.append(one)
+        print(f"{one.command}: {one.at_writes + one.at_random} kills, {len(one.failures)} failures", flush=True)
+    counts = [(one.at_writes, one.at_random, one.acknowledged, len(one.failures)) for one in results]
+    rows = [(one.command, *its) for one, its in zip(results, counts, strict=True)]
+    sums = [sum(column) for column in zip(*counts, strict=True)]
     headers = ["command", "at each write", "at random", "after acknowledgement", "failures"]
     print(tabulate([*rows, ("altogether", *sums)], headers=headers))
     return [failure for one in results for failure in one.failures]

@@ -5,6 +5,7 @@ may be lost, nothing half-done may be seen, and `check --deep` must find nothing
 """
 
 import itertools
+import math
 import os
 import random
 import shutil
@@ -56,23 +57,21 @@ class Killed:
 
 def kill_all(
     folder: Path, times: int, only: frozenset[str] = frozenset(), every: int = 1, seed: int = 0
-) -> list[Killed]:
-    """Kill every command at each of its writes (or every so many), then at random moments until it is `times` kills."""
+) -> Iterator[Killed]:
+    """Kill each command at each of its writes (or every so many), and at random until it had its share of `times`."""
     rng = random.Random(seed)
     with coded_small_galleries():
         start = prepare(folder)
         chosen: list[Command | None] = [one for one in commands() if not only or one.name in only]
         if not only or "create" in only:
             chosen.insert(0, None)
-        runs = [_Run(one, start, folder / "run") for one in chosen]
-        at_writes = [list(run.kill_at_each_write(every)) for run in runs]
-        left = times - sum(map(len, at_writes))
-        results = []
-        for place, (run, outcomes) in enumerate(zip(runs, at_writes, strict=True)):
-            share = max(0, left * (place + 1) // len(runs) - left * place // len(runs))
-            at_random = [run.kill_after(rng.uniform(0, run.seconds * 1.05)) for _ in range(share)]
-            results.append(run.summary(outcomes, at_random))
-    return results
+        share = math.ceil(times / len(chosen))
+        for command in chosen:
+            run = _Run(command, start, folder / "run")
+            at_writes = list(run.kill_at_each_write(every))
+            left = max(0, share - len(at_writes))
+            at_random = [run.kill_after(rng.uniform(0, run.seconds * 1.05)) for _ in range(left)]
+            yield run.summary(at_writes, at_random)
 
 
 @dataclass(frozen=True)
