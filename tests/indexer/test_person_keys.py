@@ -1,5 +1,7 @@
 """A gallery each of whose people has a key: it answers as any other, and an erase reaches backups and copies."""
 
+import itertools
+import os
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -7,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.measurements.durability.kills import die_at
 from benchmarks.measurements.durability.scenario import needles, prepare, state
 from indexer.crypto import envelope
 from indexer.crypto.keys import KeyVariable
@@ -370,3 +373,55 @@ def test_templates_under_the_key_of_somebody_who_is_gone_are_dropped_alone(tmp_p
     with Gallery.open(tmp_path / "again", writable=True, key=NEW) as again:
         assert len(again.templates_of(4)) == 4
         assert again.check(deep=True) == []
+
+
+@pytest.mark.slow
+def test_an_erase_or_an_enrolment_killed_at_a_write_happened_or_did_not(tmp_path, gallery):
+    gallery.backup(tmp_path / "work" / "backup")
+    gallery.close()
+    shutil.move(gallery.path, tmp_path / "work" / "g")
+    shutil.move(tmp_path / "elsewhere", tmp_path / "work" / "keys")
+    for act in (lambda opened: opened.erase(3), lambda opened: opened.add([photo("Later", "later")])):
+        outcomes = set()
+        for step in itertools.count(1, 5):
+            shutil.copytree(tmp_path / "work", tmp_path / "run")
+            finished = killed_at(step, act, tmp_path / "run")
+            outcomes.add(what_is_left(tmp_path / "run"))
+            shutil.rmtree(tmp_path / "run")
+            if finished:
+                break
+        assert len(outcomes) == 2, "before and after, and nothing between"
+
+
+def killed_at(step, act, folder):
+    """Do something in a process that dies at its `step`-th write; whether it ended before."""
+    child = os.fork()
+    if child == 0:
+        try:
+            die_at(step)
+            with Gallery.open(folder / "g", writable=True, key=KEY, person_keys=folder / "keys") as opened:
+                act(opened)
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or status == 0
+    return status == 0
+
+
+def what_is_left(folder):
+    """The ids of who is there when the gallery was opened again; of all others the backup tells nothing."""
+    with Gallery.open(folder / "g", writable=True, key=KEY, person_keys=folder / "keys") as opened:
+        ids = tuple(one.id for one in opened.identities())
+        assert opened.check(deep=True) == []
+        assert len(opened.embeddings().vectors) == 4 * len(set(ids) & set(range(1, 13))) + len(
+            set(ids) - set(range(1, 13))
+        )
+    with Gallery.open(folder / "backup", key=KEY, person_keys=folder / "keys") as backup:
+        for number in range(1, 13):
+            if number in ids:
+                assert backup.find(number)[0].name == f"Person {number - 1}"
+            else:
+                with pytest.raises(KeyMissing):
+                    backup.find(number)
+    return ids

@@ -41,6 +41,7 @@ from indexer.cache.segment_file import SegmentWriter
 from indexer.errors import FaceIdError
 from indexer.gallery import Gallery
 from indexer.store.database import Database
+from indexer.store.person_keys import PersonKeys
 from indexer.store.sqlite_store import DATABASE
 
 
@@ -284,5 +285,9 @@ def die_at(step: int) -> None:
         (Path, "replace"),
         (Path, "write_text"),
         (Path, "unlink"),
+        (PersonKeys, "issue"),
+        (PersonKeys, "keep_only"),
+        (PersonKeys, "renew_cache_key"),
+        (PersonKeys, "note"),
     ):
         around(owner, name)
