@@ -1,4 +1,4 @@
-"""README and the how-to pages: every command and every Python block is run, and prints what the page shows."""
+"""README, how-to pages and some others: every command and Python block is run, and prints what the page shows."""
 
 import os
 import re
@@ -20,7 +20,11 @@ from benchmarks.demo.people import write_people
 from faceid.cli import cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "python.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{page}.md" for page in ("python", "protection", "cancelable-templates")),
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+]
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,10 @@ def test_a_pages_commands_and_code_do_what_the_page_shows(
     for block in blocks(page):
         if block.language == "console":
             for command, shown in steps(block):
-                _check(command, shown)
+                if command.startswith("export "):
+                    monkeypatch.setenv(*command.removeprefix("export ").split("="))
+                else:
+                    _check(command, shown)
         if block.language == "python":
             with redirect_stdout(StringIO()):
                 exec(compile(block.text, str(page), "exec"), namespace)
