@@ -33,6 +33,7 @@ from indexer.cache.cohort_scores import (
 )
 from indexer.cache.file_bytes import SegmentDamaged
 from indexer.cache.index_cache import IN_MEMORY, IndexCache
+from indexer.cache.index_manifest import MANIFEST
 from indexer.cache.loading import OutdatedRead
 from indexer.cache.snapshot import Snapshot
 from indexer.crypto.cancelable import Turning, new_turning, turning_of
@@ -82,11 +83,12 @@ from indexer.store import (
 from indexer.store import queries as store
 from indexer.store.adding import add_templates, check_templates
 from indexer.store.content import Content
+from indexer.store.copying import copy_gallery
 from indexer.store.person_keys import usual_person_keys
 from indexer.store.place import PostgresPlace, place_of
 from indexer.store.schema import gallery
 from indexer.store.store import Store
-from indexer.store.stores import create_store, has_store, is_encrypted, open_store, rotate_key
+from indexer.store.stores import create_store, discard_store, has_store, is_encrypted, open_store, rotate_key
 from indexer.store.undo import Undoable
 
 _TEMPLATES_AT_ONCE = 2_000
@@ -218,6 +220,35 @@ class Gallery:
         opened = open_store(place, of_source, person_keys, writable=False)
         try:
             opened.encrypted_copy(Path(folder), key)
+        finally:
+            opened.close()
+
+    @staticmethod
+    def copy(
+        source: Where, target: Where, *, key: KeyProvider | None = None, source_key: KeyProvider | None = None
+    ) -> int:
+        """Copy a gallery into a new one, between folders and databases; the number of rows, all of them verified.
+
+        Ids, revision, trail and what can be undone go along, and the copy is a gallery of its own from then on. `key`
+        encrypts a folder's (None: what FACEID_KEY names), `source_key` opens an encrypted source. The source may be in
+        use. Raises what `open` and `create` raise, and where something goes wrong leaves nothing at the target.
+        """
+        place, new = place_of(source), place_of(target)
+        opened = open_store(place, (source_key or usual_key()) if is_encrypted(place) else None, writable=False)
+        try:
+            with opened.read() as connection:
+                row = store.gallery_row(connection)
+            own_key = key or (usual_key() if isinstance(new, Path) else None)
+            create_store(new, row.model, row.fusion, own_key)
+            try:
+                made = open_store(new, own_key, writable=True)
+                try:
+                    return copy_gallery(opened, made)
+                finally:
+                    made.close()
+            except BaseException:
+                discard_store(new)
+                raise
         finally:
             opened.close()
 
@@ -954,8 +985,20 @@ class Gallery:
 
     @property
     def _keeps_caches(self) -> bool:
-        """Whether to bring the files up to date: the one writer does; of those who share them, whoever has searched."""
-        return self._cache.known is not None if self._database.shares_files else self._database.writable
+        """Whether to bring the files up to date: the one writer does; of those who share them, whoever has searched.
+
+        There a writer does so, too, unless it would have to fetch much that nobody on this machine has asked for.
+        """
+        if not self._database.shares_files:
+            return self._database.writable
+        return self._cache.known is not None or (self._database.writable and self._caches_are_cheap())
+
+    def _caches_are_cheap(self) -> bool:
+        if (self.path / MANIFEST).exists():
+            return True
+        with self._database.read() as connection:
+            numbers = store.last_id(connection, "template") * store.gallery_row(connection).model.dimension
+        return 4 * numbers <= IN_MEMORY
 
     def _latest(self) -> Snapshot:
         """Return the snapshot of the present revision; whoever shares the caches' files sees after them now and then.

@@ -24,8 +24,23 @@ def postgres(tmp_path_factory):
         server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
     except Exception as error:
         pytest.skip(f"the PostgreSQL server of the tests does not start: {error}")
-    yield server.get_uri()
+    yield _with_a_plain_user(server.get_uri())
     server.cleanup()
+
+
+def _with_a_plain_user(database):
+    """The URL of a database of a user who may do nothing out of the ordinary, as an operator would give us one."""
+    import psycopg
+
+    with psycopg.connect(database, autocommit=True) as raw:
+        raw.execute("CREATE ROLE faceid LOGIN")
+        raw.execute("CREATE DATABASE faces OWNER faceid")
+    return as_user(database, "faceid", "faces")
+
+
+def as_user(database, user, name):
+    """The URL of another database of the same server, for another user."""
+    return f"postgresql://{user}@/{name}?{database.partition('?')[2]}"
 
 
 def url_of(database, name):

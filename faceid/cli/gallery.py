@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from faceid.cli import offers
-from faceid.cli.gallery_care import backup, check, export, import_, merge_from, rebuild, reembed, stats
+from faceid.cli.gallery_care import backup, check, copy, export, import_, merge_from, rebuild, reembed, stats
 from faceid.cli.gallery_keys import create, encrypt, rotate
 from faceid.cli.options import Number, gallery_option, output_option
 from faceid.cli.output import say, write_records
@@ -243,7 +243,8 @@ def index(address: str, forget: bool, plain_outside_index: bool, gallery_path: P
             say(f"{address} holds the gallery's vectors too; search it with --index {address}.")
 
 
-for command in (create, encrypt, rotate, review, export, import_, merge_from, backup, check, rebuild, stats, reembed):
+_CARE = (export, import_, merge_from, backup, copy, check, rebuild, stats, reembed)
+for command in (create, encrypt, rotate, review, *_CARE):
     gallery.add_command(command)
 
 

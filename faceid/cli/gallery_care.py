@@ -109,6 +109,21 @@ def backup(folder: Path, gallery_path: Place) -> None:
         say(f"{opened.place} is backed up in {folder}.")
 
 
+@click.command(epilog="Example: faceid gallery copy staff postgresql://ann@db.example/people/staff")
+@click.argument("source", metavar="FROM", type=GalleryPlace())
+@click.argument("target", metavar="TO", type=GalleryPlace())
+@source_key_option
+def copy(source: Place, target: Place, source_key: "KeyProvider | None") -> None:
+    """Copy the gallery FROM to TO, which is new: folders or postgresql://USER@HOST:PORT/DATABASE/NAME, either way.
+
+    Every row is verified when it is read, and the copy is read back and compared before it counts.
+    """
+    from indexer.gallery import Gallery
+
+    count = Gallery.copy(source, target, source_key=source_key)
+    say(f"{target} is a copy of {source}: {counted(count, 'row', 'rows')}, read back and the same.")
+
+
 @click.command(epilog="Example: faceid gallery check --deep --gallery staff")
 @gallery_option
 @click.option("--deep", is_flag=True, help="Read every byte of the caches too, and compare them with the database.")

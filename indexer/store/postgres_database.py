@@ -6,6 +6,7 @@ lock of the session and writes: a lost connection loses both at once, and the ne
 
 import hashlib
 import os
+import re
 import select
 import time
 from collections.abc import Iterator
@@ -31,7 +32,9 @@ from indexer.store.place import PostgresPlace
 READERS = 8
 """Connections of one process that read; a server has a hundred in all unless it is told otherwise."""
 PATIENCE_SECONDS = 30.0
-"""How long a call waits for its turn, here or in the server, before it gives up (GalleryBusy, GalleryLocked)."""
+"""How long a call waits for a connection, or for a lock of another program, before it gives up (GalleryBusy)."""
+TURN_SECONDS = 30.0
+"""How long a writer waits for the one before it (GalleryLocked)."""
 CHANNEL = "faceid_revision"
 """Where a writer tells of each new revision: NOTIFY with `UUID REVISION`."""
 
@@ -95,6 +98,7 @@ class PostgresDatabase:
             try:
                 transaction.commit()
             except (exc.DBAPIError, psycopg.Error) as error:
+                connection.invalidate()
                 self._ask_what_became_of(number, error)
 
     @contextmanager
@@ -190,7 +194,7 @@ def lock_key(place: PostgresPlace) -> int:
 
 def take_turn(place: PostgresPlace, connection: Any) -> None:
     """Take the writer's lock for the connection's session; raises GalleryLocked where another keeps it too long."""
-    ends = time.monotonic() + PATIENCE_SECONDS
+    ends = time.monotonic() + TURN_SECONDS
     while not connection.execute("SELECT pg_try_advisory_lock(%s)", (lock_key(place),)).fetchone()[0]:
         if time.monotonic() > ends:
             raise GalleryLocked(f"another process is writing to the gallery {place}; try again when it is done")
@@ -286,6 +290,9 @@ _LOST = (
 )
 
 
+_CLOSED_DOOR = re.compile("does not exist|authentication failed|pg_hba.conf|not permitted to log in|no password")
+
+
 def _is_lost(cause: Any) -> bool:
     """Whether a connection broke, or none could be made, by no fault of a statement."""
     if isinstance(cause, (*_LOST, psycopg.InterfaceError)):
@@ -325,13 +332,14 @@ def _told(place: PostgresPlace, cause: BaseException) -> GalleryError:
         return GalleryError(f"{place} can only be read here ({text}); write on the primary server")
     if isinstance(cause, errors.InsufficientPrivilege):
         return GalleryError(f"the server does not let this user do it ({text}); ask its operator, see the how-to")
-    if isinstance(cause, errors.InvalidPassword | errors.InvalidAuthorizationSpecification):
-        return GalleryError(f"{place} does not let this user in ({text}); PGPASSWORD or ~/.pgpass holds passwords")
-    if isinstance(cause, errors.InvalidCatalogName):
-        return GalleryError(f"{place}: {text}; make the database first (CREATE DATABASE)")
     damage = errors.UndefinedTable | errors.UndefinedColumn | errors.DataCorrupted | errors.IndexCorrupted
     if isinstance(cause, psycopg.IntegrityError | damage):  # ids and keys come from the database itself
         return StoreDamaged(f"{place} is damaged ({text}); nothing was changed; restore it from a backup or an export")
+    if _CLOSED_DOOR.search(text):  # a connection that is not made comes without a code
+        return GalleryError(
+            f"{place} cannot be reached by this user ({text}); the operator makes databases and users, and PGPASSWORD"
+            " or ~/.pgpass holds passwords"
+        )
     if _is_lost(cause):
         return GalleryUnreachable(
             f"the server of {place} does not answer, or the connection was lost ({text});"

@@ -15,6 +15,7 @@ from indexer.store.store import Scrubbed
 
 READERS_PATIENCE = 5.0
 """Seconds that scrubbing waits for transactions that may still see what was deleted."""
+_LOG = "(SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$') log"
 _LOG_SWITCHES = 64  # at most: a gigabyte of log, written anew
 _BEYOND = (
     "out of reach: archives of the write-ahead log, replicas, backups, and blocks that the file system freed;"
@@ -72,14 +73,16 @@ def _use_up_the_log(raw: Any) -> str:
             "the write-ahead log still holds what was erased until the server uses it anew: CHECKPOINT is not allowed"
             " to this user (the role pg_checkpoint)"
         )
-    before = "SELECT count(*) FROM pg_ls_waldir() WHERE modification < %s"
     try:
-        (start,) = raw.execute("SELECT clock_timestamp()").fetchone()
-        for _ in range(_LOG_SWITCHES):
+        (last,) = raw.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn())").fetchone()
+        (files,) = raw.execute(f"SELECT count(*) FROM {_LOG}").fetchone()
+        # An older file is renamed and waits for its turn as one to come: twice as many, and each was written anew.
+        for _ in range(min(2 * files + 1, _LOG_SWITCHES)):
             raw.execute("SELECT pg_switch_wal()")
             raw.execute("CHECKPOINT")
-            if not raw.execute(before, (start,)).fetchone()[0]:
-                return "the write-ahead log of before was overwritten"
+        (kept,) = raw.execute(f"SELECT count(*) FROM {_LOG} WHERE name <= %s", (last,)).fetchone()
+        if not kept and 2 * files < _LOG_SWITCHES:
+            return "the write-ahead log of before was overwritten"
     except errors.InsufficientPrivilege:
         return (
             "a checkpoint was made; the write-ahead log's older files hold what was erased until the server uses them"

@@ -201,6 +201,17 @@ def create_store(
         raw.close()
 
 
+def discard_store(place: PostgresPlace) -> None:
+    """Take away a gallery that was made a moment ago and came to nothing."""
+    raw = connect_alone(place)
+    try:
+        with translated(place):
+            raw.execute(f'DROP SCHEMA IF EXISTS "{place.schema}" CASCADE')
+            raw.commit()
+    finally:
+        raw.close()
+
+
 def _look_at(place: PostgresPlace, *, writable: bool) -> None:
     """Find the gallery, on a server that will do, with a schema that is known; a writer brings it to the newest."""
     raw = connect_alone(place)

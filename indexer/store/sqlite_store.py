@@ -16,6 +16,7 @@ from indexer.errors import GalleryError, GalleryLocked
 from indexer.fusion import Fusion
 from indexer.records import ModelBinding, Problem, Turn
 from indexer.store import queries, sqlite_check
+from indexer.store.acknowledged import FILE as NOTE
 from indexer.store.acknowledged import acknowledge, acknowledged, refuse_older
 from indexer.store.backup import make_backup, make_encrypted_copy
 from indexer.store.database import Database, check_database, create_database, migrate, require_database
@@ -208,6 +209,12 @@ def create_store(
         raise GalleryError(f"{folder} cannot be made a gallery: {error.strerror}") from error
     finally:
         lock.release()
+
+
+def discard_store(folder: Path) -> None:
+    """Take away a gallery that was made a moment ago and came to nothing."""
+    for file in [*folder.glob(DATABASE + "*"), *folder.glob(f"*{envelope.FILE}*"), folder / LOCK, folder / NOTE]:
+        file.unlink(missing_ok=True)
 
 
 def rotate_key(folder: Path, old: KeyProvider, new: KeyProvider) -> str:

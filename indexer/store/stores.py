@@ -59,6 +59,14 @@ def create_store(
         _postgres().create_store(place, bound, fusion, key, turn)
 
 
+def discard_store(place: Place) -> None:
+    """Take away a gallery that was made a moment ago and came to nothing."""
+    if isinstance(place, Path):
+        sqlite_store.discard_store(place)
+    else:
+        _postgres().discard_store(place)
+
+
 def rotate_key(place: Place, old: KeyProvider, new: KeyProvider) -> str:
     """Let the key `new` open an encrypted gallery, and `old` no longer; the new key's id. Nothing else is written.
 

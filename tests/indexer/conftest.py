@@ -43,7 +43,7 @@ def _in_postgres_if_it_was_asked_for(request, monkeypatch):
         return dataclasses.replace(place_of(url_of(database, name_of(place))), caches=place)
 
     monkeypatch.setattr(indexer.gallery, "place_of", in_server)
-    monkeypatch.setattr("indexer.store.postgres_database.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("indexer.store.postgres_database.TURN_SECONDS", 0.5)
 
 
 @pytest.fixture

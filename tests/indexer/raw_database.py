@@ -23,18 +23,29 @@ def raw_connection(path):
 
 
 class InServer:
-    """What of SQLite's connection the tests use, of a schema of a database."""
+    """What of SQLite's connection the tests use, of a schema of a database; its operator's, who may do anything."""
 
     def __init__(self, database, schema):
         import psycopg
 
-        self._raw = psycopg.connect(database, autocommit=True)
+        self._raw = psycopg.connect(database, user="postgres", autocommit=True)
         self._raw.execute(f'SET search_path TO "{schema}"')
 
     def execute(self, sql, values=()):
-        if sql.startswith("PRAGMA foreign_keys"):
-            sql = "SET session_replication_role = replica"
+        if sql == "PRAGMA foreign_keys=OFF":
+            return self._raw.execute("SET session_replication_role = replica")
+        if sql == "PRAGMA ignore_check_constraints=ON":
+            return self._drop_checks()
+        sql = sql.replace("zeroblob(64)", "decode(repeat('00', 64), 'hex')")
         return self._raw.execute(sql.replace("%", "%%").replace("?", "%s"), values)
 
     def close(self):
         self._raw.close()
+
+    def _drop_checks(self):
+        found = self._raw.execute(
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint"
+            " WHERE contype = 'c' AND connamespace = current_schema()::regnamespace"
+        )
+        for table, name in found.fetchall():
+            self._raw.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"')

@@ -201,6 +201,7 @@ def test_a_plain_export_is_turned_when_it_is_imported(tmp_path, plain):
         assert np.abs(canonical_scores(stored(other), stored(plain))).mean() < 0.3
 
 
+@pytest.mark.folder
 def test_two_galleries_of_different_keys_merge_through_both_keys(tmp_path, turned, plain):
     with Gallery.create(tmp_path / "other", MODEL, turn_key=OTHER) as other:
         other.add([photo("Somebody", "else")])
@@ -215,6 +216,7 @@ def test_two_galleries_of_different_keys_merge_through_both_keys(tmp_path, turne
             assert max(abs(a.similarity - b.similarity) for a, b in pairs) < ROUNDING
 
 
+@pytest.mark.folder
 def test_a_backup_is_turned_as_the_gallery_was(tmp_path, turned):
     turned.backup(tmp_path / "backup")
     turned.turn(OTHER)
@@ -251,6 +253,7 @@ def test_bad_vectors_are_refused_as_ever(turned):
         )
 
 
+@pytest.mark.folder
 def test_it_may_be_encrypted_too_and_copied_so(tmp_path, turned):
     before = turned.search(PROBES, 5)
     Gallery.encrypt(turned.path, tmp_path / "sealed", THIRD)

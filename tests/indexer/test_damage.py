@@ -82,13 +82,13 @@ def found(folder):
         ("UPDATE template SET identity_id = 2 WHERE id = 1", "templates"),
         ("UPDATE template SET quality = 0.75 WHERE id = 1", "templates"),
         ("UPDATE identity SET name = 'Bnn' WHERE id = 1", "search"),
-        ("UPDATE identity SET name = CAST(name AS BLOB) WHERE id = 1", "search"),
+        pytest.param("UPDATE identity SET name = CAST(name AS BLOB) WHERE id = 1", "search", marks=pytest.mark.folder),
         ("UPDATE identity SET merged_into = 2, removed_at = '' WHERE id = 1", "people"),
         ("UPDATE identity SET external_id = 'x' WHERE id = 1", "people"),
         ("DELETE FROM identity WHERE id = 3", "people"),
         ("DELETE FROM template WHERE id = 2", "templates"),
         ("UPDATE calibration SET trials = 116", "thresholds"),
-        ("UPDATE calibration SET trials = 'many'", "thresholds"),
+        pytest.param("UPDATE calibration SET trials = 'many'", "thresholds", marks=pytest.mark.folder),
         ("DELETE FROM calibration", "thresholds"),
         ("UPDATE undo SET payload = '[]'", "undoable"),
         ("DELETE FROM undo", "undoable"),
@@ -151,12 +151,14 @@ def test_a_flipped_bit_in_the_schemas_version_is_no_older_gallery(folder, versio
             Gallery.open(folder, writable=writable)
 
 
+@pytest.mark.folder
 def test_a_changed_definition_of_a_table_is_refused(folder):
     spoil(folder, "DROP INDEX ix_template_source_digest")
     with pytest.raises(StoreDamaged, match="schema is not as it was made"):
         Gallery.open(folder)
 
 
+@pytest.mark.folder
 def test_a_changed_letter_of_a_columns_name_is_refused(folder):
     with raw_database(folder / DATABASE) as raw:
         raw.execute("PRAGMA writable_schema=ON")
@@ -165,6 +167,7 @@ def test_a_changed_letter_of_a_columns_name_is_refused(folder):
         Gallery.open(folder)
 
 
+@pytest.mark.folder
 def test_ids_are_never_given_twice_whatever_the_databases_own_counter_says(folder):
     with Gallery.open(folder, writable=True) as gallery:
         gallery.add([photo("Dan", "d1")])
@@ -197,6 +200,7 @@ def test_a_row_in_the_place_of_the_next_one_is_damage_and_no_mistake_of_the_user
         gallery.add([photo("Dan", "d1")])
 
 
+@pytest.mark.folder
 def test_types_that_are_not_what_the_schema_says_are_refused_in_plain_words(folder):
     spoil(folder, "UPDATE embedding SET vector = 7 WHERE template_id = 1")
     spoil(folder, "UPDATE template SET box_x = 'left' WHERE id = 2")
@@ -208,6 +212,7 @@ def test_types_that_are_not_what_the_schema_says_are_refused_in_plain_words(fold
         assert {"bad_vector", "bad_row"} <= {one.kind for one in gallery.check(deep=True)}
 
 
+@pytest.mark.folder
 @pytest.mark.parametrize("drop", [[3], []], ids=["losing a template", "losing none"])
 def test_a_way_to_another_model_and_back_makes_every_older_cache_foreign(gallery, drop):
     gallery.add([photo("Ann", "a1"), photo("Bob", "b1"), photo("Bob", "b2")])

@@ -15,6 +15,8 @@ from tests.indexer.cache_files import arrays_of, manifest_of
 from tests.indexer.made_up_people import MODEL, OTHER_MODEL, photo, unit_vectors
 from tests.indexer.raw_database import raw_connection, raw_database
 
+pytestmark = pytest.mark.folder
+
 
 def traces(gallery_path, templates, more=()):
     """Which of the templates' names, paths, digests and vectors are in which file."""

@@ -329,6 +329,7 @@ def test_another_models_vectors_are_refused_with_both_digests(gallery):
     assert Gallery.open(gallery.path, model_digest=MODEL.digest).model == MODEL
 
 
+@pytest.mark.folder
 def test_creating_over_something_is_refused(gallery, tmp_path):
     with pytest.raises(GalleryError, match="not empty"):
         Gallery.create(tmp_path, MODEL)
@@ -339,6 +340,7 @@ def test_creating_over_something_is_refused(gallery, tmp_path):
         Gallery.open(tmp_path / "nowhere")
 
 
+@pytest.mark.folder
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork to give up root's rights")
 @pytest.mark.no_person_keys
 def test_a_read_only_directory_can_be_searched(gallery):

@@ -236,6 +236,7 @@ def test_json_nested_without_end_is_not_believed(closed):
     assert answer(closed) == expected
 
 
+@pytest.mark.folder
 @pytest.mark.parametrize("closed", ["plain"], indirect=True)
 @pytest.mark.parametrize("put", ["pipe", "folder", "link", "endless"])
 def test_only_regular_files_are_opened_and_nothing_is_waited_for(closed, put):
@@ -268,6 +269,7 @@ def test_a_writer_clears_a_pipe_away_and_leaves_a_folder(closed):
     assert (closed / "index-0123456789abcdee.safetensors").is_dir()
 
 
+@pytest.mark.folder
 def test_caches_of_a_model_that_came_back_are_not_those_of_before(closed):
     # To another model and back, and a template dropped on the way: the caches of the first time are of no use.
     old = {file.name: file.read_bytes() for file in closed.iterdir() if file.name.startswith("index")}

@@ -140,6 +140,7 @@ def test_every_flipped_bit_is_noticed(closed):
     assert kinds(closed) == []
 
 
+@pytest.mark.folder
 @pytest.mark.parametrize("closed", ["coded"], indirect=True)
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_torn_file_is_made_anew(closed, share):
@@ -227,6 +228,7 @@ def test_a_missing_file_is_made_anew_by_the_next_writer(closed):
         assert kinds(closed) == []
 
 
+@pytest.mark.folder
 def test_another_gallerys_files_are_not_believed(closed, tmp_path):
     expected = answer(closed)
     with Gallery.create(tmp_path / "other", MODEL, "max") as other:
@@ -238,6 +240,7 @@ def test_another_gallerys_files_are_not_believed(closed, tmp_path):
 
 
 @pytest.mark.no_person_keys
+@pytest.mark.folder
 def test_files_of_a_past_that_never_was_are_not_believed(closed):
     # An older database was put back and went on from there: the caches are of the same gallery and revision.
     older = (closed / "gallery.db").read_bytes()
@@ -271,6 +274,7 @@ def test_a_writers_leftovers_are_cleared_away(closed):
     assert not [*closed.glob("*abandoned"), *closed.glob("*0123456789abcdef*")]
 
 
+@pytest.mark.folder
 def test_a_full_disk_costs_the_caches_and_nothing_else(closed, monkeypatch):
     def no_space(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

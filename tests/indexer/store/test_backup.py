@@ -9,6 +9,8 @@ from indexer.errors import GalleryError, StoreDamaged
 from indexer.gallery import Gallery
 from tests.indexer.made_up_people import photo, unit_vectors
 
+pytestmark = pytest.mark.folder
+
 
 @pytest.mark.no_person_keys
 def test_a_backup_is_the_gallery(gallery, tmp_path):

@@ -52,7 +52,7 @@ def test_erasing_a_person_leaves_no_byte_of_it_in_any_file(gallery: Gallery, tmp
         assert not file.is_file() or b"nobody else's: 7f3a" not in file.read_bytes(), file
 
 
-@pytest.mark.parametrize("way", ["backup", "merge_from", "export"])
+@pytest.mark.parametrize("way", [pytest.param("backup", marks=pytest.mark.folder), "merge_from", "export"])
 def test_it_goes_where_its_template_goes_and_is_erased_there_too(gallery: Gallery, tmp_path: Path, way: str) -> None:
     with gallery:
         gallery.remove(2)

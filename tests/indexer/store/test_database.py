@@ -18,6 +18,8 @@ from indexer.store.schema import HEAD, SCHEMA_VERSIONS, metadata
 from tests.indexer.made_up_people import photo
 from tests.indexer.raw_database import raw_database
 
+pytestmark = pytest.mark.folder
+
 
 def test_the_migrations_make_exactly_the_schema(tmp_path):
     create_database(tmp_path / "migrated.db", None)

@@ -19,7 +19,7 @@ from indexer.store.tally import Tally, write_tally
 from tests.indexer.made_up_people import MODEL, digest_of, photo
 from tests.indexer.raw_database import raw_database
 
-pytestmark = pytest.mark.plain
+pytestmark = [pytest.mark.plain, pytest.mark.folder]
 
 
 @pytest.fixture

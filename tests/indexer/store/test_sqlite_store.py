@@ -8,6 +8,8 @@ from indexer.store.sqlite_store import create_store, has_store, open_store
 from tests.indexer.made_up_people import digest_of
 from tests.indexer.store.store_contract import MODEL, enrol, keeps_the_contract, people
 
+pytestmark = pytest.mark.folder
+
 
 @pytest.mark.slow
 def test_sqlite_keeps_the_contract(tmp_path):

@@ -116,6 +116,7 @@ def test_contents_know_who_is_searched(gallery):
     assert gallery.contents().templates_of.tolist() == [1] * 8 + [2]
 
 
+@pytest.mark.folder
 def test_the_fusion_can_be_changed_and_searches_follow(gallery):
     gallery.add([photo("p0", f"more {i}") for i in range(3)])
     query = STRANGERS[:5]
