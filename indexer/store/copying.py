@@ -13,11 +13,11 @@ from indexer.store.queries import gallery_row, seal
 from indexer.store.schema import change, gallery, metadata
 from indexer.store.sealed_rows import check_row
 from indexer.store.store import Store
-from indexer.store.tally import counted, tally, write_tally
+from indexer.store.tally import TALLIES, counted, tally, write_tally
 
 _ROWS = 5_000  # read and written at a time
 _SEALED = [table for table in COVERED if table not in ("tally", "outside")]
-_COUNTED = [name for name in _COUNTED if name != "outside"]
+_COUNTED = [name for name in TALLIES if name != "outside"]
 _OWN = ("uuid", "checksum", "erase_pending")
 """What of the gallery's row is each copy's own: from now on they are two."""
 
