@@ -21,7 +21,14 @@ def test_documents_are_measured_for_the_gallery_and_verify_uses_them(
     assert outcome.code == 0
     assert "Morphs of documents of 12 people measured and kept." in outcome.stderr
     assert "% of worst-case morphs pass, and" in outcome.stderr
-    pair = (first / f"{first.name}_0001.jpg", first / f"{first.name}_0002.jpg", "--document", "--threshold", "0.2")
+    pair = (
+        first / f"{first.name}_0001.jpg",
+        first / f"{first.name}_0002.jpg",
+        "--document",
+        "--threshold",
+        "0.2",
+        *MODEL,
+    )
     (record,) = run("verify", *pair, *at, "--json").records
     assert (record["morph"]["basis"], record["morph"]["people"], record["morph"]["target"]) == ("documents", 12, 0.25)
     assert record["decision"] in ("same", "possible_morph", "different")
