@@ -295,7 +295,8 @@ class Gallery:
                 with suppress(GalleryError, FileNotWritten):  # the database has it all; caches only save time
                     self._save_cache()
             if self._database.writable:
-                self._outside.follow()
+                with suppress(GalleryError):  # what is wrong with the database is told where it is used
+                    self._outside.follow()
         finally:
             self._outside.close()
             self._database.close()

@@ -136,7 +136,7 @@ def enroll(
             say("Stopped. What is listed is stored; the same command goes on where this one stopped.")
             raise
         finally:
-            say(_summary(gallery, counts, engine.pipeline.seconds))
+            say(_summary(gallery, counts, engine.pipeline.seconds, "" if crew is None else " of this process"))
         if gallery.size:
             say(threshold_line(engine.model, gallery, engine.detector_digest))
     ctx.exit(3 if counts["failed"] else 0)
@@ -191,12 +191,12 @@ def _row(result: "Enrollment") -> dict[str, object]:
     }
 
 
-def _summary(gallery: "Gallery", counts: Counter[str], seconds: dict[str, float]) -> str:
+def _summary(gallery: "Gallery", counts: Counter[str], seconds: dict[str, float], whose: str) -> str:
     photos = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items()) or "no photos"
     spent = ", ".join(f"{step} {time:.1f}" for step, time in seconds.items())
     # The peak is in KiB on Linux and in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return (
         f"{photos}; {gallery.place} now holds {counted(gallery.size, 'person', 'people')}. "
-        f"Seconds by step: {spent or 'none'}; peak memory {peak:.0f} MiB."
+        f"Seconds by step{whose}: {spent or 'none'}; peak memory {peak:.0f} MiB."
     )

@@ -21,6 +21,9 @@ from indexer.text import printable
 TOKEN = "FACEID_MILVUS_TOKEN"
 _SECONDS = 30.0  # that one call may take
 _LONG_SECONDS = 600.0  # that making an index may take
+# The client's own every ten seconds are more than servers with gRPC's usual settings allow: they hang up. Every call of
+# ours has its time anyway.
+_SELDOM_PINGS = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
 _PROPERTY = "faceid.mark"
 _SEARCHED = {"hnsw": {"ef": 1024}, "ivf": {"nprobe": 64}, "diskann": {"search_list": 400}, "flat": {}}
 _KINDS: dict[str, tuple[str, dict[str, int]]] = {
@@ -194,7 +197,8 @@ def _client(uri: str) -> Client:
         raise OutsideError(
             f"Milvus's client cannot be imported ({error}); install it with `pip install 'faceid-engine[milvus]'`"
         ) from error
-    return pymilvus.MilvusClient(uri, token=os.environ.get(TOKEN, ""), timeout=_SECONDS)
+    token = os.environ.get(TOKEN, "")
+    return pymilvus.MilvusClient(uri, token=token, timeout=_SECONDS, grpc_options=_SELDOM_PINGS)
 
 
 def _listed(rows: list[list[tuple[int, float]]]) -> Listed:

@@ -4,6 +4,8 @@ import io
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,18 @@ def test_two_processes_come_to_the_weights_of_one_with_two_threads(packs: Path, 
     assert_same_weights(
         read_checkpoint(tmp_path / "two" / CHECKPOINT), read_checkpoint(tmp_path / "one" / CHECKPOINT), 1e-5
     )
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_command_on_two_processes_of_a_config(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=1), tmp_path / "one", io.StringIO())
+    config(packs, tmp_path, epochs=1, threads=1)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", _free_port()]
+    command = [*torchrun, "-m", "faceid", "train", "run", tmp_path / "config.yaml", "-o", tmp_path / "two"]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, two = (read_checkpoint(tmp_path / folder / CHECKPOINT) for folder in ("one", "two"))
+    assert_same_weights(two, one, 1e-5)
 
 
 @pytest.mark.slow
