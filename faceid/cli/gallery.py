@@ -221,7 +221,7 @@ def decision(on: "DecidedOn", gallery_path: Place) -> None:
 
 
 @set_.command(epilog="Example: faceid gallery set index milvus:http://localhost:19530 --gallery staff")
-@click.argument("address", metavar="milvus:URI")
+@click.argument("address", metavar="milvus:URI|pgvector")
 @click.option("--forget", is_flag=True, help="Take away what lies there, and keep no index there any more.")
 @click.option(
     "--plain-outside-index", is_flag=True, help="Let the vectors of an encrypted gallery lie there in the plain."
@@ -230,7 +230,8 @@ def decision(on: "DecidedOn", gallery_path: Place) -> None:
 def index(address: str, forget: bool, plain_outside_index: bool, gallery_path: Place) -> None:
     """Let an engine elsewhere hold the vectors too, for `faceid identify --index ADDRESS`; writers keep it up.
 
-    A token comes from FACEID_MILVUS_TOKEN. milvus:URI#hnsw (or ivf, diskann) may miss some, and serves --fast.
+    A token comes from FACEID_MILVUS_TOKEN. milvus:URI#hnsw (or ivf, diskann) may miss some, and serves --fast; so does
+    pgvector#hnsw. pgvector is in the gallery's own database, pgvector:postgresql://USER@HOST/DATABASE in another.
     """
     from indexer.gallery import Gallery
 

@@ -27,7 +27,7 @@ class IndexKind(click.ParamType[str]):
         """List the names."""
         from indexer.search.index_kinds import kind_names
 
-        return f"[{'|'.join(kind_names())}|milvus:URI]"
+        return f"[{'|'.join(kind_names())}|milvus:URI|pgvector]"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Take the name of a kind that there is."""
@@ -35,7 +35,7 @@ class IndexKind(click.ParamType[str]):
         from indexer.search.index_kinds import kind_names
 
         if value != "auto" and value not in kind_names() and not is_outside(value):
-            self.fail(f"{value!r} is not one of {', '.join(kind_names())}, or milvus:URI.", param, ctx)
+            self.fail(f"{value!r} is not one of {', '.join(kind_names())}, milvus:URI or pgvector.", param, ctx)
         return value
 
 

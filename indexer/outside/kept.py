@@ -95,7 +95,7 @@ class KeptOutside:
         if address not in self._open:
             with self._database.read() as connection:
                 uuid = store.gallery_row(connection).uuid
-            self._open[address] = open_outside(address, uuid)
+            self._open[address] = open_outside(address, uuid, self._database.conninfo)
         return self._open[address]
 
     def _bring_up(self, address: str) -> None:

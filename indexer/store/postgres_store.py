@@ -69,6 +69,11 @@ class PostgresStore:
         return str(self._place)
 
     @property
+    def conninfo(self) -> str | None:
+        """See `Store`."""
+        return self._place.conninfo
+
+    @property
     def shares_files(self) -> bool:
         """See `Store`: whoever searches on this machine keeps its caches."""
         return True

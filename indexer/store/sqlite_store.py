@@ -56,6 +56,11 @@ class SqliteStore:
         return str(self._folder)
 
     @property
+    def conninfo(self) -> str | None:
+        """See `Store`: there is no server."""
+        return None
+
+    @property
     def files(self) -> Path:
         """See `Store`: the folder."""
         return self._folder

@@ -34,6 +34,11 @@ class Store(Protocol):
         ...
 
     @property
+    def conninfo(self) -> str | None:
+        """What connects to the server that keeps it, secrets included; None for a folder."""
+        ...
+
+    @property
     def files(self) -> Path:
         """The folder of what lies beside the database on this machine: its caches."""
         ...

@@ -13,7 +13,7 @@ class Server:
         self.faults, self.calls = set(), []
         self.dies_at = None
 
-    def open(self, address, gallery):
+    def open(self, address, gallery, _home=None):
         return FakeIndex(self, address)
 
 
