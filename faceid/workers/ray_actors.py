@@ -135,5 +135,6 @@ def _connected(address: str) -> Ray:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
     except Exception as error:  # it raises many kinds, of many packages
-        raise RayUnreachable(f"no Ray cluster at {address}: {str(error).splitlines()[0]}") from error
+        token = "; if it asks for a token, set RAY_AUTH_MODE=token, with the token in ~/.ray/auth_token"
+        raise RayUnreachable(f"no Ray cluster at {address}: {str(error).splitlines()[0]}{token}") from error
     return ray
