@@ -139,6 +139,19 @@ class FaceEngine:
         return str(self._made_with["device"])
 
     @property
+    def circumstances(self) -> dict[str, str | int]:
+        """All that decides about the vectors of a photo: model, detector, and how they run."""
+        embedder = self.pipeline.embedder
+        return {
+            "model": self.model.digest,
+            "detector": self.detector_digest,
+            "min_face_size": self._min_face_size,
+            "backend": embedder.backend,
+            "precision": embedder.precision,
+            "look": _LOOK,
+        }
+
+    @property
     def twin(self) -> "Callable[[], FaceEngine]":
         """What makes an engine like this one in another process, as `faceid.workers` starts them.
 
@@ -365,7 +378,7 @@ class FaceEngine:
         _check_policy(faces)
         rows: list[tuple[FloatVector, str, str]] = []
         failures: list[PictureFaces] = []
-        batches = _batches(_labelled(photos))
+        batches = _batches(labelled(photos))
         for batch, results in self._looked_at(batches, faces, crew):
             for (picture, label), result in zip(batch, results, strict=True):
                 rows += [(face.vector, label, picture.source) for face in result.faces]
@@ -754,7 +767,7 @@ def _person_photo(photo: object) -> PersonPhoto:
     return photo
 
 
-def _labelled(photos: object) -> Iterator[tuple[Picture, str]]:
+def labelled(photos: object) -> Iterator[tuple[Picture, str]]:
     """Yield the photos with whom they show: a PersonPhoto's name, nobody's otherwise."""
     if isinstance(photos, PersonPhoto) or is_one_photo(photos):
         photos = [photos]

@@ -1,4 +1,4 @@
-"""`faceid embed`: photos to a feature file.  In Python: `FaceEngine.embed`."""
+"""`faceid embed`: photos to a feature file.  In Python: `FaceEngine.embed`, `faceid.embedding_parts.embed_in_parts`."""
 
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,12 @@ def embed(
     ray_address: str | None,
     **engine_settings: Any,
 ) -> None:
-    """Embed PHOTOS (files or folders) into an .npz file: `features` [N, D] float32, `labels` [N], `paths` [N]."""
+    """Embed PHOTOS (files or folders) into an .npz file: `features` [N, D] float32, `labels` [N], `paths` [N].
+
+    A run that was stopped goes on where it was, a thousand photos at a time.
+    """
     from faceid.cli.session import crew_of, make_engine
+    from faceid.embedding_parts import embed_in_parts
     from faceid.engine import explain
     from faceid.feature_file import write_features
     from faceid.vision.photo_list import photos_of_people
@@ -51,8 +55,12 @@ def embed(
     people = (photo for folder in photos for photo in photos_of_people(folder))
     listed = people if labels else pictures(photos, list_file)
     with crew_of(engine, workers, ray_address) as crew:
-        features = engine.embed(progress(listed, "photos"), faces=faces, crew=crew)
+        parts = embed_in_parts(engine, progress(listed, "photos"), feature_file, faces=faces, crew=crew)
+    features = parts.features
     write_features(feature_file, features.vectors, features.labels, features.paths, engine.binding)
+    parts.drop()
+    if parts.reused:
+        say(f"{counted(parts.reused, 'photo was', 'photos were')} embedded by an earlier run that was stopped.")
     for failure in features.failures:
         say(explain(failure))
     faces_written = counted(len(features.paths), "face", "faces")

@@ -25,11 +25,11 @@ class ImageError(FaceIdError):
     def __init__(self, source: str | os.PathLike[str], reason_code: str, reason: str) -> None:
         self.source = printable(source)
         super().__init__(f"{self.source}: {reason}")
-        self.reason_code, self._reason = reason_code, reason
+        self.reason_code, self.reason = reason_code, reason
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str, str]]:
         """Let it be sent from a worker."""
-        return type(self), (self.source, self.reason_code, self._reason)
+        return type(self), (self.source, self.reason_code, self.reason)
 
 
 @dataclass(frozen=True, eq=False)
