@@ -1,7 +1,7 @@
 """Embedding many photos into one feature file, in parts that are kept until it is written: a stopped run goes on.
 
-A part is `_SHARD` photos: an `.npz` in a folder beside the file, named by a digest of the photos (path, size, time, person)
-and of all that decides about their vectors. What was made of other photos, or otherwise, has another name.
+A part is `_SHARD` photos: an `.npz` in a folder beside the file, named by a digest of the photos (path, size, time,
+person) and of all that decides about their vectors. What was made of other photos, or otherwise, has another name.
 """
 
 import hashlib
