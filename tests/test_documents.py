@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,9 @@ from click.testing import CliRunner
 from benchmarks.demo.cast import SEED
 from benchmarks.demo.people import write_people
 from faceid.cli import cli
+from tests.postgres_server import postgres
+
+__all__ = ["postgres"]
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -73,11 +77,16 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_pages_commands_and_code_do_what_the_page_shows(
-    page: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    if page.stem == "postgresql":
+        server = urlsplit(request.getfixturevalue("postgres"))
+        monkeypatch.setenv("PGHOST", parse_qs(server.query)["host"][0])
+        monkeypatch.setenv("PGUSER", server.username or "")
     for variable in [name for name in os.environ if name.startswith("FACEID_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     # `faceid` in a shell line is the one of this environment.
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

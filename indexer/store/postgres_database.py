@@ -40,7 +40,16 @@ CHANNEL = "faceid_revision"
 
 _POLL_SECONDS = 0.05
 _OLDEST = 150000  # server_version_num
-_CONNECTING: dict[str, Any] = {"connect_timeout": 10, "client_encoding": "utf8", "application_name": "faceid"}
+_CONNECTING: dict[str, Any] = {
+    "connect_timeout": 10,
+    "client_encoding": "utf8",
+    "application_name": "faceid",
+    # A server that vanished without a word is given up after a minute instead of two hours.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 # A client that vanished without a word holds the lock until its server notices: after a minute instead of two hours.
 _SESSION = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 _WRITING = f"SET lock_timeout = '{PATIENCE_SECONDS:g}s'"
