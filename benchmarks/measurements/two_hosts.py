@@ -67,7 +67,7 @@ def _measure(folder: Path, admin: str, seconds: float) -> None:
     cuts = _cut_at_random(admin, seconds - _SETTLED)
     codes = [worker.wait() for worker in workers]
     reports = [json.loads(line) for file in sorted(folder.glob("*.report")) for line in file.read_text().splitlines()]
-    totals: Counter[str] = Counter()
+    totals: Counter[str] = Counter({"LOST": 0, "MIXED": 0, "answers older than one before": 0})
     for report in reports:
         totals.update(report)
     with Gallery.open(_url(1), writable=True) as gallery:
