@@ -17,7 +17,7 @@ from indexer.store.queries import GalleryRow
 
 _AT_ONCE = 5_000  # vectors handed over at a time: 10 MB of 512 numbers
 _MANY = 10_000  # vectors after which an engine may put itself in order
-_CANARIES = 64
+CANARIES = 64
 _TWINS = 8  # listed for each canary
 _NONE = np.empty(0, np.int64)
 
@@ -53,16 +53,18 @@ def is_of(mark: Mark, connection: Connection, row: GalleryRow) -> bool:
     return same and mark.revision <= row.revision and in_past
 
 
-def is_whole(index: OutsideIndex, connection: Connection, row: GalleryRow, changed: Ids = _NONE) -> bool:
+def is_whole(
+    index: OutsideIndex, connection: Connection, row: GalleryRow, changed: Ids = _NONE, canaries: int = CANARIES
+) -> bool:
     """Whether samples of its vectors, as the truth has them, are each found as their own nearest.
 
-    Not of rows that `changed` since its mark.
+    So many `canaries`, none of them a row that `changed` since its mark.
 
     An engine may hold a vector and not find it; this notices what is lost for good or in number.
     """
-    drawn = np.unique(np.random.default_rng().integers(1, last_row(connection, row) + 2, 4 * _CANARIES))
+    drawn = np.unique(np.random.default_rng().integers(1, last_row(connection, row) + 2, 4 * canaries))
     drawn = np.setdiff1d(drawn, changed)
-    chosen = drawn[owners_of(connection, row, drawn) >= 0][:_CANARIES]
+    chosen = drawn[owners_of(connection, row, drawn) >= 0][:canaries]
     if not len(chosen):
         return True
     vectors = vectors_of(connection, row, chosen)

@@ -30,6 +30,7 @@ from indexer.store.queries import GalleryRow
 _FIRST_WIDTH, _LONGEST = 8, 4096  # templates listed for each identity asked for; at most
 _FAST_WIDTH = 100
 _QUERIES = 64  # searched at a time
+_CANARIES = 16  # asked for before the first search under a mark; the writer who set it asked for more
 _BEHIND = 20_000  # changes since the mark that a search scores by itself
 _NOBODY_IS_LEFT = NO_SCORE - 1
 
@@ -114,7 +115,7 @@ class OutsideSearch:
                 self._tell(f"it holds {count:,} vectors, and {mark.rows:,} were acknowledged")
                 return mark, False
             if self._proved != mark:
-                if not is_whole(self.index, connection, row, changed):
+                if not is_whole(self.index, connection, row, changed, _CANARIES):
                     self._tell("it does not find vectors that it holds")
                     return mark, False
                 self._proved = mark

@@ -7,12 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.distractors.distractor_pass import distractor_pass, mated_pairs
+from benchmarks.distractors.shard_pass import shard_pass
+from benchmarks.inputs.shards import read_shards, shard_files
 from faceid.engine import FaceEngine
 from faceid.vision.photo_list import photos_of_people
 from faceid.workers.crew import Crew
 from faceid.workers.processes import process_crew
 from faceid.workers.ray_actors import RayUnreachable, ray_crew
 from indexer.errors import FaceIdError
+from tests.benchmarks.distractors.test_distractor_pass import scattered
+from tests.benchmarks.distractors.test_shard_pass import same
 from tests.faceid.workers import tools
 
 pytestmark = pytest.mark.slow
@@ -62,6 +67,15 @@ def test_a_lost_worker_is_told_and_only_what_it_had_in_hand_is_done_again(
     begun = {int(file.name): file.read_text().count("begun") for file in tmp_path.iterdir()}
     assert begun == {n: 2 if n == 5 else 1 for n in range(12)}
     assert [line for line in told if "is lost" in line and "another takes its place" in line]
+
+
+def test_a_sharded_crowd_is_passed_over_by_rays_workers(crew: Crew, tmp_path: Path) -> None:
+    rows, probes = scattered(7, 90), scattered(3, 12)
+    for number, part in enumerate(np.split(rows, [20, 60])):
+        np.save(tmp_path / f"{number}.npy", part)
+    pairs = mated_pairs(probes, np.arange(12) // 3)
+    found = shard_pass(crew, probes, pairs, read_shards(shard_files(tmp_path), tmp_path).features, [10, 90], 50)
+    same(found, distractor_pass(probes, pairs, rows, [10, 90], 50))
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
