@@ -18,6 +18,7 @@ from indexer.records import Problem, Stats
 from indexer.search.fusion import fuse
 from indexer.search.scores import NORM_TOLERANCE
 from indexer.store.checksum import COVERED
+from indexer.store.outside_places import places
 from indexer.store.queries import GalleryRow, active_templates, embeddings, gallery_row, size
 from indexer.store.schema import calibration, embedding, identity, model, template
 from indexer.store.sealed_cells import opened_vectors, vector_size
@@ -65,6 +66,7 @@ def collect_stats(store: Store, connection: Connection) -> Stats:
         model=row.model,
         erase_pending=row.erase_pending,
         turned_by=None if row.turn is None else row.turn.key_id,
+        outside_indexes=tuple(places(connection)),
     )
 
 

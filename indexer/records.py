@@ -218,6 +218,7 @@ class Stats:
 
     `erase_pending`: bytes of somebody who was erased are still in the files, until the next writer without readers.
     `turned_by`: the id of the key that turns the vectors; None where they lie as the model gave them.
+    `outside_indexes`: the addresses of engines elsewhere that hold the vectors too.
     """
 
     identities: int
@@ -236,6 +237,7 @@ class Stats:
     model: ModelBinding
     erase_pending: bool
     turned_by: str | None
+    outside_indexes: tuple[str, ...]
 
 
 def clean_name(name: str) -> str:

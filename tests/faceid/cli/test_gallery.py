@@ -184,5 +184,6 @@ def test_an_index_elsewhere_is_made_searched_and_forgotten(
     (elsewhere,), (here,) = (run(*asked, "--index", address).records, run(*asked).records)
     assert elsewhere == {**here, "gallery_revision": elsewhere["gallery_revision"]}
     assert elsewhere["exact_candidates"]
+    assert run("gallery", "stats", "--gallery", gallery, "--json").records[0]["outside_indexes"] == [address]
     assert run("gallery", "set", "index", address, "--forget", "--gallery", gallery).code == 0
     assert not server.vectors
