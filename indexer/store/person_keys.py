@@ -168,7 +168,10 @@ class PersonKeys:
         return key
 
     def _fact(self, name: str) -> bytes:
-        value: bytes = self._database.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()[0]
+        found = self._database.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+        if found is None:
+            raise StoreDamaged(f"{self.path} does not hold what people's keys come with; put back the newest copy")
+        value: bytes = found[0]
         return value
 
     @contextmanager
