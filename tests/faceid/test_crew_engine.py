@@ -46,6 +46,7 @@ def same(one, other) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
+@pytest.mark.slow
 def test_a_crew_enrols_the_same_templates_under_the_same_ids(
     engine: FaceEngine, crew: Crew, folder: Path, tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_crew_enrols_the_same_templates_under_the_same_ids(
     assert "already_enrolled" in {result.status for result in again[0]}
 
 
+@pytest.mark.slow
 def test_a_crew_embeds_the_same_rows_and_tells_the_same_failures(
     engine: FaceEngine, crew: Crew, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +81,7 @@ def test_pictures_that_are_no_files_are_shared_out_too(engine: FaceEngine, crew:
     assert np.array_equal(engine.embed(photos).vectors, engine.embed(photos, crew=crew).vectors)
 
 
+@pytest.mark.slow
 def test_crops_rejections_and_restoring_go_through_a_crew(
     engine: FaceEngine, crew: Crew, folder: Path, tmp_path: Path
 ) -> None:

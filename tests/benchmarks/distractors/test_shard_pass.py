@@ -46,6 +46,7 @@ def same(found, expected):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fold", [None, bfloat16_fold])
 @pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize("some_masked", [False, True])

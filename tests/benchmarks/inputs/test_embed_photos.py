@@ -220,6 +220,7 @@ def test_aligned_crops_are_cut_to_the_networks_input_without_looking_for_a_face(
     assert "not_an_aligned_crop," in (tmp_path / "f.npz.failed.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_crew_writes_the_very_file_that_the_engine_alone_writes_also_after_a_stop(
     lfw_people: Path,
     engine: FaceEngine,  # noqa: F811

@@ -83,6 +83,7 @@ def test_a_killed_worker_is_told_and_only_what_it_had_in_hand_is_done_again(tmp_
     assert "was killed by SIGKILL; another takes its place" in told[0]
 
 
+@pytest.mark.slow
 def test_an_item_that_kills_every_worker_is_given_up_after_all_before_it_is_done():
     told, done = [], []
     with process_crew(tools.make_tool, 2, told.append) as crew, pytest.raises(WorkersDied, match="3 workers died over"):
@@ -96,12 +97,14 @@ def test_a_tool_that_cannot_be_made_says_why():
         list(crew.map(tools.squared, pairs([1])))
 
 
+@pytest.mark.slow
 def test_workers_that_die_before_they_begin_are_not_started_for_ever():
     told = []
     with process_crew(tools.die_at_once, 1, told.append) as crew, pytest.raises(WorkersDied, match="can be started"):
         list(crew.map(tools.squared, pairs([1])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_the_process_that_started_them(tmp_path, how):
     script = (

@@ -249,6 +249,7 @@ def test_forgetting_it_takes_everything_away(people, server):
         people.use_index(ADDRESS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["max", "mean"])
 def test_after_any_changes_it_holds_the_rows_that_the_gallery_searches(gallery, server, fusion):
     gallery.set_fusion(fusion)
