@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from indexer.errors import VectorError
-from indexer.outside.addresses import MILVUS
 from indexer.outside.outside import Listed, Mark, OutsideError
 from indexer.records import FloatMatrix, Ids
 from indexer.text import printable
@@ -39,7 +38,7 @@ class MilvusIndex:
     """An `OutsideIndex` in Milvus."""
 
     def __init__(self, address: str, gallery: str) -> None:
-        uri, _, kind = address.removeprefix(MILVUS).partition("#")
+        uri, _, kind = address.partition(":")[2].partition("#")
         self._kind = kind or "flat"
         if self._kind not in _KINDS:
             raise VectorError(f"Milvus is used with {', '.join(_KINDS)}, not {self._kind!r}")
