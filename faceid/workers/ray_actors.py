@@ -105,7 +105,7 @@ def ray_crew(
 ) -> Crew:
     """Return a crew of Ray's actors (None: as many as the cluster has processors), each with one thread.
 
-    `address` is a cluster's (`HOST:6379`, `ray://HOST:10001`, `auto`), or `local` for one that is started here and ends
+    `address` is a cluster's (`HOST:6379`, `auto`), or `local` for one that is started here and ends
     with the crew. The machines must have this package and the model. Raises RayUnreachable.
     """
     source = RaySource(address, make, int(gpu_each))
