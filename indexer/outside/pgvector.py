@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from indexer.errors import GalleryError, VectorError
-from indexer.outside.addresses import PGVECTOR
 from indexer.outside.outside import Listed, Mark, OutsideError
 from indexer.records import FloatMatrix, Ids
 from indexer.text import printable
@@ -30,7 +29,7 @@ class PgvectorIndex:
     """An `OutsideIndex` in a PostgreSQL database, which need not be the gallery's."""
 
     def __init__(self, address: str, gallery: str, home: str | None) -> None:
-        place, _, kind = address.removeprefix(PGVECTOR).partition("#")
+        place, _, kind = address.removeprefix("pgvector").partition("#")
         if kind not in ("", "hnsw"):
             raise VectorError(f"pgvector is used with hnsw or without a kind, not {kind!r}")
         self.address = printable(address)
