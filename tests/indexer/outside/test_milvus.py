@@ -21,7 +21,7 @@ def address(tmp_path, monkeypatch):
     return f"milvus:{tmp_path / 'lite.db'}"
 
 
-@pytest.mark.parametrize("kind", ["", "#hnsw"])
+@pytest.mark.parametrize("kind", ["", "#hnsw", "#ivf"])
 def test_it_keeps_the_contract(address, kind):
     index = MilvusIndex(address + kind, "0b9e4c7a-uuid")
     keeps_the_contract(index)
