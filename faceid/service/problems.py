@@ -16,6 +16,7 @@ from indexer.errors import (
     GalleryBusy,
     GalleryError,
     GalleryLocked,
+    GalleryUnreachable,
     InvalidName,
     ModelMismatch,
     StoreDamaged,
@@ -69,6 +70,7 @@ _OF_STATUS = {400: "bad_request", 404: "no_such_page", 405: "not_allowed", 413: 
 _OF_ERROR: tuple[tuple[type[FaceIdError], str], ...] = (
     (GalleryLocked, "gallery_locked"),
     (GalleryBusy, "busy"),
+    (GalleryUnreachable, "busy"),  # its detail says what is away
     (ModelMismatch, "model_mismatch"),
     (StoreDamaged, "store_damaged"),
     (InvalidName, "invalid_name"),

@@ -34,14 +34,15 @@ class PgvectorIndex:
             raise VectorError(f"pgvector is used with hnsw or without a kind, not {kind!r}")
         self.address = printable(address)
         self.exhaustive = not kind
+        self._settings = _SETTINGS.format("off" if self.exhaustive else "on")
         self._table = f"{_SCHEMA}.g{gallery.replace('-', '')}{kind}"
-        conninfo = _conninfo(self.address, place.removeprefix(":"), home)
+        self._conninfo = _conninfo(self.address, place.removeprefix(":"), home)
         with self._told():
-            self._raw = _connected(conninfo)
+            self._connection = _connected(self._conninfo)
             extension = _extension(self._raw, self.address)
             self._type, self._nearness = f"{extension}.vector", f"OPERATOR({extension}.<#>)"
             self._operators = f"{extension}.vector_ip_ops"
-            self._raw.execute(_SETTINGS.format("off" if self.exhaustive else "on"))
+            self._raw.execute(self._settings)
 
     def mark(self) -> Mark | None:
         """Return the mark."""
@@ -141,7 +142,15 @@ class PgvectorIndex:
 
     def close(self) -> None:
         """Close the connection."""
-        self._raw.close()
+        self._connection.close()
+
+    @property
+    def _raw(self) -> Any:
+        """The connection; one that was lost is made anew."""
+        if self._connection.closed:
+            self._connection = _connected(self._conninfo)
+            self._connection.execute(self._settings)
+        return self._connection
 
     def _is_there(self) -> bool:
         with self._told():

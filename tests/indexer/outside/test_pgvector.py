@@ -73,6 +73,18 @@ def test_what_is_approximate_proves_nothing_and_is_told(database, tmp_path):
         assert found.candidates[0].similarity == canonical_scores(vectors[:1], vectors[:1])[0]
 
 
+def test_after_a_lost_connection_it_says_so_once_and_connects_anew(database, tmp_path):
+    index = open_outside("pgvector", "some-gallery-that-is-cut", database)
+    index.make("a" * 64, 16)
+    with psycopg.connect(as_user(database, "postgres", "faces"), autocommit=True) as raw:
+        raw.execute("SELECT pg_terminate_backend(%s, 5000)", (index._connection.info.backend_pid,))
+    with pytest.raises(OutsideError, match="does not serve"):
+        index.count()
+    assert index.count() == 0
+    index.drop()
+    index.close()
+
+
 def test_its_deleted_vectors_leave_its_table(database, tmp_path):
     with Gallery.create(tmp_path / "g", WIDE, "max") as gallery:
         gallery.add([photo(f"guest {n}", f"g{n}", dimension=64) for n in range(20)])

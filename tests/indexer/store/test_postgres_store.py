@@ -8,7 +8,9 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import sqlalchemy
 
 from indexer.errors import GalleryError, GalleryLocked, GalleryUnreachable, StoreDamaged
 from indexer.gallery import Gallery
@@ -17,7 +19,7 @@ from indexer.store.place import place_of
 from indexer.store.postgres_database import lock_key
 from indexer.store.schema import HEAD, SCHEMA_VERSIONS
 from indexer.store.stores import create_store, discard_store, has_store, open_store
-from tests.indexer.made_up_people import MODEL, photo
+from tests.indexer.made_up_people import MODEL, photo, unit_vectors
 from tests.indexer.store.store_contract import enrol, enrol_and_fail, keeps_the_contract, people
 from tests.postgres_server import as_user, url_of
 
@@ -154,8 +156,6 @@ def test_a_connection_that_is_lost_in_the_middle_is_told_and_nothing_is_changed(
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_commit_without_an_answer_is_looked_up(store, operator, monkeypatch, committed):
     """Either it happened and nothing is told, or it did not and is told: never a guess."""
-    import sqlalchemy
-
     real = sqlalchemy.RootTransaction.commit
 
     def commit(transaction):
@@ -175,31 +175,83 @@ def test_a_commit_without_an_answer_is_looked_up(store, operator, monkeypatch, c
     assert people(store) == ({"Ann"} if committed else set())
 
 
-def test_every_call_of_a_gallery_survives_a_lost_connection(place, operator):
-    """Cut before each: it answers as before, or says in our words that the connection was lost."""
+def calls_of(gallery):
+    """What a gallery of Ann (1), Bob (2) and Cleo (3) is asked in turn."""
+    return {
+        "add": lambda: gallery.add([photo("Dan", "d")]),
+        "search": lambda: gallery.search(photo("", "a").vector[None], 1),
+        "identities": gallery.identities,
+        "find": lambda: gallery.find("Ann"),
+        "templates": lambda: list(gallery.templates()),
+        "embeddings": gallery.embeddings,
+        "rename": lambda: gallery.rename(1, "Anna"),
+        "merge": lambda: gallery.merge(1, 2),
+        "undo": gallery.undo,
+        "remove": lambda: gallery.remove(3),
+        "restore": lambda: gallery.restore(3),
+        "keep": lambda: gallery.keep_strangers(unit_vectors(2), np.arange(2)),
+        "erase": lambda: gallery.erase(3),
+        "check": gallery.check,
+        "stats": gallery.stats,
+        "flush": gallery.flush,
+    }
+
+
+def outcome(call):
+    """The error that says that the connection was lost; None where the call went through."""
+    try:
+        call()
+    except GalleryUnreachable as error:
+        return error
+    return None
+
+
+def assert_all_was_done(gallery):
+    assert {one.name for one in gallery.identities()} == {"Anna", "Bob", "Dan"}
+    assert gallery.check(deep=True) == []
+
+
+def test_every_call_goes_on_after_a_connection_that_was_lost_before(place, operator):
     with Gallery.create(place, MODEL, "max") as gallery:
         gallery.add([photo("Ann", "a"), photo("Bob", "b"), photo("Cleo", "c")])
-        calls = {
-            "add": lambda: gallery.add([photo("Dan", "d")]),
-            "search": lambda: gallery.search(photo("", "a").vector[None], 1),
-            "identities": gallery.identities,
-            "find": lambda: gallery.find("Ann"),
-            "templates": lambda: list(gallery.templates()),
-            "embeddings": gallery.embeddings,
-            "rename": lambda: gallery.rename(1, "Anna"),
-            "merge": lambda: gallery.merge(1, 2),
-            "undo": gallery.undo,
-            "remove": lambda: gallery.remove(3),
-            "restore": lambda: gallery.restore(3),
-            "erase": lambda: gallery.erase(3),
-            "check": gallery.check,
-            "stats": gallery.stats,
-        }
-        for call in calls.values():
+        for call in calls_of(gallery).values():
             end_connections(operator)
             call()
-        assert {one.name for one in gallery.identities()} == {"Anna", "Bob", "Dan"}
-        assert gallery.check(deep=True) == []
+        assert_all_was_done(gallery)
+
+
+@pytest.mark.slow
+def test_every_call_that_is_cut_in_its_middle_changes_nothing_and_says_so(place, operator):
+    """Cut at its first statement, its second, fourth and so on, until one is through before the cut."""
+    due = None
+
+    def cut_when_due(*_):
+        nonlocal due
+        if due is not None:
+            due -= 1
+            if due == 0:
+                end_connections(operator)
+
+    with Gallery.create(place, MODEL, "max") as gallery:
+        gallery.add([photo("Ann", "a"), photo("Bob", "b"), photo("Cleo", "c")])
+        for engine in (gallery._database._database._readers, gallery._database._database._writer):
+            sqlalchemy.event.listen(engine, "before_cursor_execute", cut_when_due)
+        told = 0
+        for name, call in calls_of(gallery).items():
+            for step in itertools.count():
+                before, due = gallery.revision, 2**step
+                error = outcome(call)
+                due = None
+                if error is None:
+                    break
+                told += 1
+                assert "try again" in str(error)
+                assert gallery.revision == before or name == "erase", name
+                if gallery.revision != before:  # the person is gone, and only the scrubbing was cut
+                    break
+        assert told > 20
+    with Gallery.open(place, writable=True) as gallery:  # finishes an erase that was cut
+        assert_all_was_done(gallery)
 
 
 def test_a_client_that_is_killed_while_it_writes_leaves_nothing_and_no_lock(store, place):
