@@ -107,8 +107,11 @@ class PgvectorIndex:
                 self._raw.execute(f"SET LOCAL hnsw.ef_search = {min(max(width, 400), _EF_MOST)}")
                 self._raw.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             found = self._raw.execute(
-                f"SELECT q.number, near.id, near.distance FROM unnest(%s::text[]) WITH ORDINALITY q(vector, number),"
-                f" LATERAL (SELECT id, vector {self._nearness} q.vector::{self._type} AS distance"
+                # Made vectors once: a text that is compared would be read anew for each row.
+                f"WITH q AS MATERIALIZED (SELECT number, its::{self._type} AS vector"
+                " FROM unnest(%s::text[]) WITH ORDINALITY asked(its, number))"
+                " SELECT q.number, near.id, near.distance FROM q,"
+                f" LATERAL (SELECT id, vector {self._nearness} q.vector AS distance"
                 f" FROM {self._table} ORDER BY distance LIMIT %s) near ORDER BY q.number, near.distance, near.id",
                 (texts, width),
             ).fetchall()
