@@ -39,6 +39,7 @@ def test_it_keeps_the_contract(database, kind):
     index.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["folder", "server"])
 @pytest.mark.parametrize("fusion", ["max", "mean"])
 def test_a_gallery_searches_by_it_as_by_its_own_and_proves_it(database, tmp_path, monkeypatch, where, fusion):

@@ -96,6 +96,7 @@ def test_nothing_that_is_there_is_written_over(places):
     assert digest(source) == digest(target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", [("folder", "server")], indirect=True, ids=" to ".join)
 def test_the_command_copies_and_says_so(places):
     source, target = places

@@ -211,6 +211,7 @@ def assert_all_was_done(gallery):
     assert gallery.check(deep=True) == []
 
 
+@pytest.mark.slow
 def test_every_call_goes_on_after_a_connection_that_was_lost_before(place, operator):
     with Gallery.create(place, MODEL, "max") as gallery:
         gallery.add([photo("Ann", "a"), photo("Bob", "b"), photo("Cleo", "c")])
@@ -254,6 +255,7 @@ def test_every_call_that_is_cut_in_its_middle_changes_nothing_and_says_so(place,
         assert_all_was_done(gallery)
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_while_it_writes_leaves_nothing_and_no_lock(store, place):
     enrol(store, "Ann")
     store.close()
