@@ -13,7 +13,7 @@ setup: $(READY)
 # The constraints pin what was tested; torch above all, whose newest build may bring gigabytes of CUDA.
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,onnx,openvino,train,export,report,heif,serve,client,encryption,video,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,onnx,openvino,train,export,report,heif,serve,client,encryption,video,postgres,milvus,ray,dev]'
 	touch $@
 
 demo: $(READY)
