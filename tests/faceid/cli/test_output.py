@@ -24,6 +24,7 @@ from faceid.engine import FaceEngine
 from indexer.gallery import Gallery
 from indexer.text import counted
 from tests.faceid.cli.conftest import Run
+from tests.interrupts import heard
 
 FACEID = (sys.executable, "-m", "faceid")
 HOSTILE = {
@@ -191,10 +192,8 @@ def test_enrolling_shows_progress_and_an_interrupt_says_what_is_stored(
             (people / f"p{number:02d}" / f"{place}.jpg").write_bytes(data + bytes([number, place]))
     master, slave = pty.openpty()
     arguments = [*FACEID, "enroll", str(people), "--gallery", str(tmp_path / "g")]
-    # Where the tests run in the background of a shell, interrupts are ignored, and a child would inherit that.
-    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
-    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=slave, start_new_session=True)
-    signal.signal(signal.SIGINT, heard)
+    with heard():
+        child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=slave, start_new_session=True)
     os.close(slave)
     shown = b""
     while not any(f"{count} photos".encode() in shown for count in range(1, 160)):

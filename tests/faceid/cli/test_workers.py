@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faceid.cli.conftest import Run
+from tests.interrupts import heard
 
 pytestmark = pytest.mark.slow
 MODEL = ("--model", "mobilefacenet", "--faces", "centre")
@@ -49,13 +50,14 @@ def test_ctrl_c_ends_every_worker_and_the_next_run_goes_on(
             for photo in target.iterdir():
                 photo.write_bytes(photo.read_bytes() + bytes([copy]))  # another photo, of the same pixels
     command = [sys.executable, "-m", "faceid", "enroll", people, "--gallery", tmp_path / "g", *MODEL, "--json"]
-    running = subprocess.Popen(
-        [str(word) for word in (*command, "--workers", 2)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "FACEID_MODELS": str(models_dir)},
-        start_new_session=True,
-    )
+    with heard():
+        running = subprocess.Popen(
+            [str(word) for word in (*command, "--workers", 2)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "FACEID_MODELS": str(models_dir)},
+            start_new_session=True,
+        )
     assert running.stdout is not None
     running.stdout.readline()  # the first batch is stored
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()

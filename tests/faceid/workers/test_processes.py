@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from faceid.workers.crew import WorkersDied, WorkFailed
 from faceid.workers.processes import process_crew
 from indexer.errors import FaceIdError
 from tests.faceid.workers import tools
+from tests.interrupts import heard
 
 
 def pairs(items):
@@ -115,7 +117,9 @@ def test_workers_end_with_the_process_that_started_them(tmp_path, how):
         f"        list(crew.map(tools.stay, [(None, {str(tmp_path / 'pid')!r})]))\n"
     )
     (tmp_path / "script.py").write_text(script)
-    parent = subprocess.Popen([sys.executable, tmp_path / "script.py"], stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with heard():
+        parent = subprocess.Popen([sys.executable, tmp_path / "script.py"], env=environment, stderr=subprocess.DEVNULL)
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         assert parent.poll() is None
         time.sleep(0.05)

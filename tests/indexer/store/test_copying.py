@@ -16,7 +16,7 @@ from tests.indexer.made_up_people import MODEL, OTHER_MODEL, photo, unit_vectors
 from tests.indexer.raw_database import raw_database
 from tests.postgres_server import url_of
 
-pytestmark = pytest.mark.folder
+pytestmark = [pytest.mark.folder, pytest.mark.plain]
 
 
 @pytest.fixture
