@@ -28,20 +28,12 @@ def features(ctx: click.Context, /, folder: Path, feature_file: Path, labels: bo
 
     `faceid embed` is for a few photos, and for all faces of each.
     """
-    from benchmarks.inputs.embed_photos import embed_photos
+    from benchmarks.inputs.inputs import embed_into
     from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
 
     embedding = embedding_of(**photo_settings)
     photos = photos_of_people(folder) if labels else (PersonPhoto(photo, "") for photo in photos_in(folder))
-    with embedding.crew() as crew:
-        done = embed_photos(
-            embedding.engine(),
-            embedding.watch(photos),
-            feature_file,
-            faces=embedding.faces,
-            aligned=embedding.aligned,
-            crew=crew,
-        )
+    done = embed_into(feature_file, photos, embedding)
     reused = counted(done.reused, "photo was", "photos were")
     say(f"{counted(done.rows, 'face', 'faces')} in {feature_file}; {reused} done before.")
     if done.failed:

@@ -15,6 +15,7 @@ from faceid.vision.photo_list import PersonPhoto, photos_in, photos_of_people
 from indexer.text import counted, printable
 
 if TYPE_CHECKING:  # it loads the networks, which feature files do not need
+    from benchmarks.inputs.embed_photos import PhotoCounts
     from faceid.engine import FaceEngine
     from faceid.vision.detection import FacePolicy
     from faceid.workers.crew import Crew
@@ -77,18 +78,23 @@ def people_of_many_and_of_one(features: FeatureSet) -> tuple[FeatureSet, Feature
     return _rows(features, probes), _rows(features, ~probes)
 
 
-def _embedded(path: Path, photos: Iterable[PersonPhoto], kept: Path, embedding: Embedding) -> FeatureSet:
+def embed_into(file: Path, photos: Iterable[PersonPhoto], embedding: Embedding) -> "PhotoCounts":
+    """Embed photos into a feature file, as the command line asks for it; what it holds already is not done again."""
     from benchmarks.inputs.embed_photos import embed_photos
 
     with embedding.crew() as crew:
-        done = embed_photos(
+        return embed_photos(
             embedding.engine(),
             embedding.watch(photos),
-            kept,
+            file,
             faces=embedding.faces,
             aligned=embedding.aligned,
             crew=crew,
         )
+
+
+def _embedded(path: Path, photos: Iterable[PersonPhoto], kept: Path, embedding: Embedding) -> FeatureSet:
+    done = embed_into(kept, photos, embedding)
     features = read_features(kept)
     if not done.failed:
         return features
