@@ -325,8 +325,8 @@ def test_a_day_goes_without_a_mouse(browser, server, drawn_people: Path) -> None
     """Log in (`visit` types), identify, find a person and rename them: with Tab, Enter and letters alone."""
     found = visit(browser, server, 1200, "light")
     page = found.page
-    tab_to(page, "#photos")
-    with page.expect_file_chooser() as chooser:
+    with page.expect_file_chooser() as chooser:  # listens from here on, so it surely hears the key
+        tab_to(page, "#photos")
         page.keyboard.press("Enter")
     chooser.value.set_files(str(drawn_people / "person-0002" / "3.jpg"))
     tab_to(page, "#ask .fields button")
