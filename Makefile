@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A file's tests stay in one process: they share what it takes long to make.
-PYTEST := $(BIN)/pytest --quiet -n 2 --dist loadfile
+# A file's tests stay in one process: they share what it takes long to make. Files come in their order, because by
+# default those of few tests come last, the longest test among them, for which the other process would wait.
+PYTEST := $(BIN)/pytest --quiet -n 2 --dist loadfile --no-loadscope-reorder
 READY := $(VENV)/.ready
 
 .PHONY: demo test test-quick lint setup clean

@@ -2,14 +2,25 @@
 
 import tarfile
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from benchmarks.demo.people import write_people
+from indexer.store import database
+from tests.migrated_once import migrated_once
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PEOPLE, PHOTOS = 12, 3
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrated_once() -> Iterator[None]:
+    """Tests make some three thousand galleries; running every migration for each would take minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "run_migrations", migrated_once(database.run_migrations))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,7 @@ def assert_same_weights(one: Checkpoint, other: Checkpoint, tolerance: float) ->
             assert torch.allclose(tensor, others[name], atol=tolerance, rtol=1e-3), (part, name)
 
 
+@pytest.mark.slow
 def test_two_processes_come_to_the_weights_of_one_with_two_threads(packs: Path, tmp_path: Path) -> None:
     teacher = write_teacher(tmp_path / "teacher.safetensors")
     settings = {

@@ -76,6 +76,7 @@ def test_a_cosine_that_no_quality_keeps_is_refused(packs: Path, tmp_path: Path, 
         repack(config(packs, tmp_path).data, tmp_path / "out", judge, cosine=1.1, part_bytes=2**20)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_wrote(packs: Path, tmp_path: Path, judge: str) -> None:
     config(packs, tmp_path)
     arguments = [

@@ -242,6 +242,7 @@ def test_megaface_takes_folders_of_photos(run: Run, lfw_people: Path, tmp_path: 
     assert {"probes.npz", "distractors.npz"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_page")
 def test_a_device_runs_the_exact_pass_too(
     run: Run, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -178,6 +178,7 @@ def assert_the_same_but_for_the_fixed_thresholds(exact, fast):
             np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_the_fast_pass_finds_the_same_among_duplicates_and_ties(data):

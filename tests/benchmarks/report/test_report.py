@@ -226,6 +226,7 @@ class TestFigures:
 
         assert first == second
 
+    @pytest.mark.slow
     def test_hostile_labels_are_drawn_as_text(self) -> None:
         hostile = results(HOSTILE, curves=Curves(roc=(Curve(HOSTILE, np.array([0.1, 1]), np.array([0.5, 1])),) * 2))
 

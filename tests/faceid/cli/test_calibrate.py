@@ -67,6 +67,7 @@ def test_too_few_strangers_are_told_what_would_be_enough(run: Run, gallery: Path
     assert "no.jpg: not a photo" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_what_was_measured_before_a_gallery_grew_is_not_believed(run: Run, lfw_people: Path, tmp_path: Path) -> None:
     """The model here has no cohort that could carry the threshold along."""
     names = sorted(path.name for path in lfw_people.iterdir())
@@ -101,6 +102,7 @@ def test_the_fusion_of_a_gallery_can_be_set(run: Run, gallery: Path) -> None:
     assert run("gallery", "set", "fusion", "median", "--gallery", gallery).code == 2
 
 
+@pytest.mark.slow
 def test_a_gallery_can_decide_on_context_with_thresholds_of_its_own(run: Run, lfw_people: Path, tmp_path: Path) -> None:
     names = sorted(path.name for path in lfw_people.iterdir())
     people = first_photos(lfw_people, tmp_path / "people", names[:4])

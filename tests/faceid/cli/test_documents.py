@@ -48,6 +48,7 @@ def test_documents_are_measured_alone(run: Run, gallery: Path, tmp_path: Path) -
     assert run("calibrate", "--documents", tmp_path / "nowhere", "--gallery", gallery).code == 2
 
 
+@pytest.mark.slow
 def test_a_photo_that_is_near_two_people_is_enrolled_with_a_remark(run: Run, lfw_people: Path, tmp_path: Path) -> None:
     first, second, *_ = sorted(lfw_people.iterdir())
     with Image.open(first / f"{first.name}_0001.jpg") as picture:

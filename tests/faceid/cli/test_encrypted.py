@@ -5,24 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from benchmarks.measurements.durability.scenario import traces
-from faceid.cli import cli
 from indexer.crypto.keys import KeyFile
 from indexer.gallery import Gallery
 from indexer.search import codes
+from tests.faceid.cli.invoked import invoke, key_file
 
 
 @pytest.fixture
 def keys(tmp_path, monkeypatch):
     """Two key files, of which the environment names the first."""
-    found = []
-    for number, name in enumerate(("old", "new"), start=1):
-        path = tmp_path / name
-        path.write_text(bytes([number] * 32).hex())
-        path.chmod(0o600)
-        found.append(f"file:{path}")
+    found = [key_file(tmp_path / name, number) for number, name in enumerate(("old", "new"), start=1)]
     monkeypatch.setenv("FACEID_KEY", found[0])
     return found
 
@@ -48,12 +42,6 @@ def needles_of(gallery):
     return found
 
 
-def run(*arguments, code=0):
-    result = CliRunner().invoke(cli, [str(one) for one in arguments])
-    assert result.exit_code == code, (arguments, result.output, result.exception)
-    return result
-
-
 @pytest.mark.slow
 def test_after_every_command_nothing_in_any_file_can_be_read(tmp_path, monkeypatch, lfw_people, keys):
     monkeypatch.setattr(codes, "CODED_FROM", 8)
@@ -65,8 +53,8 @@ def test_after_every_command_nothing_in_any_file_can_be_read(tmp_path, monkeypat
     first, second, third, *_ = sorted(one.name for one in lfw_people.iterdir())
     photo = next((lfw_people / first).iterdir())
     at = ("--gallery", staff)
-    run("gallery", "create", "--encrypt", *at)
-    run("enroll", lfw_people, "--keep-crops", "--no-quality", *at)
+    invoke("gallery", "create", "--encrypt", *at)
+    invoke("enroll", lfw_people, "--keep-crops", "--no-quality", *at)
     with Gallery.open(staff) as gallery:
         wanted = needles_of(gallery)
     assert len(wanted) > 150
@@ -88,20 +76,20 @@ def test_after_every_command_nothing_in_any_file_can_be_read(tmp_path, monkeypat
         (("gallery", "erase", first, "--yes"), 0),
         (("gallery", "purge", "--yes"), 0),
     ):
-        run(*arguments, *at, code=code)
+        invoke(*arguments, *at, code=code)
         assert traces(work, wanted) == [], arguments
-    run("gallery", "encrypt", staff, work / "copy")
-    run("gallery", "import", work / "export.parquet", "--gallery", other)
-    run("gallery", "merge-from", work / "backup", "--gallery", other)
-    run("gallery", "rotate", "--to", keys[1], *at)
+    invoke("gallery", "encrypt", staff, work / "copy")
+    invoke("gallery", "import", work / "export.parquet", "--gallery", other)
+    invoke("gallery", "merge-from", work / "backup", "--gallery", other)
+    invoke("gallery", "rotate", "--to", keys[1], *at)
     assert traces(work, wanted) == []
     assert (other / "gallery.key").exists(), "with a key in the environment no gallery is made plain"
-    run("gallery", "list", *at, code=8)
+    invoke("gallery", "list", *at, code=8)
     monkeypatch.setenv("FACEID_KEY", keys[1])
-    assert "Another Name" in run("gallery", "list", *at).output or second in run("gallery", "list", *at).output
-    run("gallery", "list", "--gallery", other, code=8)
+    assert "Another Name" in invoke("gallery", "list", *at).output or second in invoke("gallery", "list", *at).output
+    invoke("gallery", "list", "--gallery", other, code=8)
     monkeypatch.delenv("FACEID_KEY")
-    assert "say where that key is" in run("gallery", "list", *at, code=7).stderr
+    assert "say where that key is" in invoke("gallery", "list", *at, code=7).stderr
 
 
 def test_an_export_is_encrypted_unless_it_is_asked_to_be_plain(tmp_path, keys):
@@ -114,7 +102,7 @@ def test_an_export_is_encrypted_unless_it_is_asked_to_be_plain(tmp_path, keys):
     assert b"Ann Lee" in (tmp_path / "plain.parquet").read_bytes()
     assert b"Ann Lee" not in (tmp_path / "sealed.parquet").read_bytes()
     assert set(json.loads((tmp_path / "sealed.parquet").open("rb").readline())) >= {"format", "key_id", "wrapped"}
-    run("gallery", "import", tmp_path / "sealed.parquet", "--gallery", tmp_path / "copy")
+    invoke("gallery", "import", tmp_path / "sealed.parquet", "--gallery", tmp_path / "copy")
     new = KeyFile(keys[1].removeprefix("file:"))
     with Gallery.create(tmp_path / "elsewhere", MODEL, key=new) as elsewhere:
         elsewhere.import_(tmp_path / "sealed.parquet", source_key=KeyFile(keys[0].removeprefix("file:")))
@@ -131,13 +119,14 @@ def test_an_encrypted_export_that_was_altered_is_refused(tmp_path, keys, place):
         content = bytearray((tmp_path / "export").read_bytes())
         content[place] ^= 1
         (tmp_path / "export").write_bytes(content)
-        result = run("gallery", "import", tmp_path / "export", "--gallery", gallery.path.with_name("target"), code=1)
+        result = invoke("gallery", "import", tmp_path / "export", "--gallery", gallery.path.with_name("target"), code=1)
     assert "export" in result.stderr
 
 
 def test_create_without_a_key_makes_a_plain_gallery_and_encrypt_insists(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEID_KEY", raising=False)
-    assert "say where the key is" in run("gallery", "create", "--encrypt", "--gallery", tmp_path / "a", code=7).stderr
+    said = invoke("gallery", "create", "--encrypt", "--gallery", tmp_path / "a", code=7).stderr
+    assert "say where the key is" in said
     assert not (tmp_path / "a").exists()
-    run("gallery", "create", "--gallery", tmp_path / "b")
+    invoke("gallery", "create", "--gallery", tmp_path / "b")
     assert not (tmp_path / "b" / "gallery.key").exists()

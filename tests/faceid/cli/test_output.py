@@ -83,6 +83,7 @@ def test_several_things_in_a_cell_are_told_in_words(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.splitlines()[2].split("   ") == ["removed: 1", "1; 2"]
 
 
+@pytest.mark.slow
 def test_messages_break_between_words_on_a_terminal_and_stay_one_line_in_a_file(tmp_path: Path) -> None:
     asked = [*FACEID, "gallery", "undo", "99", "--gallery", str(tmp_path / ("folder" * 9))]
     master, slave = pty.openpty()

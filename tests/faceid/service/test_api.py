@@ -178,6 +178,7 @@ def test_a_wish_that_is_not_known_is_refused(client: TestClient) -> None:
     assert answer.json()["code"] == "invalid_request"
 
 
+@pytest.mark.slow
 def test_thresholds_come_with_their_evidence(client: TestClient) -> None:
     table = client.get(f"{GALLERY}/thresholds", params={"fpir": [0.1, 1e-9]}).json()
     measured, refused = table["rows"][:2]

@@ -41,6 +41,7 @@ def test_the_same_secret_makes_the_same_rotation_for_good():
     assert np.round(Turning(MARK, b"secret").matrix(2), 6).tolist() == golden
 
 
+@pytest.mark.slow
 def test_scores_are_the_plain_ones_within_the_rounding_of_float32():
     vectors = unit_vectors(400, 512)
     plain = canonical_scores(vectors[:, None], vectors[None])

@@ -73,6 +73,7 @@ def test_it_goes_where_its_template_goes_and_is_erased_there_too(gallery: Galler
         assert not file.is_file() or b"nobody else's: 7f3a" not in file.read_bytes(), file
 
 
+@pytest.mark.slow
 def test_an_export_that_would_unpack_to_a_million_pictures_is_refused(gallery: Gallery, tmp_path: Path) -> None:
     large = JPEG + bytes(60_000)
     with gallery:

@@ -1,5 +1,6 @@
 """The database: its migrations make exactly the schema, its settings hold, and damage is told in clear words."""
 
+import sqlite3
 import subprocess
 import sys
 
@@ -12,8 +13,10 @@ from sqlalchemy import create_engine
 import indexer
 from indexer.errors import GalleryError, StoreDamaged
 from indexer.gallery import Gallery
+from indexer.store import database
 from indexer.store.database import create_database
 from indexer.store.driver import PAGE_SIZE
+from indexer.store.migrating import migrate
 from indexer.store.schema import HEAD, SCHEMA_VERSIONS, metadata
 from tests.indexer.made_up_people import photo
 from tests.indexer.raw_database import raw_database
@@ -41,6 +44,17 @@ def words(path):
         for name, sql in rows
         if not name.startswith(("alembic", "sqlite_"))
     }
+
+
+def test_what_tests_copy_is_what_the_migrations_make(tmp_path, monkeypatch):
+    create_database(tmp_path / "first.db", None)  # by the migrations, or a copy already: see tests/conftest.py
+    create_database(tmp_path / "copied.db", None)
+    monkeypatch.setattr(database, "run_migrations", migrate)
+    create_database(tmp_path / "migrated.db", None)
+    first, copied, migrated = (
+        "\n".join(sqlite3.connect(tmp_path / f"{name}.db").iterdump()) for name in ("first", "copied", "migrated")
+    )
+    assert first == copied == migrated
 
 
 def test_the_code_knows_every_migration_in_order():

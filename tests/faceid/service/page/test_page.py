@@ -47,6 +47,7 @@ def test_a_known_face_gets_its_name_and_a_strangers_is_nobody(log_in: LogIn, dra
         assert word in page
 
 
+@pytest.mark.slow
 def test_every_page_speaks_both_languages_and_loads_from_nowhere_else(log_in: LogIn) -> None:
     client = log_in()
     for place in EVERY_PAGE:
