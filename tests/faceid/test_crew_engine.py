@@ -75,6 +75,7 @@ def test_a_crew_embeds_the_same_rows_and_tells_the_same_failures(
     assert len(told) == 2
 
 
+@pytest.mark.slow
 def test_pictures_that_are_no_files_are_shared_out_too(engine: FaceEngine, crew: Crew, folder: Path) -> None:
     photo = min(folder.glob("*/*_0001.jpg"))
     photos = [photo.read_bytes(), photo]

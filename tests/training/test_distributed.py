@@ -165,6 +165,7 @@ HEADS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 def test_centres_in_two_processes_give_the_loss_and_the_gradients_of_one() -> None:
     torch.manual_seed(0)
     random = np.random.default_rng(0)

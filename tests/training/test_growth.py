@@ -35,6 +35,7 @@ def test_a_weight_stays_at_its_place() -> None:
     assert stretched[1, 0, 7] == stretched[1].max() == 4.0
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_at_a_larger_input_from_another_runs_averaged_weights(packs: Path, tmp_path: Path) -> None:
     run(config(packs, tmp_path, ema=0.9), tmp_path / "small", io.StringIO())
     small = read_checkpoint(tmp_path / "small" / CHECKPOINT)

@@ -33,6 +33,7 @@ def test_targets_are_what_a_run_with_the_teacher_matches(packs: Path, tmp_path: 
     assert cosines.min() > 0.9999
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_targets_alone(packs: Path, tmp_path: Path) -> None:
     faces = read_packs([packs / "training.tar"], side=SIDE)
     of_people = np.random.default_rng(3).normal(size=(12, 8)).astype(np.float32)

@@ -51,6 +51,7 @@ def test_a_run_learns_to_tell_its_people_apart(packs: Path, tmp_path: Path) -> N
     assert "ETA" in progress.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_killed_run_ends_with_the_very_weights_of_an_undisturbed_one(
     packs: Path, tmp_path: Path, precision: str

@@ -201,6 +201,7 @@ def test_the_fast_pass_finds_the_same_among_duplicates_and_ties(data):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dimension", "closeness"), [(16, 0.0), (128, 0.9), (512, 3.0)])
 def test_the_fast_pass_finds_the_same_whether_mates_lie_in_the_crowd_or_above_it(dimension, closeness):
     random = np.random.default_rng(13)

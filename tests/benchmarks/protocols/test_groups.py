@@ -109,6 +109,7 @@ def test_a_table_that_says_nothing_or_contradicts_itself_is_refused(tmp_path, te
         read_groups(tmp_path / "groups.csv", features, None)
 
 
+@pytest.mark.slow
 def test_both_commands_write_results_that_can_be_read_again(tmp_path):
     features, groups = drawn()
     np.savez(tmp_path / "faces.npz", features=features.features, labels=features.labels, paths=features.paths)

@@ -98,6 +98,7 @@ def test_only_a_trusted_proxy_is_believed_about_who_asks(
     assert address_noted(service) == believed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trusted", [True, False])
 def test_behind_a_proxy_that_speaks_tls_pages_are_their_own_site_where_the_proxy_is_trusted(
     live: Live, key: str, trusted: bool

@@ -243,6 +243,7 @@ def test_an_array_that_is_no_rgb_photo_is_refused_by_its_place(detector, image):
         detector.detect([np.zeros((9, 9, 3), np.uint8), image])
 
 
+@pytest.mark.slow
 def test_forty_threads_find_what_one_finds_and_leave_pytorchs_threads_alone(detector, photos):
     alone = detector.detect(photos)
     before = torch.get_num_threads()

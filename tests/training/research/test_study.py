@@ -53,6 +53,7 @@ def test_a_study_that_cannot_be_is_refused(packs: Path, tmp_path: Path, runs: di
         read_study(write_study(packs, tmp_path, runs))
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_end_where_they_would_alone(packs: Path, tmp_path: Path) -> None:
     huge = {"head": {"name": "softmax"}, "optimiser": {"peak_rate": 1e18, "warmup_epochs": 0.0}}
     study = write_study(packs, tmp_path, {"good": {}, "bad": huge})

@@ -17,6 +17,7 @@ def test_angles_are_those_to_the_own_and_to_the_nearest_other_class_weight() -> 
     assert other == pytest.approx([45, 90])
 
 
+@pytest.mark.slow
 def test_a_short_training_tells_the_people_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toy, "STEPS", 60)
     monkeypatch.setattr(toy, "BATCH", 32)

@@ -18,6 +18,7 @@ def gradients(layer: nn.Conv2d, features: Tensor) -> tuple[Tensor, Tensor, Tenso
     return outputs.detach(), features.grad, layer.weight.grad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(4, 4), (8, 8), (7, 6), (14, 12)])
 def test_values_and_gradients_are_those_of_pytorch(size: tuple[int, int], stride: int) -> None:

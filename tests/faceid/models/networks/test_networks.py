@@ -14,6 +14,7 @@ def parameters(network: nn.Module) -> int:
 
 
 # Millions, biases and PReLU included, classifier not.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "at_112x96", "at_112x112"),
     [
@@ -146,6 +147,7 @@ def test_an_argument_that_the_network_does_not_take_is_refused_by_name() -> None
         build_network("sphereface20", depth=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_network_trains_end_to_end(architecture: str) -> None:
     torch.manual_seed(0)
