@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from benchmarks.demo.people import write_people
-from indexer.store import database
+from indexer.store import database, postgres_store
 from tests.migrated_once import migrated_once
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -20,6 +20,7 @@ def _migrated_once() -> Iterator[None]:
     """Tests make some three thousand galleries; running every migration for each would take minutes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "run_migrations", migrated_once(database.run_migrations))
+        patch.setattr(postgres_store, "migrate", migrated_once(postgres_store.migrate))
         yield
 
 

@@ -1,38 +1,41 @@
-"""The migrations run once in a process of tests; what they make is copied into every later gallery."""
+"""The migrations run once in a process of tests; the statements that they gave are given to every later gallery."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event, inspect
 
 Migrate = Callable[[Connection], None]
 
 
 def migrated_once(migrate: Migrate) -> Migrate:
-    """Wrap a function that brings a SQLite schema to HEAD: an empty database gets a copy of what it made first."""
-    made: list[tuple[str, Sequence[Any]]] = []
+    """Wrap a function that brings a schema to HEAD: what it did to the first empty one is done to the others."""
+    done: list[tuple[str, Any, bool]] = []
 
-    def copied(connection: Connection) -> None:
-        if connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first() is not None:
+    def repeated(connection: Connection) -> None:
+        if inspect(connection).get_table_names():
             migrate(connection)
-        elif not made:
-            migrate(connection)
-            made.extend(_statements(connection))
+        elif not done:
+            done.extend(_statements_of(migrate, connection))
         else:
-            for statement, values in made:
-                connection.exec_driver_sql(statement, tuple(values))
+            cursor = connection.connection.cursor()
+            for statement, values, many in done:
+                (cursor.executemany if many else cursor.execute)(statement, values)
 
-    return copied
+    return repeated
 
 
-def _statements(connection: Connection) -> list[tuple[str, Sequence[Any]]]:
-    """Return what makes the tables, indexes and triggers of a database anew, with the few rows that are in them."""
-    ours = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY rowid"
-    parts = connection.exec_driver_sql(ours).all()
-    statements: list[tuple[str, Sequence[Any]]] = [(part.sql, ()) for part in parts]
-    for part in parts:
-        if part.type == "table":
-            for row in connection.exec_driver_sql(f'SELECT * FROM "{part.name}"').all():
-                places = ", ".join("?" * len(row))
-                statements.append((f'INSERT INTO "{part.name}" VALUES ({places})', row))
-    return statements
+def _statements_of(migrate: Migrate, connection: Connection) -> list[tuple[str, Any, bool]]:
+    """Migrate an empty schema, and return every statement with its values as the driver got them, but for questions."""
+    seen: list[tuple[str, Any, bool]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, _context: Any, many: bool) -> None:
+        if not statement.startswith("SELECT"):
+            seen.append((statement, values, many))
+
+    event.listen(connection, "after_cursor_execute", note)
+    try:
+        migrate(connection)
+    finally:
+        event.remove(connection, "after_cursor_execute", note)
+    return seen
