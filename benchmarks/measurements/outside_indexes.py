@@ -145,7 +145,10 @@ def _timed(act: Callable[[], object]) -> float:
 
 def _bytes(address: str) -> int:
     """Return what an engine in a file of this machine holds there; 0 for one elsewhere."""
-    path = Path(address.partition(":")[2].partition("#")[0])
+    place = address.partition(":")[2].partition("#")[0]
+    if not place:
+        return 0
+    path = Path(place)
     files = [path] if path.is_file() else path.rglob("*") if path.is_dir() else []
     return sum(file.stat().st_size for file in files if file.is_file())
 

@@ -24,11 +24,11 @@ def data(tmp_path_factory):
     """The data folder of a server of these tests' own: they end it, and read its files."""
     folder = tmp_path_factory.mktemp("server")
     try:
-        server = pgserver.get_server(folder, cleanup_mode="stop")
+        pgserver.get_server(folder, cleanup_mode="stop")
     except Exception as error:
         pytest.skip(f"the PostgreSQL server of the tests does not start: {error}")
     yield folder
-    server.cleanup()
+    pgserver.get_server(folder, cleanup_mode="stop").cleanup()  # the one that runs now, not the one that was killed
 
 
 @pytest.fixture
