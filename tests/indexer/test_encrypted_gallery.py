@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from benchmarks.measurements.durability.encryption import write_key
 from benchmarks.measurements.durability.scenario import needles, photos_of, prepare, state, traces
 from indexer.crypto import envelope
 from indexer.crypto.keys import KeyFile
@@ -19,10 +20,7 @@ PEOPLE = [photo(f"Person {i}", f"folder/{i}") for i in range(30)]
 
 
 def key_in(folder, name="key", byte=1):
-    path = folder / name
-    path.write_text(bytes([byte] * 32).hex())
-    path.chmod(0o600)
-    return KeyFile(str(path))
+    return write_key(folder / name, byte)
 
 
 @pytest.fixture

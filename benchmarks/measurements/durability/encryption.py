@@ -63,7 +63,7 @@ _COMMANDS: dict[str, Callable[[_Place], object]] = {
 
 def encrypt_and_rotate(folder: Path, step: int = 16 << 10) -> list[Tried]:
     """Stop each command at each of its writes, and for want of disk space in steps of so many bytes."""
-    old, new = (_key(folder / name, number) for name, number in (("old", 1), ("new", 2)))
+    old, new = (write_key(folder / name, number) for name, number in (("old", 1), ("new", 2)))
     with coded_small_galleries():
         plain = prepare(folder / "start").gallery
         Gallery.encrypt(plain, folder / "encrypted", old)
@@ -193,7 +193,8 @@ class _Run:
         return True
 
 
-def _key(path: Path, number: int) -> KeyFile:
+def write_key(path: Path, number: int) -> KeyFile:
+    """Write a key of 32 equal bytes where only its owner may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(bytes([number] * 32).hex())
     path.chmod(0o600)

@@ -5,6 +5,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
+from benchmarks.measurements.durability.encryption import write_key
 from faceid.cli import cli
 
 
@@ -16,7 +17,5 @@ def invoke(*arguments: Any, code: int = 0) -> Result:
 
 
 def key_file(path: Path, number: int) -> str:
-    """Write a key of 32 equal bytes where only its owner may read it; return how commands are told of it."""
-    path.write_text(bytes([number] * 32).hex())
-    path.chmod(0o600)
-    return f"file:{path}"
+    """Write a key of 32 equal bytes; return how commands are told of it."""
+    return f"file:{write_key(path, number).path}"

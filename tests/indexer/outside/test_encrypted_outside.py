@@ -2,7 +2,7 @@
 
 import pytest
 
-from indexer.crypto.keys import KeyFile
+from benchmarks.measurements.durability.encryption import write_key
 from indexer.errors import GalleryError
 from indexer.gallery import Gallery
 from indexer.outside import kept
@@ -15,9 +15,7 @@ ADDRESS = "milvus:http://engine:19530"
 def test_it_is_refused_unless_allowed_in_words(tmp_path, monkeypatch):
     server = Server()
     monkeypatch.setattr(kept, "open_outside", server.open)
-    (tmp_path / "key").write_text("01" * 32)
-    (tmp_path / "key").chmod(0o600)
-    with Gallery.create(tmp_path / "g", MODEL, key=KeyFile(str(tmp_path / "key"))) as gallery:
+    with Gallery.create(tmp_path / "g", MODEL, key=write_key(tmp_path / "key", 1)) as gallery:
         gallery.add([photo("Ann", "a")])
         with pytest.raises(GalleryError, match="--plain-outside-index"):
             gallery.add_outside_index(ADDRESS)
