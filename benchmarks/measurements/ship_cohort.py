@@ -7,6 +7,7 @@ a folder of photos, into the user's directory. Half B of LFW never sets anything
 """
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def main() -> None:
         labels,
         model_digest=model.digest,
         data=DATA,
-        date="2026-11-26",
+        date=datetime.now(UTC).date().isoformat(),
         detector=MtcnnDetector().digest,
         own_scores=own_scores(vectors, labels, FUSIONS),
     )

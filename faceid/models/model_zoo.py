@@ -40,10 +40,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "sphereface"
 _COHORT = ".cohort"  # ends the stem of a file that is a model's cohort and no model
 
-_SHIPPED_UNSEALED = {
-    "46dcda2f41dc135bbc68217f10f40c453b9c89225715a830bb558dc07395d819",
-    "b751631b3ef0478f0de9322a90b144e24cbe9c71b130724b3281fe00bb2626fb",
-}
+_SHIPPED_UNSEALED = {"b751631b3ef0478f0de9322a90b144e24cbe9c71b130724b3281fe00bb2626fb"}
 """SHA-256 of shipped models whose description carries no checksum of its own: a flipped bit in one is told by this."""
 
 

@@ -89,7 +89,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "request_id": _REQUEST_ID,
         "name": "sphereface",
         "digest": _MODEL_DIGEST,
-        "dimension": 128,
+        "dimension": 256,
         "backend": "onnxruntime",
         "precision": "float32",
         "detector_digest": "5a3d1e0c7b9f4628d1c0e6f7a2b84935",

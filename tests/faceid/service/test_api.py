@@ -119,7 +119,7 @@ def test_vectors_are_given_away_only_where_the_settings_say_so(serve: Serve, dra
     files = [photo(drawn_people, 1, 1), ("photos", ("x", b"x"))]
     assert serve().post("/v1/embed", files=files).json()["code"] == "embeddings_off"
     told = serve(embeddings=True).post("/v1/embed", files=files).json()
-    assert len(told["faces"][0]["vector"]) == 128
+    assert len(told["faces"][0]["vector"]) == 256
     assert told["without"] == [{"source": "x", "decision": "error", "reason_code": "not_an_image"}]
 
 
