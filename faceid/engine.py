@@ -517,7 +517,7 @@ class FaceEngine:
             added = gallery.add(list(templates.values()), restore=wishes.restore)
         for i, outcome in zip(templates, added, strict=True):
             codes = outcome.reason_codes + remarks[i]
-            results[i] = _enrollment(photos[i], outcome.status, codes, outcome.template_id)
+            results[i] = _enrollment(photos[i], outcome.status, codes, outcome.template_id, kept_name=outcome.name)
         return [results[i] for i in range(len(photos))]
 
     def _rejection_policy(self, faces: FacePolicy, limits: Limits | None) -> str:
@@ -812,7 +812,7 @@ def _already_known(photo: PersonPhoto, known: Sequence[Enrolled], restore: bool)
         return _enrollment(photo, "rejected", ("enrolled_as_someone_else",), known[0].template_id)
     if own[0].removed:
         return _enrollment(photo, "rejected", ("removed",), own[0].template_id)
-    return _enrollment(photo, "already_enrolled", (), own[0].template_id)
+    return _enrollment(photo, "already_enrolled", (), own[0].template_id, kept_name=own[0].name)
 
 
 def _has_moved(entry: Enrolled, settled: Enrollment, picture: Picture) -> bool:
@@ -848,10 +848,14 @@ def _enrollment(
     reason_codes: tuple[str, ...],
     template_id: int | None = None,
     message: str | None = None,
+    kept_name: str | None = None,
 ) -> Enrollment:
     name = _cleaned(photo.name)
-    if status in ("enrolled", "already_enrolled") and name != unicodedata.normalize("NFC", photo.name):
-        reason_codes = (*reason_codes, "name_normalised")
+    if status in ("enrolled", "already_enrolled"):
+        if name != unicodedata.normalize("NFC", photo.name):
+            reason_codes = (*reason_codes, "name_normalised")
+        if kept_name is not None and kept_name != name:
+            name, reason_codes = kept_name, (*reason_codes, "known_by_another_name")
     if reason_codes and message is None:
         message = f"{photo.picture.source}: {', '.join(map(explanation, reason_codes))}"
     return Enrollment(photo.picture.source, name, status, reason_codes, template_id, message, photo.external_id)

@@ -10,6 +10,7 @@ _EXPLANATIONS = {
     "odd_landmarks": "eyes, nose and mouth are not where a face has them, as in a photo that is on its head",
     "invalid_name": "not a usable name: 1 to 255 bytes of UTF-8 without control characters",
     "name_normalised": "blanks or invisible characters were taken out of the name",
+    "known_by_another_name": "the gallery knows this person, by external id or former name, under another name",
     "remembered": "so found at an earlier run; --again looks anew",
     "removed": "this person or photo was removed; --restore brings it back",
     "restored": "it was removed, and is back",

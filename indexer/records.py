@@ -1,5 +1,6 @@
 """What goes into a gallery and what comes out of it: small frozen records, and the rule for names."""
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,12 @@ Ids = NDArray[np.int64]
 
 MAX_NAME_BYTES = 255  # one path component on every common file system
 _JOINERS = "\u200c\u200d"  # invisible, and yet part of how some words are written
+_AMBIGUOUS = re.compile("[()#]")  # in an external id, as part of a label
+# What shows nothing although it counts as a letter, mark or symbol: Unicode's Default_Ignorable_Code_Point beyond its
+# format characters (DerivedCoreProperties.txt), and the empty pattern of Braille.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 @dataclass(frozen=True)
@@ -62,13 +69,15 @@ class Added:
 
     Reason codes: `removed` (the person or the photo was removed and stays so without restore), `restored`,
     `enrolled_as_someone_else` (this very photo is enrolled under another identity), `invalid_name`, `erased` (an import
-    would bring back a photo of somebody who was erased here).
+    would bring back a photo of somebody who was erased here). `name`: the person's, as the gallery keeps it; another
+    one than was given where an external id or a former name led there.
     """
 
     status: Literal["enrolled", "already_enrolled", "rejected"]
     template_id: int | None
     identity_id: int | None
     reason_codes: tuple[str, ...] = ()
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +126,15 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """What people read: the name, with the external id (or else the id) where others bear it too."""
-        return f"{self.name} ({self.external_id or f'#{self.id}'})" if self.namesakes else self.name
+        """What people read: the name, with the external id (or else the id) where others bear it too.
+
+        No two people of a gallery have the same one: a name that itself ends as such a label does gets its id, and an
+        external id that could be read as another's end does not stand in one.
+        """
+        if not self.namesakes and not self.name.endswith(")"):
+            return self.name
+        plain = self.external_id is not None and not _AMBIGUOUS.search(self.external_id)
+        return f"{self.name} ({self.external_id if plain else f'#{self.id}'})"
 
 
 @dataclass(frozen=True)
@@ -248,11 +264,11 @@ def clean_name(name: str) -> str:
     """
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
         raise InvalidName(f"the name {name!r} holds a control character or a broken one; rename it")
-    composed = unicodedata.normalize("NFC", name)
+    composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", name))
     visible = "".join(
         character
-        for before, character in zip(" " + composed, composed, strict=False)
-        if unicodedata.category(character) != "Cf" or (character in _JOINERS and _joins(before))
+        for before, character, after in zip(" " + composed, composed, composed[1:] + " ", strict=False)
+        if unicodedata.category(character) != "Cf" or (character in _JOINERS and _joins(before, after))
     )
     normalised = unicodedata.normalize("NFC", " ".join(visible.split()))
     size = len(normalised.encode())
@@ -263,6 +279,7 @@ def clean_name(name: str) -> str:
     return normalised
 
 
-def _joins(before: str) -> bool:
-    """Whether a joiner after this character is part of how the word is written: in Arabic, Indic scripts and emoji."""
-    return unicodedata.bidirectional(before) == "AL" or unicodedata.category(before) in ("Mn", "Mc", "So", "Sk")
+def _joins(before: str, after: str) -> bool:
+    """Whether a joiner between these is part of how the word is written: in Arabic, Indic scripts and emoji."""
+    joinable = unicodedata.bidirectional(before) == "AL" or unicodedata.category(before) in ("Mn", "Mc", "So", "Sk")
+    return joinable and unicodedata.category(after)[0] in "LMS"

@@ -147,7 +147,7 @@ def _csv_value(key: str, value: Any) -> Any:
 
 def _joined(key: str, value: Any) -> Any:
     if key == "candidates":
-        return ";".join(f"{candidate['label']}:{candidate['similarity']}" for candidate in value)
+        return ";".join(f"{_listed(candidate['label'])}:{candidate['similarity']}" for candidate in value)
     if key == "identity":
         return value and value["label"]
     if key == "reason_codes":
@@ -155,6 +155,11 @@ def _joined(key: str, value: Any) -> Any:
     if isinstance(value, list):
         return " ".join(str(number) for one in value for number in (one if isinstance(one, list) else [one]))
     return json.dumps(value) if isinstance(value, dict) else value
+
+
+def _listed(text: str) -> str:
+    """Write what is joined by `;` so that it can be taken apart again."""
+    return text.replace(";", "\\x3b")
 
 
 def _cell(value: object) -> str:

@@ -189,12 +189,14 @@ def _try(
         raise ModelError(f"{source}: the network fails on a {height}x{width} crop: {error}") from error
     if alone.ndim != 2 or alone.shape[0] != len(crops) or alone.shape[1] != (stated or alone.shape[1]):
         raise ModelError(f"{source}: three crops gave an output of shape {alone.shape}, not [3, {stated or 'D'}]")
-    if not 1 <= alone.shape[1] <= MAX_DIMENSION:
-        raise ModelError(f"{source}: {alone.shape[1]} values a face; 1 to {MAX_DIMENSION} are possible")
+    if not 2 <= alone.shape[1] <= MAX_DIMENSION:  # a direction in one dimension is a sign
+        raise ModelError(f"{source}: {alone.shape[1]} values a face; 2 to {MAX_DIMENSION} are possible")
     if not np.isfinite(alone).all():
         raise ModelError(f"{source}: the network gives values that are not finite")
     if np.array_equal(alone[0], alone[1]):
         raise ModelError(f"{source}: the network gives the same values for two different crops")
+    if not np.allclose(run_with(session, batch or 1)(crops), alone, rtol=1e-3, atol=1e-4 * np.abs(alone).max()):
+        raise ModelError(f"{source}: the network gives other values for the same crops the second time: it draws lots")
     if batch is not None:
         return batch, alone.shape[1]
     try:

@@ -44,15 +44,15 @@ def look_through(data: bytes) -> PngFile:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether every chunk is there, and one header alone: some readers take memory for whatever is announced."""
+    """Whether every chunk is there up to the end's, and one header: some readers take memory for what is announced."""
     place, headers = len(SIGNATURE), 0
     while place + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         headers += kind == b"IHDR"
         place += 12 + length
         if kind == b"IEND":
-            break
-    return headers == 1 and place <= len(data)
+            return bool(headers == 1 and place <= len(data))
+    return False
 
 
 def announced_size(data: bytes) -> tuple[int, int]:

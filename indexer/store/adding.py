@@ -81,6 +81,7 @@ def add_templates(connection: Connection, new: Sequence[NewTemplate], restore: b
             verdict.photo.id if verdict.photo else None,
             verdict.person.id if verdict.person else None,
             verdict.reason_codes,
+            verdict.person.name if verdict.person else None,
         )
         for verdict in verdicts
     ]

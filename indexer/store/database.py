@@ -38,6 +38,8 @@ PATIENCE_SECONDS = 30.0
 _SENSELESS = ("CHECK constraint", "NOT NULL constraint")
 """Refusals of a value as such; all others say that rows, ids and indexes do not fit together."""
 
+_SAID_OF_DAMAGE = ("malformed", "no such", "UTF-8", "user-defined function", "unsupported file format")
+
 _open: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
 
@@ -309,7 +311,7 @@ def translated(path: Path) -> Iterator[None]:
                 f"{path} is not an SQLite database, or it is encrypted and its {ENVELOPE} is gone; restore the folder"
                 " from a backup"
             ) from error
-        if any(word in text for word in ("malformed", "no such", "UTF-8", "user-defined function")):
+        if any(word in text for word in _SAID_OF_DAMAGE):
             raise StoreDamaged(f"{path} is damaged ({text}); restore it from a backup or an export") from error
         raise GalleryError(f"{path} could not be used: {text}") from error
 

@@ -168,6 +168,35 @@ def test_a_changed_letter_of_a_columns_name_is_refused(folder):
 
 
 @pytest.mark.folder
+@pytest.mark.parametrize("number", [5, 6, 12, 20, 255])
+def test_a_changed_number_of_the_file_format_is_damage(folder, number):
+    with (folder / DATABASE).open("r+b") as file:
+        file.seek(47)
+        file.write(bytes([number]))
+    with pytest.raises(StoreDamaged):
+        Gallery.open(folder)
+
+
+@pytest.mark.folder
+def test_check_finds_an_entry_of_an_index_that_leads_nowhere(folder):
+    """SQLite looks each row up by its key, and so misses an entry of which only the key can be read."""
+    with Gallery.open(folder, writable=True) as gallery:
+        gallery.add([photo("Dan", "d1"), photo("Dan", "d2")])
+    with raw_database(folder / DATABASE) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = raw.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_embedding_1'"
+        ).fetchone()
+        (size,) = raw.execute("PRAGMA page_size").fetchone()
+    content = bytearray((folder / DATABASE).read_bytes())
+    # The payload's size, the header's, and the types of (template_id, model_id = 1, rowid), all of template 6.
+    entry = content.index(bytes([6, 4, 1, 9, 1, 6, 6]), (page - 1) * size, page * size)
+    content[entry + 1] = 5
+    (folder / DATABASE).write_bytes(content)
+    assert found(folder) in (["integrity"], ["refused"])
+
+
+@pytest.mark.folder
 def test_ids_are_never_given_twice_whatever_the_databases_own_counter_says(folder):
     with Gallery.open(folder, writable=True) as gallery:
         gallery.add([photo("Dan", "d1")])

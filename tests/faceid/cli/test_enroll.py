@@ -110,6 +110,23 @@ def test_a_manifest_tells_two_namesakes_apart(run: Run, people: Path, tmp_path: 
     assert "several people are called 'Ann'" in refused.stderr
 
 
+def test_two_people_under_one_external_id_are_told(run: Run, people: Path, tmp_path: Path) -> None:
+    photos = sorted(people.glob("*/*.jpg"))
+    manifest, at = tmp_path / "people.csv", ("--gallery", tmp_path / "g")
+    with manifest.open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "name", "external_id"], [photos[0], "Bob", 1], [photos[1], "Eve", 1]])
+    first = run("enroll", "--manifest", manifest, *at, *MODEL, "--json").records
+    again = run("enroll", "--manifest", manifest, *at, "--json").records
+    assert [(one["name"], one["status"], one["reason_codes"]) for one in first] == [
+        ("Bob", "enrolled", []),
+        ("Bob", "enrolled", ["known_by_another_name"]),
+    ]
+    assert [(one["name"], one["reason_codes"]) for one in again] == [
+        ("Bob", []),
+        ("Bob", ["known_by_another_name"]),
+    ]
+
+
 def test_no_name_becomes_a_path_and_an_overlong_one_fails(run: Run, people: Path, tmp_path: Path) -> None:
     photos = sorted(people.glob("*/*.jpg"))
     manifest = tmp_path / "people.csv"

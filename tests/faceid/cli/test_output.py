@@ -56,6 +56,16 @@ def test_csv_holds_no_formula_and_no_control_character(capsys: pytest.CaptureFix
     assert (second["name"], second["n"]) == ("'-1", "-1.5"), "a number is a number"
 
 
+def test_a_list_in_a_cell_can_be_taken_apart_again(capsys: pytest.CaptureFixture[str]) -> None:
+    candidates = [{"label": "Bob;Eve:0.99", "similarity": 0.5}, {"label": "Ann", "similarity": 0.25}]
+    write_records([{"candidates": candidates}], "csv", dict, dict)
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert [one.rsplit(":", 1) for one in row["candidates"].split(";")] == [
+        ["Bob\\x3bEve:0.99", "0.5"],
+        ["Ann", "0.25"],
+    ]
+
+
 def test_facts_are_read_in_lines_of_bearable_length(capsys: pytest.CaptureFixture[str]) -> None:
     write_facts({"size": (112, 96), "by kind": {"a": 1, "b": None}, "many": [{"n": i} for i in range(99)]}, ("f", "v"))
     shown = capsys.readouterr().out

@@ -149,10 +149,26 @@ def _flat(output: str = "embeddings") -> onnx.NodeProto:
             ["n", 192],
             "same values for two different",
         ),
+        (
+            [
+                _flat("f"),
+                helper.make_node("RandomNormalLike", ["f"], ["r"]),
+                helper.make_node("Add", ["f", "r"], ["embeddings"]),
+            ],
+            ["n", 3, 8, 8],
+            ["n", 192],
+            "draws lots",
+        ),
+        (
+            [_flat("f"), helper.make_node("ReduceMax", ["f"], ["embeddings"], axes=[1], keepdims=1)],
+            ["n", 3, 8, 8],
+            ["n", 1],
+            "1 values a face",
+        ),
         ([_flat()], ["n", 3, "h", "w"], ["n", "d"], "does not state its input size"),
         ([_flat()], [5000, 3, 8, 8], [5000, 192], "5000 crops at a time"),
     ],
-    ids=["grey", "rank 3", "image out", "not finite", "constant", "free size", "huge batch"],
+    ids=["grey", "rank 3", "image out", "not finite", "constant", "random", "one number", "free size", "huge batch"],
 )
 def test_a_network_that_is_no_face_network_is_refused(
     tmp_path: Path,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceid.vision import png_file
 from tests.training.data.test_readers import SIDE, add, header, photo, png, record, write_records
 from training.config import ConfigError, read_yaml
 from training.data.opening import open_faces
@@ -128,6 +129,15 @@ def test_a_png_that_announces_gigabytes_within_is_no_image(tmp_path: Path, chang
     faces = open_records([records(tmp_path, GOOD, record(header(1) + FACE[:33] + within + FACE[33:]))], side=SIDE)
     with pytest.raises(DataError, match=r"train\.rec/2 in the training data is not an image"):
         faces.read(np.array([1]))
+
+
+@pytest.mark.parametrize(
+    "tail", [b"", b"\xe3\xe3\xe3\xe3", b"\x7f\xff\xff\xffteXt"], ids=["nothing", "a length", "a chunk"]
+)
+def test_a_png_without_its_last_chunk_is_not_whole(tail: bytes) -> None:
+    """OpenCV takes memory for a chunk as soon as it has read its length."""
+    assert png_file.is_whole(FACE)
+    assert not png_file.is_whole(FACE[:-12] + tail)
 
 
 def sparse(path: Path) -> Path:
