@@ -44,6 +44,8 @@ _OPERATOR = ("node", 4)
 _DATA_LOCATION, _EXTERNAL_DATA = ("tensor", 14), ("tensor", 13)
 # Operators that read a file of their own when they run.
 READING_OPERATORS = (b"EPContext",)
+# Operators that run for as many rounds as the network says: nobody could say beforehand whether it ends.
+REPEATING_OPERATORS = (b"Loop", b"Scan")
 
 
 class WrongNetwork(ValueError):
@@ -118,6 +120,8 @@ def _check_field(kind: str, field: Field) -> None:
         name = bytes(field.value)
         if where == _OPERATOR and name in READING_OPERATORS:
             raise _elsewhere(f"what the operator {name.decode()} runs")
+        if where == _OPERATOR and name in REPEATING_OPERATORS:
+            raise WrongNetwork(f"the operator {name.decode()} repeats what it likes; export the network without loops")
         try:
             name.decode()
         except UnicodeDecodeError:

@@ -180,6 +180,17 @@ def _context(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("EPContext", [], ["x"], domain="com.microsoft", ep_cache_context="file"))
 
 
+@pytest.mark.parametrize("operator", ["Loop", "Scan"])
+def test_a_network_that_repeats_what_it_likes_is_refused(tmp_path: Path, operator: str) -> None:
+    """With 2**62 rounds its trial would never end."""
+    model = onnx.load(network(tmp_path / "mine.onnx"))
+    inner = helper.make_graph([helper.make_node(operator, [], ["x"])], "rounds", [], [])
+    model.graph.node.append(helper.make_node("If", ["condition"], ["more"], then_branch=inner, else_branch=inner))
+    (tmp_path / "mine.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=f"the operator {operator}"):
+        import_onnx(tmp_path / "mine.onnx")
+
+
 @pytest.mark.parametrize("place", [_in_initializer, _in_constant, _in_subgraph, _in_function, _sparse, _context])
 def test_no_file_beside_the_model_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Callable[[onnx.ModelProto], None]
