@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,24 +14,57 @@ PRIVATE = 0o600
 """The mode of files that hold people's data: readable by their owner alone."""
 
 
+_OTHER_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+def require_file(path: Path) -> None:
+    """Raise FileNotWritten where something is at `path`, or where its link leads, that is no file.
+
+    A pipe or a device that a file took the place of would be lost, and whoever reads from it would wait for ever.
+    """
+    with _told(path):
+        try:
+            kind = _OTHER_KINDS.get(stat.S_IFMT(path.stat().st_mode))
+        except FileNotFoundError:
+            return
+    if kind is not None:
+        raise FileNotWritten(f"{printable(path)} could not be written: it is a {kind}; give the path of a file")
+
+
 @contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Hand out an empty temporary file beside `path`; when the block ends it takes that place, after an fsync.
 
-    Folders that lack are made. The umask takes from `mode`, as always. Raises FileNotWritten where the disk does not
-    let it; then nothing has changed and nothing is left behind.
+    A link stays, and the file that it leads to is replaced. Folders that lack are made. The umask takes from `mode`,
+    as always. Raises FileNotWritten where the disk does not let it, or what is there is no file; then nothing has
+    changed and nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    require_file(path)
+    place = Path(os.path.realpath(path))
+    temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-        yield temporary
-        replace_durably(temporary, path)
-    except OSError as error:
-        raise FileNotWritten(f"{printable(path)} could not be written: {error.strerror or error}") from error
+        with _told(path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+            yield temporary
+            replace_durably(temporary, place)
     finally:
         with suppress(NotADirectoryError):  # a file stands where the folder should be
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileNotWritten(f"{printable(path)} could not be written: {error.strerror or error}") from error
 
 
 def replace_durably(temporary: Path, path: Path) -> None:

@@ -5,6 +5,9 @@ from typing import Literal
 
 import click
 
+from faceid.cli.options import OUTPUT_FILE
+from indexer.durable_file import replacing
+
 
 @click.group()
 def train() -> None:
@@ -44,7 +47,7 @@ def run_command(config: Path, output: Path, within: float | None) -> None:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     required=True,
     help="List of suspects to write; data.leave_out in a config takes it.",
 )
@@ -62,7 +65,8 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
     faces = open_faces(settings.data.training, side=settings.data.side, only_faces=settings.data.only_faces)
     cache = settings.cache if settings.cache is not None else output.parent
     noise = find_label_noise(teacher_embeddings(model, faces, cache), faces.labels, limit)
-    output.write_text("\n".join(report(noise, faces)) + "\n", encoding="utf-8")
+    with replacing(output) as unfinished:
+        unfinished.write_text("\n".join(report(noise, faces)) + "\n", encoding="utf-8")
     click.echo(
         f"{output}: {noise.suspect.sum()} of {len(faces.labels)} faces are suspects; "
         f"limit {noise.limit:.1f} degrees from the own centre"
@@ -76,7 +80,7 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     required=True,
     help="List of the faces of such people to write; data.leave_out in a config takes it.",
 )
@@ -93,7 +97,8 @@ def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
     cache = settings.cache if settings.cache is not None else output.parent
     embeddings = teacher_embeddings(model, faces, cache, mirrored=False)
     overlap = find_overlap(embeddings, faces, read_features(test))
-    output.write_text("\n".join(faces_in_doubt(overlap, faces)) + "\n", encoding="utf-8")
+    with replacing(output) as unfinished:
+        unfinished.write_text("\n".join(faces_in_doubt(overlap, faces)) + "\n", encoding="utf-8")
     for line in report(overlap):
         click.echo(line)
 
@@ -103,7 +108,7 @@ def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     required=True,
     help="File to write; distill.targets in a config takes it.",
 )
@@ -140,9 +145,7 @@ def pack_command(config: Path, model: str, cosine: float, part_mib: float, outpu
 
 @train.command("export", epilog="Example: faceid train export runs/mine -o mine.safetensors --training-data mine")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Model file to write."
-)
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="Model file to write.")
 @click.option("--training-data", required=True, help="What the network has seen, in words.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
 @click.option(
@@ -203,9 +206,7 @@ def export_command(
     required=True,
     help="Config whose training faces set the ranges, and whose validation people it is measured on.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="ONNX file to write."
-)
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="ONNX file to write.")
 def quantise_command(model: str, config: Path, output: Path) -> None:
     """Write the network of MODEL in 8-bit integers, and measure what that costs."""
     from faceid.models.model_zoo import find_model
@@ -238,9 +239,7 @@ def degraded_command(config: Path, models: tuple[str, ...]) -> None:
 
 
 @train.command("toy", epilog="Example: faceid train toy -o toy")
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Picture (PNG) to write."
-)
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="Picture (PNG) to write.")
 @click.option("--seed", default=1, show_default=True, help="Of the people and the networks.")
 def toy_command(output: Path, seed: int) -> None:
     """Draw what margins do: a few people in 2-D and 3-D under softmax and A-Softmax with m = 1 to 4."""
@@ -252,9 +251,7 @@ def toy_command(output: Path, seed: int) -> None:
 
 @train.command("angles", epilog="Example: faceid train angles features.npz -o angles")
 @click.argument("features", type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Picture (PNG) to write."
-)
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="Picture (PNG) to write.")
 def angles_command(features: Path, output: Path) -> None:
     """Draw how far apart the people of FEATURES (as `faceid embed` writes them) are, in degrees."""
     from faceid.feature_file import read_features

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from faceid.cli.options import ANY_FACES, engine_options, faces_option, workers_options
+from faceid.cli.options import ANY_FACES, OUTPUT_FILE, engine_options, faces_option, workers_options
 from faceid.cli.output import progress, say
 from faceid.cli.photos import photos_arguments, pictures, verbose_option
 from indexer.text import counted
@@ -18,7 +18,7 @@ from indexer.text import counted
     "--output",
     "feature_file",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     help="The .npz file to write.",
 )
 @click.option("--labels/--no-labels", default=False, help="The folder below each of PHOTOS is the person's name.")

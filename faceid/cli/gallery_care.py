@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.key_options import source_key_option, source_turn_key_option
-from faceid.cli.options import GalleryPlace, engine_options, gallery_option, output_option
+from faceid.cli.options import OUTPUT_FILE, GalleryPlace, engine_options, gallery_option, output_option
 from faceid.cli.output import say, write_facts, write_records
 from indexer.errors import GalleryError
 from indexer.store.place import Place
@@ -23,7 +23,7 @@ revive_option = click.option(
 
 
 @click.command(epilog="Example: faceid gallery export staff.parquet --gallery staff")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=OUTPUT_FILE)
 @gallery_option
 @click.option("--plain", is_flag=True, help="Of an encrypted gallery: write the file without encryption.")
 def export(file: Path, gallery_path: Place, plain: bool) -> None:

@@ -7,7 +7,7 @@ import click
 
 from faceid.cli import offers
 from faceid.cli.calibrate import FARS, FPIRS, WIDEST_REMARK, table_row
-from faceid.cli.options import ONE_FACE, Number, engine_options, faces_option, output_option
+from faceid.cli.options import ONE_FACE, OUTPUT_FILE, Number, engine_options, faces_option, output_option
 from faceid.cli.output import progress, say, write_facts, write_records
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def import_(onnx_file: Path, **settings: Any) -> None:
 
 @models.command(epilog="Example: faceid models export sphereface sphereface.onnx")
 @click.argument("name", shell_complete=offers.models)
-@click.argument("destination", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("destination", type=OUTPUT_FILE)
 def export(name: str, destination: Path) -> None:
     """Copy a model to DESTINATION: a model file (.safetensors) or an ONNX network (.onnx)."""
     from faceid.models.model_zoo import export_model

@@ -1,6 +1,7 @@
 """Options that several commands share, each written once."""
 
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import click
 
 from faceid.cli import offers
-from indexer.errors import GalleryError
+from indexer.durable_file import require_file
+from indexer.errors import FileNotWritten, GalleryError
 from indexer.store.place import place_of
 
 AnyFunction = Callable[..., Any]
@@ -44,6 +46,25 @@ SIMILARITY = Number(-1, 1)
 # Policies that leave one face a photo, for commands that can use only one.
 ONE_FACE = ("exactly-one", "largest", "centre")
 ANY_FACES = (*ONE_FACE, "all")
+
+
+class OutputFile(click.Path):
+    """A file to write; a folder, a pipe or a device is refused before any work is done for it."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path of a file, which need not be there yet."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            require_file(path)
+        except FileNotWritten as error:
+            self.fail(str(error), param, ctx)
+        return path
+
+
+OUTPUT_FILE = OutputFile()
 
 
 class GalleryPlace(click.Path):

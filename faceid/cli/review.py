@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from faceid.cli.options import RATE, gallery_option, output_option
+from faceid.cli.options import OUTPUT_FILE, RATE, gallery_option, output_option
 from faceid.cli.output import say, write_records
 from indexer.store.place import Place
 from indexer.text import counted
@@ -24,7 +24,7 @@ KINDS: "Sequence[FindingKind]" = ("duplicate", "mislabelled", "stranger", "disag
 @gallery_option
 @click.option("--kinds", help=f"What to look for, with commas between: {', '.join(KINDS)}.", show_default="all")
 @click.option("--fdr", type=RATE, default=0.05, show_default=True, help="Share of each kind's findings that is wrong.")
-@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page with the faces.")
+@click.option("--page", type=OUTPUT_FILE, help="Also write an HTML page with the faces.")
 @click.option(
     "--not-duplicates",
     "apart",

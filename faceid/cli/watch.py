@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.config import file_of
-from faceid.cli.options import RATE, SIMILARITY, Number, engine_options, gallery_option, output_option
+from faceid.cli.options import OUTPUT_FILE, RATE, SIMILARITY, Number, engine_options, gallery_option, output_option
 from faceid.cli.output import say, write_lines, write_records
 from indexer.store.place import Place
 from indexer.text import counted
@@ -98,14 +98,14 @@ class _Run:
     "-o",
     "--output",
     "events_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     help="Also write the events to this file as JSON Lines, each on the disk before it is told.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the events of -o FILE: none of them is written twice.")
 @click.option(
     "--annotate",
     "annotate_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     help="Write the frames that were looked at with boxes and names to this MP4 file (one source).",
 )
 @click.option(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from faceid.video.events import Event, EventRecord
+from indexer.durable_file import require_file
 from indexer.errors import FaceIdError, FileNotWritten
 from indexer.text import printable
 
@@ -38,6 +39,7 @@ class EventFile:
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self._path = path
         self.records: list[EventRecord] = []
+        require_file(path)  # each line is synced, and no pipe takes that
         if path.exists() and path.stat().st_size:
             if not resume:
                 raise EventFileError(f"{printable(path)}: it has events already; --resume goes on with them")

@@ -1,5 +1,7 @@
 """A file that is replaced is the old one or the whole new one."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -54,4 +56,63 @@ def test_a_file_where_the_folder_should_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("")
 
     with pytest.raises(FileNotWritten, match="could not be written"), replacing(tmp_path / "folder" / "file"):
+        pytest.fail("there is nowhere to write to")
+
+
+def test_a_link_stays_and_the_file_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(Path("far") / "target")
+
+    with replacing(link) as temporary:
+        temporary.write_text("new")
+
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert list((tmp_path / "far").iterdir()) == [target]
+
+
+def test_a_link_that_leads_nowhere_yet_gets_its_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+
+    with replacing(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_refused_before_anything_is_written(tmp_path: Path, linked: bool) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    path = tmp_path / "link" if linked else pipe
+    if linked:
+        path.symlink_to(pipe)
+    before = sorted(tmp_path.iterdir())
+
+    with pytest.raises(FileNotWritten, match="could not be written: it is a pipe; give the path"), replacing(path):
+        pytest.fail("no file may take its place")
+
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_socket_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+
+        with pytest.raises(FileNotWritten, match="it is a socket"), replacing(Path("socket")):
+            pytest.fail("no file may take its place")
+
+    assert Path("socket").is_socket()
+
+
+def test_links_in_a_ring_are_said(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+
+    with pytest.raises(FileNotWritten, match="one could not be written"), replacing(tmp_path / "one"):
         pytest.fail("there is nowhere to write to")

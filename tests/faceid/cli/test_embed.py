@@ -1,5 +1,6 @@
 """`faceid embed`: photos to a feature file that benchmarks read."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +34,22 @@ def test_a_broken_photo_does_not_stop_the_rest(run: Run, lfw_people: Path, tmp_p
     with np.load(tmp_path / "f.npz", allow_pickle=False) as features:
         assert features["paths"].tolist() == [str(photo)]
         assert features["labels"].tolist() == [""]
+
+
+def test_a_pipe_is_refused_before_any_photo_is_looked_at(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    outcome = run("embed", tmp_path / "nobody-looks.jpg", "-o", tmp_path / "pipe")
+    assert outcome.code == 2
+    assert "it is a pipe; give the path of a file" in " ".join(outcome.stderr.split())
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_leads_to_the_file_that_is_written(run: Run, lfw_people: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.npz").symlink_to("real.npz")
+    photo = next(lfw_people.glob("*/*.jpg"))
+    settings = ("--model", "mobilefacenet", "--faces", "centre")
+    outcome = run("embed", photo, "-o", tmp_path / "link.npz", *settings)
+    assert outcome.code == 0
+    assert (tmp_path / "link.npz").is_symlink()
+    with np.load(tmp_path / "real.npz", allow_pickle=False) as features:
+        assert features["paths"].tolist() == [str(photo)]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -122,6 +123,12 @@ def test_a_file_of_events_is_not_written_over_and_another_file_not_taken_for_one
     (tmp_path / "folder").mkdir()
     with pytest.raises(FileNotWritten):
         EventFile(tmp_path / "folder" / "e.jsonl" / "e.jsonl") if _file(tmp_path / "folder" / "e.jsonl") else None
+
+
+def test_events_go_to_no_pipe_which_would_be_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileNotWritten, match="it is a pipe"):
+        EventFile(tmp_path / "pipe")
 
 
 def _file(path: Path) -> Path:
