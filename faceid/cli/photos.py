@@ -1,5 +1,6 @@
 """Photos as a command takes them: paths, a list of paths in a file, and `-` for standard input."""
 
+import codecs
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 AnyFunction = Callable[..., Any]
 STDIN = Path("-")
+_BLOCK = 2**16  # bytes of a list that are read at once: more than a path is long, so that the first shows what ends it
 
 
 def verbose_option(function: AnyFunction) -> AnyFunction:
@@ -94,7 +96,18 @@ def picture_of(path: Path) -> "Picture":
 def _lines(list_file: Path) -> Iterable[Path]:
     """Yield paths as they come, bytes as in file names: of lines, or of what `find -print0` writes."""
     with click.open_file(str(list_file), "rb") as file:
-        for line in file:
-            for path in line.rstrip(b"\r\n").split(b"\0"):
-                if path:
-                    yield Path(os.fsdecode(path))
+        block = file.read1(_BLOCK)
+        ended_by = b"\0" if b"\0" in block else b"\n"  # a name may hold line breaks where NUL ends it
+        rest = block.removeprefix(codecs.BOM_UTF8)
+        while block:
+            *whole, rest = rest.split(ended_by)
+            yield from _paths(whole, ended_by)
+            block = file.read1(_BLOCK)
+            rest += block
+        yield from _paths([rest], ended_by)
+
+
+def _paths(names: Iterable[bytes], ended_by: bytes) -> Iterator[Path]:
+    for name in names:
+        if path := name if ended_by == b"\0" else name.rstrip(b"\r"):
+            yield Path(os.fsdecode(path))

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from faceid.cli import cli
+from faceid.cli.photos import pictures
 from indexer.decision.decision import Calibration, Circumstances
 from indexer.decision.match_probability import MatchProbability, context_of, match_probability
 from indexer.gallery import Gallery
@@ -201,3 +202,20 @@ def test_a_list_of_photos_and_a_photo_itself_come_from_standard_input(
     assert told(photos[0].read_bytes(), "-") == [f"stdin: {photos[0].parent.name}"]
     assert run("identify", "-", "--from-file", "-", "--gallery", gallery).code == 2
     assert run("identify", "--gallery", gallery).code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        (b"two\nlines.jpg\0b.jpg\r\0", ["two\nlines.jpg", "b.jpg\r"]),
+        (b"a.jpg\0b\n.jpg", ["a.jpg", "b\n.jpg"]),
+        (b"a.jpg\r\n\r\nb.jpg", ["a.jpg", "b.jpg"]),
+        (b"\xef\xbb\xbfa.jpg\nb.jpg\n", ["a.jpg", "b.jpg"]),
+        (b"".join(b"%065d.jpg\n" % number for number in range(3000)), [f"{number:065d}.jpg" for number in range(3000)]),
+        (b"", []),
+    ],
+    ids=["line breaks in names", "NUL between names", "lines of Windows", "byte order mark", "long list", "empty"],
+)
+def test_a_list_is_split_at_what_ends_its_paths_alone(tmp_path: Path, content: bytes, names: list[str]) -> None:
+    (tmp_path / "list").write_bytes(content)
+    assert [picture.source for picture in pictures((), tmp_path / "list")] == names
