@@ -6,6 +6,7 @@ Nothing is opened here; what cannot be used is listed with a reason, so that eve
 import csv
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,14 +104,20 @@ def photos_of_manifest(manifest: str | os.PathLike[str]) -> list[PersonPhoto]:
 def manifest_rows(manifest: Path, hint: str = "") -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a CSV file with columns `path` and `name`, each with its line's number.
 
-    Raises PhotoListError, with `hint` where a column is missing, and for what is no CSV file in UTF-8.
+    Raises PhotoListError, with `hint` where a column is missing, where one is there twice, and for what is no CSV file
+    in UTF-8.
     """
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, strict=True)
-            missing = {"path", "name"} - set(rows.fieldnames or ())
+            columns = Counter(rows.fieldnames or ())
+            missing = {"path", "name"} - set(columns)
             if missing:
                 raise PhotoListError(f"{printable(manifest)}: no column {', '.join(sorted(missing))}{hint}")
+            # Which of the two is meant nobody can say; columns without a title are nobody's.
+            twice = sorted(column for column, count in columns.items() if column and count > 1)
+            if twice:
+                raise PhotoListError(f"{printable(manifest)}: several columns {', '.join(twice)}; keep one of them")
             for row in rows:
                 yield rows.line_num, row
     except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a NUL in the path

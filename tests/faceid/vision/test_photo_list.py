@@ -116,6 +116,15 @@ def test_a_manifest_that_is_none_is_refused_by_name(tmp_path: Path, content: byt
         photos_of_manifest(manifest)
 
 
+def test_a_manifest_with_a_column_twice_is_refused_by_name(tmp_path: Path) -> None:
+    manifest = tmp_path / "people.csv"
+    manifest.write_text("path,name,name\na.jpg,Ann,Bob\n")
+    with pytest.raises(PhotoListError, match=r"people\.csv: several columns name; keep one"):
+        photos_of_manifest(manifest)
+    manifest.write_text("path,name,,\na.jpg,Ann,,\n")
+    assert [photo.name for photo in photos_of_manifest(manifest)] == ["Ann"]
+
+
 def test_a_folder_that_is_not_there_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(PhotoListError, match="nowhere: not a readable folder"):
         photos_of_people(tmp_path / "nowhere")
