@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.options import (
+    NAME,
     ONE_FACE,
     engine_options,
     faces_option,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="CSV with columns path,name[,external_id] instead of a folder.",
 )
-@click.option("--name", help="All of PHOTO... (files, or folders of them) show the person of this name.")
+@click.option("--name", type=NAME, help="All of PHOTO... (files, or folders of them) show the person of this name.")
 @gallery_option
 @engine_options
 @faces_option(ONE_FACE, default="exactly-one")

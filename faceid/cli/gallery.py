@@ -9,7 +9,7 @@ import click
 from faceid.cli import offers
 from faceid.cli.gallery_care import backup, check, copy, export, import_, merge_from, rebuild, reembed, stats
 from faceid.cli.gallery_keys import create, encrypt, rotate
-from faceid.cli.options import Number, gallery_option, output_option
+from faceid.cli.options import NAME, Number, gallery_option, output_option
 from faceid.cli.output import say, write_records
 from faceid.cli.people import one_person
 from faceid.cli.review import review
@@ -22,7 +22,10 @@ from indexer.text import counted
 if TYPE_CHECKING:
     from indexer.records import TemplateRow
 
-person_argument = click.argument("person", shell_complete=offers.people)
+person_argument = click.argument("person", type=NAME, shell_complete=offers.people)
+people_argument = click.argument(
+    "people", nargs=-1, required=True, type=NAME, metavar="PERSON...", shell_complete=offers.people
+)
 all_option = click.option("--all", "include_removed", is_flag=True, help="Removed people and templates too.")
 
 
@@ -60,7 +63,7 @@ def show(person: str, gallery_path: Place, include_removed: bool, output: str | 
 
 @gallery.command(epilog='Example: faceid gallery rename "Ann Lee" "Ann Miller" --gallery staff')
 @person_argument
-@click.argument("new_name")
+@click.argument("new_name", type=NAME)
 @gallery_option
 def rename(person: str, new_name: str, gallery_path: Place) -> None:
     """Give PERSON another name."""
@@ -74,7 +77,7 @@ def rename(person: str, new_name: str, gallery_path: Place) -> None:
 
 @gallery.command(epilog='Example: faceid gallery merge "A. Lee" "Ann Lee" --gallery staff')
 @person_argument
-@click.argument("into", shell_complete=offers.people)
+@click.argument("into", type=NAME, shell_complete=offers.people)
 @gallery_option
 def merge(person: str, into: str, gallery_path: Place) -> None:
     """Make PERSON's templates those of INTO: the two were one person."""
@@ -87,7 +90,7 @@ def merge(person: str, into: str, gallery_path: Place) -> None:
 
 
 @gallery.command(epilog='Example: faceid gallery remove "Ann Lee" --gallery staff')
-@click.argument("people", nargs=-1, required=True, metavar="PERSON...", shell_complete=offers.people)
+@people_argument
 @gallery_option
 def remove(people: tuple[str, ...], gallery_path: Place) -> None:
     """Hide PERSON: never found again, also when enrolled again (unless with --restore). Nothing is destroyed."""
@@ -102,7 +105,7 @@ def remove(people: tuple[str, ...], gallery_path: Place) -> None:
 
 
 @gallery.command(epilog='Example: faceid gallery restore "Ann Lee" --gallery staff')
-@click.argument("people", nargs=-1, required=True, metavar="PERSON...", shell_complete=offers.people)
+@people_argument
 @gallery_option
 def restore(people: tuple[str, ...], gallery_path: Place) -> None:
     """Bring a removed PERSON back."""
@@ -115,7 +118,7 @@ def restore(people: tuple[str, ...], gallery_path: Place) -> None:
 
 
 @gallery.command(epilog='Example: faceid gallery erase "Ann Lee" --gallery staff')
-@click.argument("people", nargs=-1, required=True, metavar="PERSON...", shell_complete=offers.people)
+@people_argument
 @gallery_option
 @click.confirmation_option("--yes", prompt="Destroy these people's templates, names and photo digests for good?")
 def erase(people: tuple[str, ...], gallery_path: Place) -> None:
@@ -136,7 +139,7 @@ def erase(people: tuple[str, ...], gallery_path: Place) -> None:
 
 @gallery.command(epilog="Example: faceid gallery move 55 'Ann Lee' --gallery staff")
 @click.argument("templates", nargs=-1, required=True, type=int, metavar="TEMPLATE...")
-@click.argument("person")
+@click.argument("person", type=NAME)
 @gallery_option
 def move(templates: tuple[int, ...], person: str, gallery_path: Place) -> None:
     """Give TEMPLATE (an id that `show` lists) to PERSON, whose photo it is. All of them are of one person so far."""

@@ -48,6 +48,22 @@ ONE_FACE = ("exactly-one", "largest", "centre")
 ANY_FACES = (*ONE_FACE, "all")
 
 
+class Name(click.ParamType[str]):
+    """A name, which is UTF-8 whatever the locale says: where that is ASCII, Python hands its bytes on as surrogates."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text; bytes that are not UTF-8 stay surrogates, which no gallery takes for a name."""
+        try:
+            return os.fsencode(value).decode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # a text that the locale lacks: it came from the settings file
+            return str(value)
+
+
+NAME = Name()
+
+
 class OutputFile(click.Path):
     """A file to write; a folder, a pipe or a device is refused before any work is done for it."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from faceid.cli.options import OUTPUT_FILE, RATE, gallery_option, output_option
+from faceid.cli.options import NAME, OUTPUT_FILE, RATE, gallery_option, output_option
 from faceid.cli.output import say, write_records
 from indexer.store.place import Place
 from indexer.text import counted
@@ -29,6 +29,7 @@ KINDS: "Sequence[FindingKind]" = ("duplicate", "mislabelled", "stranger", "disag
     "--not-duplicates",
     "apart",
     nargs=2,
+    type=NAME,
     multiple=True,
     metavar="A B",
     help="Remember that PERSON A and PERSON B are two people, and look for nothing.",

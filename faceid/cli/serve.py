@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceid.cli.config import Settings as FileSettings
-from faceid.cli.options import AnyFunction, output_option
+from faceid.cli.options import NAME, AnyFunction, output_option
 from faceid.cli.output import say, write_facts, write_records
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def keys() -> None:
 
 
 @keys.command(epilog="Example: faceid serve keys make reception --role staff=identify --days 90")
-@click.argument("label")
+@click.argument("label", type=NAME)
 @click.option(
     "--role",
     "roles",

@@ -1,7 +1,10 @@
 """`faceid gallery ...`: looking after a gallery from the command line."""
 
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +84,27 @@ def test_nobody_of_that_name_is_said_plainly(run: Run, gallery: Path) -> None:
     outcome = run("gallery", "remove", "Nobody", "--gallery", gallery)
     assert outcome.code == 1
     assert "Nobody" in outcome.stderr
+
+
+def test_a_name_is_utf_8_whatever_the_locale_says(run: Run, gallery: Path, names: list[str]) -> None:
+    def in_ascii(*arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "faceid", "gallery", *arguments, "--gallery", str(gallery)],
+            capture_output=True,
+            env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            check=False,
+        )
+
+    renamed = in_ascii("rename", names[0], "محمد".encode())
+    assert (renamed.returncode, renamed.stderr.decode().splitlines()[-1]) == (
+        0,
+        f"{names[0]} (id 1) is now called محمد.",
+    )
+    assert run("gallery", "show", "محمد", "--gallery", gallery).code == 0
+    assert in_ascii("show", "محمد".encode()).returncode == 0
+    broken = in_ascii("rename", "محمد".encode(), b"\xff")
+    assert broken.returncode == 1
+    assert "control character or a broken one" in " ".join(broken.stderr.decode().split())
 
 
 def test_no_gallery_is_exit_code_one_and_a_damaged_one_five(run: Run, gallery: Path, tmp_path: Path) -> None:
