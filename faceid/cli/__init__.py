@@ -83,8 +83,7 @@ class FaceIdGroup(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output has gone: click ends quietly
                 raise
-            where = f"{error.filename}: " if error.filename else "the output cannot be written: "
-            _end(ctx, f"{where}{error.strerror or error}", 1)
+            _end(ctx, _told(error), 1)
 
 
 def _load(name: str) -> click.Command | None:
@@ -98,6 +97,11 @@ def _load(name: str) -> click.Command | None:
         plugged_in: click.Command = entry.load()
         return plugged_in
     return None
+
+
+def _told(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else "the output cannot be written: "
+    return f"{where}{error.strerror or error}"
 
 
 def _end(ctx: click.Context, message: str, exit_code: int) -> None:
@@ -124,6 +128,11 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         cli.main(prog_name="faceid")
+    except OSError as error:  # of --help and --version, which click writes before there is a command
+        if os.environ.get("FACEID_DEBUG"):
+            raise
+        click.echo(wrapped(f"Error: {plain_lines(_told(error))}"), err=True)
+        sys.exit(1)
     except Exception as error:
         if os.environ.get("FACEID_DEBUG"):
             raise

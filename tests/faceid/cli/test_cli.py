@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -58,6 +59,21 @@ def test_a_defect_of_ours_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, caps
         faceid.cli.main()
     assert ended.value.code == 1
     assert capsys.readouterr().err == "Error: unexpected RuntimeError: a wheel came off (FACEID_DEBUG=1 shows where)\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", ["--help", "--version", "embed --help", "completion bash"])
+def test_an_output_that_is_full_is_said_plainly(arguments: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "faceid", *arguments.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "Error: the output cannot be written: No space left on device\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
