@@ -2,10 +2,12 @@
 
 import resource
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Event
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from faceid.video.enrolling import PersonClip
     from faceid.vision.photo_list import PersonPhoto
     from indexer.gallery import Gallery
+
+Item = TypeVar("Item")
 
 
 @click.command(epilog="Example: faceid enroll people --gallery staff")
@@ -121,20 +125,28 @@ def enroll(
         wishes: dict[str, Any] = {"limits": limits, "restore": restore, "again": again, "keep_crops": keep_crops}
         if document_check:
             wishes["document_check"] = verification_threshold(engine.model, gallery, 1e-3)
+        enough = Event()
         if photos is None:
             from faceid.video.enrolling import enroll_clips
 
-            results = enroll_clips(engine, gallery, clips, **wishes)
+            results = enroll_clips(engine, gallery, _until(enough, clips), **wishes)
         else:
-            results = engine.enroll_stream(gallery, photos, faces=faces, crew=crew, **wishes)
+            results = engine.enroll_stream(gallery, _until(enough, photos), faces=faces, crew=crew, **wishes)
         counts: Counter[str] = Counter()
-        followed = _counted(results, counts)
+        counted_results = _counted(results, counts)
+        followed = counted_results
         if people_dir and sync:
-            followed = gone_photos(gallery, people_dir, followed, prune=prune)
+            followed = gone_photos(gallery, people_dir, counted_results, prune=prune)
         try:
             write_records(progress(followed, "photos"), output, lambda result: result.record(), _row)
         except KeyboardInterrupt:
             say("Stopped. What is listed is stored; the same command goes on where this one stopped.")
+            raise
+        except OSError:
+            # Photos are stored some at a time: those under way are stored, or will be, though nobody can be told each.
+            enough.set()
+            deque(counted_results, maxlen=0)
+            say("Stopped. All that is counted here is stored; the same command goes on where this one stopped.")
             raise
         finally:
             say(_summary(gallery, counts, engine.pipeline.seconds, "" if crew is None else " of this process"))
@@ -175,6 +187,10 @@ def _clips(paths: tuple[Path, ...], manifest: Path | None, name: str | None) -> 
     if manifest is not None:
         return clips_of_manifest(manifest)
     return clips_of_people(paths[0]) if name is None else [PersonClip(path, name) for path in paths]
+
+
+def _until(enough: Event, items: Iterable[Item]) -> Iterator[Item]:
+    return takewhile(lambda _: not enough.is_set(), items)
 
 
 def _counted(results: Iterable["Enrollment"], counts: Counter[str]) -> Iterator["Enrollment"]:

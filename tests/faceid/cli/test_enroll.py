@@ -1,17 +1,20 @@
 """`faceid enroll`: one line per photo, only what is new, nothing lost."""
 
 import csv
+import errno
 import io
 import os
 import shutil
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from faceid import engine
 from tests.faceid.cli.conftest import Run, first_photos
 
 MODEL = ("--model", "mobilefacenet", "--faces", "centre")
@@ -273,3 +276,21 @@ def test_a_name_goes_with_photos_and_photos_with_a_name(run: Run, tmp_path: Path
     (tmp_path / "m.csv").write_text("path,name\n")
     (tmp_path / "a.jpg").touch()
     assert run("enroll", *arguments, "--gallery", tmp_path / "g").code == 2
+
+
+def test_what_is_stored_is_counted_though_the_output_fails_and_nothing_more_is_taken_in(
+    run: Run, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(results: Iterable[object], *settings: object) -> None:
+        next(iter(results))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(engine, "BATCH_PHOTOS", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("faceid.cli.enroll.write_records", full)
+        outcome = run("enroll", people, "--gallery", tmp_path / "g", *MODEL, "--json")
+    assert outcome.code == 1
+    assert "2 enrolled" in outcome.stderr
+    assert len(run("gallery", "list", "--gallery", tmp_path / "g", "--json").records) == 2
+    rest = run("enroll", people, "--gallery", tmp_path / "g", *MODEL, "--json").records
+    assert sorted(record["status"] for record in rest) == ["already_enrolled", "already_enrolled", "enrolled"]
