@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from faceid.cli.output import say
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from faceid.vision.picture import Picture
 
 AnyFunction = Callable[..., Any]
@@ -95,7 +97,7 @@ def picture_of(path: Path) -> "Picture":
 
 def _lines(list_file: Path) -> Iterable[Path]:
     """Yield paths as they come, bytes as in file names: of lines, or of what `find -print0` writes."""
-    with click.open_file(str(list_file), "rb") as file:
+    with cast("BufferedReader", click.open_file(str(list_file), "rb")) as file:
         block = file.read1(_BLOCK)
         ended_by = b"\0" if b"\0" in block else b"\n"  # a name may hold line breaks where NUL ends it
         rest = block.removeprefix(codecs.BOM_UTF8)
