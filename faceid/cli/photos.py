@@ -99,6 +99,8 @@ def _lines(list_file: Path) -> Iterable[Path]:
     """Yield paths as they come, bytes as in file names: of lines, or of what `find -print0` writes."""
     with cast("BufferedReader", click.open_file(str(list_file), "rb")) as file:
         block = file.read1(_BLOCK)
+        if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # its zeros would end paths, down to "/"
+            raise click.UsageError(f"the list {list_file} is UTF-16; save it as UTF-8")
         ended_by = b"\0" if b"\0" in block else b"\n"  # a name may hold line breaks where NUL ends it
         rest = block.removeprefix(codecs.BOM_UTF8)
         while block:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -219,3 +220,10 @@ def test_a_list_of_photos_and_a_photo_itself_come_from_standard_input(
 def test_a_list_is_split_at_what_ends_its_paths_alone(tmp_path: Path, content: bytes, names: list[str]) -> None:
     (tmp_path / "list").write_bytes(content)
     assert [picture.source for picture in pictures((), tmp_path / "list")] == names
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_list_in_utf_16_is_refused_instead_of_read_letter_by_letter(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "list").write_bytes("\ufeff/a.jpg\n".encode(encoding))
+    with pytest.raises(click.UsageError, match="save it as UTF-8"):
+        list(pictures((), tmp_path / "list"))
