@@ -41,6 +41,9 @@ _USUAL_PIXELS = 16_000_000
 # How many of its rows a JPEG without its tail must have.
 LEAST_SHARE_OF_ROWS = 0.95
 _HIGHEST_BLOCK = 16  # rows that a JPEG codes together, with its colours at half the height
+# Blocks that are missing become a middle grey; in CMYK, of four components, another flat colour.
+_FILLING, _CMYK = 128, 4
+_FILLED = 8  # so many pixels are looked at: the width of a block
 
 # Bytes a pixel: Pillow's own picture, and what decoders hold beside it (planes, wide samples, a canvas).
 _PICTURE_BYTES = 4
@@ -153,18 +156,33 @@ def _decode_jpeg(data: bytes) -> Pixels:
     if file.scans > MAX_SCANS or scanned > MAX_SCANNED_PIXELS:
         reason = f"{file.scans} scans of {file.width} x {file.height} pixels; at most {MAX_SCANS} scans, and "
         raise DecodeFailed("too_slow", f"{reason}{MAX_SCANNED_PIXELS:,} pixels in all of them, are decoded")
-    if file.complete:
-        return _decode_clean_jpeg(file)
-    share = _share_of_rows(file) if file.refined else 0.0
+    if not file.refined:
+        raise _cut(0)
+    stored = replace(file, exif=b"", xmp=b"")
+    pixels = _decode_clean_jpeg(stored)
+    upright = replace(pixels, rgb=_upright(pixels.rgb, file.exif, file.xmp))
+    # The end marker alone proves little: what mends files puts one behind any part of a photo.
+    if file.complete and not _ends_in_filling(pixels.rgb, file.components):
+        return upright
+    share = _share_of_rows(stored)
     if share < LEAST_SHARE_OF_ROWS:
-        raise DecodeFailed("unreadable", f"truncated: {share:.0%} of its rows are there")
-    return replace(_decode_clean_jpeg(file), remarks=("truncated",))
+        raise _cut(share)
+    return upright if file.complete and share == 1 else replace(upright, remarks=("truncated",))
 
 
-def _share_of_rows(file: JpegFile) -> float:
+def _cut(share: float) -> DecodeFailed:
+    return DecodeFailed("unreadable", f"truncated: {share:.0%} of its rows are there")
+
+
+def _ends_in_filling(rgb: NDArray[np.uint8], components: int) -> bool:
+    """Say whether the picture, as stored, ends in what decoders put where blocks are missing; some whole ones do."""
+    end = rgb[-1, -_FILLED:]
+    return bool((end == (_FILLING if components < _CMYK else end[-1])).all())
+
+
+def _share_of_rows(stored: JpegFile) -> float:
     """Say what share of the picture the file holds: what stays the same whatever follows where it breaks off."""
-    as_stored = replace(file, exif=b"", xmp=b"")
-    first, second = (_decode_clean_jpeg(as_stored, _noise(seed)).rgb for seed in (1, 2))
+    first, second = (_decode_clean_jpeg(stored, _noise(seed)).rgb for seed in (1, 2))
     same = (first == second).all(axis=2)
     changed = np.flatnonzero(~same.all(axis=1))
     # Behind the blocks of the first row that changes nothing is there, though it is the same grey both times.
@@ -264,5 +282,8 @@ def _finished(decoded: Decoded, source: _Source) -> Pixels:
     pixels = decoded.pixels
     if pixels.ndim == 2:
         pixels = np.repeat(to_eight_bits(pixels)[..., np.newaxis], 3, axis=2)
-    turned = _TURNS[orientation(source.exif or decoded.exif, source.xmp)](pixels)
-    return Pixels(np.ascontiguousarray(turned), source.reduction)
+    return Pixels(_upright(pixels, source.exif or decoded.exif, source.xmp), source.reduction)
+
+
+def _upright(stored: NDArray[np.uint8], exif: bytes, xmp: bytes) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(_TURNS[orientation(exif, xmp)](stored))

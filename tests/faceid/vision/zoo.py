@@ -265,6 +265,7 @@ def cut_tails() -> Iterator[Animal]:
         yield Animal(f"{name} jpeg lacking a tenth", whole[: len(whole) * 9 // 10], reason_code="unreadable")
         yield Animal(f"{name} jpeg lacking half", whole[: len(whole) // 2], reason_code="unreadable")
         yield Animal(f"{name} jpeg header alone", whole[:300], reason_code="unreadable")
+    yield from ended_all_the_same(noisy)
     whole = saved(noisy, "JPEG", quality=90, subsampling=0)
     picture = np.asarray(Image.open(io.BytesIO(whole)))
     yield Animal(
@@ -284,6 +285,37 @@ def cut_tails() -> Iterator[Animal]:
         data = saved(noisy, kind)
         yield Animal(f"{kind} lacking a third", data[: len(data) * 2 // 3], reason_code="unreadable")
     yield Animal("png lacking its end chunk", saved(noisy, "PNG")[:-12], noisy)
+
+
+def ended_all_the_same(noisy: Pixels) -> Iterator[Animal]:
+    """JPEGs that lack a part, though their end marker is there."""
+    end = b"\xff\xd9"
+    for name, mode, settings in (
+        ("baseline", "RGB", {"subsampling": 0}),
+        ("4:2:0", "RGB", {"subsampling": 2}),
+        ("restarts", "RGB", {"restart_marker_rows": 1}),
+        ("grey", "L", {}),
+        ("cmyk", "CMYK", {}),
+        ("sideways", "RGB", {"exif": exif(turn_tag(6))}),
+    ):
+        whole = saved(Image.fromarray(noisy).convert(mode), "JPEG", quality=90, **settings)
+        yield Animal(f"{name} half a jpeg and an end", whole[: len(whole) // 2] + end, reason_code="unreadable")
+    whole = saved(noisy, "JPEG", quality=90, subsampling=0)
+    picture = np.asarray(Image.open(io.BytesIO(whole)))
+    most = whole[: len(whole) * 98 // 100] + end
+    yield Animal("jpeg lacking 2 % of its rows and an end", most, picture, remarks=("truncated",), off=8)
+    middle = len(whole) // 2
+    holed = whole[:middle] + whole[middle + len(whole) // 10 :]
+    yield Animal("jpeg with a hole of a tenth", holed, reason_code="unreadable")
+    zeros = whole[:middle] + bytes(1000) + end
+    yield Animal("jpeg of zeros behind its half", zeros, reason_code="unreadable")
+    progressive = saved(noisy, "JPEG", quality=90, progressive=True)
+    third = progressive[: len(progressive) // 3] + end
+    yield Animal("progressive third of a jpeg and an end", third, reason_code="unreadable")
+    grey = np.full((40, 56, 3), 128, np.uint8)
+    for mode in ("RGB", "L", "CMYK"):
+        flat = saved(Image.fromarray(grey).convert(mode), "JPEG", quality=95)
+        yield Animal(f"whole jpeg as grey as what decoders fill in, {mode}", flat, grey, off=2)
 
 
 def deep_greys() -> Iterator[Animal]:
