@@ -88,7 +88,7 @@ def _part(engine: FaceEngine, shard: Sequence[Photo], folder: Path, faces: FaceP
             return None
         try:
             status = picture.path.stat()
-        except OSError:  # perhaps it is there the next time
+        except (OSError, ValueError):  # perhaps it is there the next time; ValueError: a NUL in the path
             return None
         stamp = os.fsencode(picture.path.absolute()), picture.source, label, status.st_size, status.st_mtime_ns
         known.update(repr(stamp).encode("utf-8", "backslashreplace"))

@@ -58,6 +58,14 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+def is_folder(path: Path) -> bool:
+    """Say whether it is one; a path that cannot be looked at is none, and `read_bytes` says why."""
+    try:
+        return path.is_dir()
+    except OSError:  # an overlong name, or no permission on the way to it
+        return False
+
+
 def read_bytes(path: Path, source: str | None = None) -> bytes:
     """Read a regular file of at most `MAX_BYTES`; `source` names it in errors (None: its path).
 

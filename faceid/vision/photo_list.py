@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from faceid.vision.images import is_folder
 from faceid.vision.picture import Content, Picture
 from indexer.errors import FaceIdError
 from indexer.text import printable
@@ -135,7 +136,7 @@ def _photo_of(row: dict[str, str], folder: Path) -> PersonPhoto:
 def photos_in(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[Picture]:
     """Yield the pictures of files as given, and of everything below folders, sorted; one path or several."""
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        if Path(path).is_dir():
+        if is_folder(Path(path)):
             yield from (Picture(file, reason_code=reason) for file, reason in _files(Path(path)))
         else:
             yield Picture(path)

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from faceid.vision.decoding import MAX_PIXELS, Pixels, announced_pixels
-from faceid.vision.images import ImageError, UInt8Image, decode, digest, read_bytes
+from faceid.vision.images import ImageError, UInt8Image, decode, digest, is_folder, read_bytes
 from indexer.text import printable
 
 # What may stand for a photo wherever one is taken. An array is RGB uint8 [H, W, 3], as all images in here.
@@ -73,7 +73,7 @@ class Picture:
     def read(self) -> "ReadPicture":
         """Read the bytes and their digest, without decoding them; raises ImageError."""
         if isinstance(self.content, Path):
-            if self.content.is_dir():
+            if is_folder(self.content):
                 raise ImageError(self.source, "unreadable", "a folder; photos_in lists the photos of folders")
             data = read_bytes(self.content, self.source)
             return ReadPicture(self, data if len(data) <= KEPT_BYTES else None, digest(data), announced_pixels(data))

@@ -81,6 +81,10 @@ def test_what_changed_or_was_damaged_is_embedded_again(engine: FaceEngine, peopl
 
 def test_pictures_that_are_no_files_are_embedded_each_time(engine: FaceEngine, people: Path, tmp_path: Path) -> None:
     picture = Picture((people / "person-0001" / "1.jpg").read_bytes(), "stdin")
+    photos = [picture, *(PersonPhoto(people / name, "a") for name in ("gone.jpg", "a\0b", "overlong" * 100))]
     for _ in range(2):
-        done = embed_in_parts(engine, [picture, PersonPhoto(people / "gone.jpg", "a")], tmp_path / "f.npz")
-        assert (len(done.features.paths), len(done.features.failures), done.reused) == (1, 1, 0)
+        for missing in photos[1:]:
+            done = embed_in_parts(engine, [picture, missing], tmp_path / "f.npz")
+            assert (len(done.features.paths), len(done.features.failures), done.reused) == (1, 1, 0)
+            done = embed_in_parts(engine, [missing], tmp_path / "f.npz")
+            assert (len(done.features.failures), done.reused) == (1, 0)

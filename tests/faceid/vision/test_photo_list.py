@@ -86,6 +86,13 @@ def test_paths_are_taken_as_given_and_folders_searched_to_the_bottom(tmp_path: P
     assert [picture.path for picture in photos_in(a)] == [a]
 
 
+@pytest.mark.parametrize("name", ["overlong" * 100, "a\0b", "file/below"])
+def test_a_path_that_cannot_be_is_one_picture_among_the_others(name: str, tmp_path: Path) -> None:
+    touch(tmp_path / "file")
+    listed = photos_in([tmp_path / name, tmp_path / "file"])
+    assert [picture.path for picture in listed] == [tmp_path / name, tmp_path / "file"]
+
+
 def test_a_manifest_names_people_and_tells_namesakes_apart(tmp_path: Path) -> None:
     manifest = tmp_path / "people.csv"
     manifest.write_text(

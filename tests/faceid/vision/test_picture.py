@@ -93,6 +93,7 @@ def test_a_time_is_finite(time: float) -> None:
         (b"", "empty"),
         (b"text", "not_an_image"),
         ("a\0b", "unreadable"),
+        ("overlong" * 100, "unreadable"),
     ],
 )
 def test_what_cannot_be_used_says_so_when_it_is_read(content: str | bytes, code: str) -> None:
