@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from faceid.service.problems import Problem
-from faceid.vision.photo_list import BESIDE_PHOTOS, SIDECARS
+from faceid.vision.photo_list import beside_photos
 from indexer.text import printable
 
 _END = struct.Struct("<4s4H2LH")  # the record at a zip file's end
@@ -63,11 +63,7 @@ def _photos(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _beside_photos(name: str) -> bool:
-    parts = [part.casefold() for part in PurePosixPath(name).parts]
-    last = parts[-1] if parts else ""
-    return any(part in BESIDE_PHOTOS or (part.startswith(".") and part != "..") for part in parts) or last.endswith(
-        SIDECARS
-    )
+    return any(part != ".." and beside_photos(part) for part in PurePosixPath(name).parts)
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most_bytes: int) -> PackedPhoto:

@@ -18,12 +18,20 @@ from indexer.errors import FaceIdError
 from indexer.text import printable
 
 # What lies beside photos and is none: thumbnails, waste bins and settings of network drives and desktops...
-BESIDE_PHOTOS = {
-    *("@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found", "__macosx"),
-    *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r"),
+_BESIDE_PHOTOS = {
+    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "$recycle.bin", "network trash folder"),
+    *("system volume information", "lost+found", "__macosx"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "zbthumbnail.info", "photothumb.db"),
+    *("digikam4.db", "thumbnails-digikam.db"),
 }
-# ... and what editors and cameras note about a photo, in a file of its own.
-SIDECARS = (".xmp", ".aae", ".thm", ".pp3", ".dop", ".on1", ".lrv", "@synoeastream", "@synoresource")
+# ... what editors, cameras and photo services note about a photo, in a file of its own, what a browser has not loaded
+# to its end, ...
+_SIDECARS = (
+    *(".xmp", ".aae", ".thm", ".pp3", ".dop", ".on1", ".lrv", ".cos", ".nks", ".arp", ".json"),
+    *("@synoeastream", "@synoresource", ":encryptable", ":zone.identifier", ".part", ".crdownload"),
+)
+# ... and hidden files, and those by which an office program marks a file that it has open.
+_HIDDEN = (".", "~$")
 
 logger = logging.getLogger(__name__)
 
@@ -73,14 +81,20 @@ def photos_of_people(folder: str | os.PathLike[str]) -> Iterator[PersonPhoto]:
     """Yield the photos below one folder per person, sorted; the folder's name is the person's name.
 
     Every file counts as a photo (its content decides, not its ending) except hidden ones and what systems and programs
-    put beside photos (BESIDE_PHOTOS, SIDECARS), which is logged. Links to files are
-    followed, links to folders are not: they could lead in a circle. Raises PhotoListError for what is no folder.
+    put beside photos (`beside_photos`), which is logged. Links to files are followed, links to folders are not: they
+    could lead in a circle. Raises PhotoListError for what is no folder.
     """
     try:
         entries = _entries(Path(folder))
     except OSError as error:
         raise PhotoListError(f"{printable(folder)}: not a readable folder ({error.strerror})") from error
     return _photos_of(entries)
+
+
+def beside_photos(name: str) -> bool:
+    """Say whether a file or folder of this name lies beside photos, and is none."""
+    folded = name.casefold()
+    return folded.startswith(_HIDDEN) or folded in _BESIDE_PHOTOS or folded.endswith(_SIDECARS)
 
 
 def _photos_of(entries: Iterable[os.DirEntry[str]]) -> Iterator[PersonPhoto]:
@@ -171,8 +185,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _passed_over(entry: os.DirEntry[str]) -> bool:
     """Say whether the entry is what a system or a program has put beside the photos; it is logged."""
-    name = entry.name.casefold()
-    if not name.startswith(".") and name not in BESIDE_PHOTOS and not name.endswith(SIDECARS):
+    if not beside_photos(entry.name):
         return False
     logger.info("%s: passed over", printable(entry.path))
     return True

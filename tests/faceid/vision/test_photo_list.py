@@ -43,6 +43,10 @@ def test_hidden_files_are_no_photos(tmp_path: Path) -> None:
         *("@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "#recycle/old.jpg", "$RECYCLE.BIN/a.jpg", "__MACOSX/1.jpg"),
         *("Thumbs.db", "desktop.ini", "Picasa.ini", ".picasa.ini", ".DS_Store", "._1.jpg"),
         *("1.jpg.xmp", "1.XMP", "1.AAE"),
+        *("@Recycle/old.jpg", "@Recently-Snapshot/GMT01/1.jpg", "Network Trash Folder/1.jpg"),
+        *("1.jpg.json", "1.jpg.supplemental-metadata.json", "metadata.json", "1.jpg:Zone.Identifier"),
+        *("Thumbs.db:encryptable", "digikam4.db", "thumbnails-digikam.db", "ZbThumbnail.info", "photothumb.db"),
+        *("1.cos", "1.nks", "1.arp", "~$1.jpg", "1.jpg.part", "1.jpg.crdownload"),
     ],
 )
 def test_thumbnails_and_sidecars_are_passed_over_and_logged(
