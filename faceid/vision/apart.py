@@ -24,7 +24,7 @@ _PROGRAM = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from faceid.vision.decode_child import main; main()"
 )
 _OUT_OF_CPU_TIME = -24  # SIGXCPU
-_DTYPES: dict[str, type[np.generic]] = {"RGB": np.uint8, "I": np.int32, "F": np.float32}
+_DTYPES: dict[str, type[np.generic]] = {"RGB": np.uint8, "I": np.int32, "U": np.uint32, "F": np.float32}
 
 
 class DecodeFailed(Exception):
@@ -47,10 +47,14 @@ class Header:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels [H, W, 3] uint8 RGB, or [H, W] int32 or float32 (deep greys); and EXIF data that is still to be obeyed."""
+    """Pixels [H, W, 3] uint8 RGB, or [H, W] int32, uint32 or float32 (deep greys); and EXIF data still to be obeyed.
+
+    `white_is_zero` says that a deep grey is a negative.
+    """
 
     pixels: NDArray[Any]
     exif: bytes = b""
+    white_is_zero: bool = False
 
 
 class Child:
@@ -106,7 +110,7 @@ class Child:
             pixels: NDArray[Any] = np.empty(shape, _DTYPES[said["mode"]])
             if cast(BufferedReader, self._process.stdout).readinto(pixels.data.cast("B")) < pixels.nbytes:
                 raise self._failure()
-        return Decoded(pixels, bytes.fromhex(said["exif"]))
+        return Decoded(pixels, bytes.fromhex(said["exif"]), said["white_is_zero"])
 
     @contextmanager
     def _in_time(self) -> Iterator[None]:

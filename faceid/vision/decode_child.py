@@ -16,10 +16,13 @@ from typing import Any, BinaryIO
 
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
 from faceid.vision.openers import opener
-from faceid.vision.strips import load, strips
+from faceid.vision.strips import DEEP_MODES, load, strips
 
+# What Pillow says of a sound TIFF with, say, floating-point colours or greys of 64 bits.
+_UNKNOWN_PIXELS = "unknown pixel mode"
 _EXIF = re.compile(rb"Exif\0\0(?=II\*\0|MM\0\*)")
 
 
@@ -36,7 +39,11 @@ def main() -> None:
             _decode(image, json.loads(line)["reduction"], answer)
     except MemoryError:
         _say(answer, {"error": "too_large", "reason": "does not fit in the memory that one photo may take"})
-    # Pillow's decoders raise whatever a damaged file makes them stumble over, also SyntaxError and struct.error.
+    except SyntaxError as error:
+        sound = str(error) == _UNKNOWN_PIXELS
+        reason = "its pixels are of a kind that is not read" if sound else f"truncated or damaged ({error})"
+        _say(answer, {"error": "unreadable", "reason": reason})
+    # Pillow's decoders raise whatever a damaged file makes them stumble over, also struct.error.
     except Exception as error:
         _say(answer, {"error": "unreadable", "reason": f"truncated or damaged ({error})"})
 
@@ -71,10 +78,22 @@ def _decode(image: ImageFile, reduction: int, answer: BinaryIO) -> None:
     # TIFF and HEIC are upright by now; the others have no such metadata.
     exif = image.info.get("exif", b"") if image.format == "AVIF" else b""
     facts = {"width": math.ceil(image.width / still), "height": math.ceil(image.height / still), "exif": exif.hex()}
+    unsigned, white_is_zero = _of_deep_grey(image)
     for number, strip in enumerate(strips(image, still)):
         if number == 0:
-            _say(answer, facts | {"mode": strip.mode})
+            deep = strip.mode in DEEP_MODES
+            mode = "U" if strip.mode == "I" and unsigned else strip.mode
+            _say(answer, facts | {"mode": mode, "white_is_zero": white_is_zero and deep})
         answer.write(strip.tobytes("raw", strip.mode))
+
+
+def _of_deep_grey(image: ImageFile) -> tuple[bool, bool]:
+    """Say what Pillow leaves open of a TIFF's greys above 8 bits: that 32 bits have no sign, and that zero is white."""
+    if not isinstance(image, TiffImageFile):
+        return False, False
+    tags = image.tag_v2
+    unsigned = image.mode == "I" and tags.get(SAMPLEFORMAT, (1,))[0] == 1 and tags.get(BITSPERSAMPLE, (1,))[0] == 32
+    return unsigned, tags.get(PHOTOMETRIC_INTERPRETATION) == 0
 
 
 def _say(answer: BinaryIO, facts: dict[str, Any]) -> None:

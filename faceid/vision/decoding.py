@@ -281,7 +281,8 @@ def _array(image: ImageFile.ImageFile, reduction: int) -> NDArray[Any]:
 def _finished(decoded: Decoded, source: _Source) -> Pixels:
     pixels = decoded.pixels
     if pixels.ndim == 2:
-        pixels = np.repeat(to_eight_bits(pixels)[..., np.newaxis], 3, axis=2)
+        grey = to_eight_bits(pixels)
+        pixels = np.repeat((255 - grey if decoded.white_is_zero else grey)[..., np.newaxis], 3, axis=2)
     return Pixels(_upright(pixels, source.exif or decoded.exif, source.xmp), source.reduction)
 
 

@@ -13,6 +13,8 @@ from PIL.ImageFile import ImageFile
 # Formats whose decoders can leave the finer detail out, which saves time and memory.
 REDUCED_IN_DECODING = ("JPEG", "JPEG 2000")
 DEEP_MODES = ("I", "F")
+# Formats of which programs write a fourth byte a pixel without any meaning.
+_PADDED = ("BMP", "TIFF")
 _STRIP_PIXELS = 2**22
 
 
@@ -33,13 +35,19 @@ def strips(image: Pillow.Image, reduction: int = 1) -> Iterator[Pillow.Image]:
     `reduction` is how many pixels a side become one, their mean. Transparent pixels are laid on white.
     """
     width, height = image.size
+    opaque = _alpha_is_padding(image)
     rows = max(1, _STRIP_PIXELS // max(width * reduction, 1)) * reduction
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         # Not `crop`: it minds the limit on pixels that belongs to the program around us.
         strip = image.resize((width, bottom - top), Pillow.Resampling.NEAREST, box=(0, top, width, bottom))
-        plain = _plain(strip)
+        plain = strip.convert("RGB") if opaque else _plain(strip)
         yield plain.reduce(reduction) if reduction > 1 else plain
+
+
+def _alpha_is_padding(image: Pillow.Image) -> bool:
+    """Say whether the fourth channel is none, though the header calls it alpha: nothing could be seen of the photo."""
+    return image.format in _PADDED and image.mode == "RGBA" and image.getextrema()[-1] == (0, 0)
 
 
 def _plain(image: Pillow.Image) -> Pillow.Image:

@@ -12,7 +12,7 @@ from PIL import Image
 from faceid.vision import apart, decoding
 from faceid.vision.images import ImageError, decode, read_photo
 from faceid.vision.memory_budget import MemoryBudget
-from tests.faceid.vision.zoo import PICTURE, base_picture, saved
+from tests.faceid.vision.zoo import PICTURE, base_picture, saved, with_tags
 
 
 def reason(data: bytes) -> str:
@@ -106,6 +106,14 @@ def test_heic_without_its_plugin_says_what_to_install(monkeypatch: pytest.Monkey
     with pytest.raises(ImageError, match=r"pip install 'faceid-engine\[heif\]'") as caught:
         decode(heic, Path("IMG_0001.HEIC"))
     assert caught.value.reason_code == "needs_plugin"
+
+
+def test_a_sound_photo_of_pixels_that_are_not_read_is_not_called_damaged() -> None:
+    # 64 bits a sample, floating-point: tags BitsPerSample and SampleFormat.
+    odd = with_tags(saved(Image.new("F", (4, 4)), "TIFF"), (258, 3, 1, b"\x40\0\0\0"), (339, 3, 1, b"\3\0\0\0"))
+    with pytest.raises(ImageError, match="of a kind that is not read") as caught:
+        decode(odd, Path("photo"))
+    assert caught.value.reason_code == "unreadable"
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])

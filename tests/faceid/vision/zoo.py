@@ -6,7 +6,7 @@ All are made here, of one small picture; nothing is stored.
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -335,8 +335,8 @@ def deep_greys() -> Iterator[Animal]:
     pgm = b"P5 48 32 4095\n" + deep.astype(">u2").tobytes()
     yield Animal("pgm of 12 bits", pgm, expected(grey), off=1)
     yield Animal("pgm of 16 bits", b"P5 48 32 65535\n" + (grey * 257).astype(">u2").tobytes(), expected(grey), off=1)
-    wide = (grey / 255 * (2**24)).astype(np.int32)
-    yield Animal("tiff of 32 bits", saved(Image.fromarray(wide), "TIFF"), expected(wide >> 17), off=1)
+    wide = (grey / 255 * (2**24 - 1)).astype(np.int32)
+    yield Animal("tiff of 32 bits", saved(Image.fromarray(wide), "TIFF"), expected(wide >> 16), off=1)
     signed = (grey * 16 - 1024).astype(np.int32)
     yield Animal("tiff with negative values", saved(Image.fromarray(signed), "TIFF"), expected(grey), off=1)
     for name, values in (
@@ -350,8 +350,27 @@ def deep_greys() -> Iterator[Animal]:
     holes = (grey / 255).astype(np.float32)
     holes[0, 0], holes[0, 1] = np.nan, np.inf
     yield Animal("tiff of floats that are not finite", saved(Image.fromarray(holes), "TIFF"), expected(grey), off=1)
+    yield from odd_greys(grey, expected)
     black = np.zeros((4, 4), np.uint16)
     yield Animal("deep black", saved(Image.fromarray(black), "PNG"), np.zeros((4, 4, 3), np.uint8))
+
+
+def odd_greys(grey: NDArray[np.float64], expected: Callable[[NDArray[Any]], Pixels]) -> Iterator[Animal]:
+    """Deep greys with a pixel that says nothing about the others, and those that Pillow takes for something else."""
+    deep = (grey / 255 * 4095).astype(np.uint16)
+    hot = deep.copy()
+    hot[5, 5] = 65535
+    yield Animal("PNG of 12 bits with a hot pixel", saved(Image.fromarray(hot), "PNG"), expected(grey), off=1)
+    for value in (-3.4e38, -9999.0, 3.4e38):
+        floats = (grey / 255).astype(np.float32)
+        floats[5, 5] = value
+        yield Animal(f"tiff of floats with one {value}", saved(Image.fromarray(floats), "TIFF"), expected(grey), off=1)
+    negative = saved(Image.fromarray(65535 - (grey * 257).astype(np.uint16)), "TIFF")
+    yield Animal(
+        "tiff of 16 bits whose white is zero", with_tags(negative, (262, 3, 1, bytes(4))), expected(grey), off=1
+    )
+    wide = saved(Image.fromarray((grey / 255 * (2**32 - 1)).astype(np.uint32).view(np.int32)), "TIFF")
+    yield Animal("tiff of 32 bits without a sign", with_tags(wide, (339, 3, 1, b"\1\0\0\0")), expected(grey), off=1)
 
 
 def pngs() -> Iterator[Animal]:
@@ -410,6 +429,11 @@ def bitmaps() -> Iterator[Animal]:
     top_down = bytearray(saved(photo, "BMP"))
     top_down[22:26] = struct.pack("<i", -32)
     yield Animal("bmp top to bottom", bytes(top_down), PICTURE[::-1])
+    pixels = np.dstack([PICTURE[::-1, :, ::-1], np.zeros((32, 48), np.uint8)]).tobytes()
+    fifth = struct.pack("<IiiHHI20x4I4s48x", 124, 48, 32, 1, 32, 3, 0xFF0000, 0xFF00, 0xFF, 0xFF000000, b"BGRs")
+    start = 14 + len(fifth)
+    padded = struct.pack("<2sI4xI", b"BM", start + len(pixels), start) + fifth + pixels
+    yield Animal("bmp of version 5 whose fourth channel is zero", padded, PICTURE)
 
 
 def gifs() -> Iterator[Animal]:
@@ -450,6 +474,8 @@ def tiffs() -> Iterator[Animal]:
     for packing in ("group3", "group4"):
         yield Animal(f"tiff {packing}", saved(bilevel, "TIFF", compression=packing), np.full((9, 9, 3), 255, np.uint8))
     yield Animal("bigtiff", saved(photo, "TIFF", big_tiff=True), PICTURE)
+    padded = saved(Image.fromarray(np.dstack([PICTURE, np.zeros((32, 48), np.uint8)])), "TIFF")
+    yield Animal("tiff whose fourth channel is zero", padded, PICTURE)
     whole = saved(photo, "TIFF")
     yield Animal(
         "tiff whose directory is outside", whole[:4] + b"\xff\xff\xff\x7f" + whole[8:], reason_code="unreadable"
