@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from PIL import ImageFile
 from PIL.Image import DecompressionBombError
 
-from faceid.vision import apart, jpeg_file, png_file, webp_file
+from faceid.vision import apart, deep_colour, jpeg_file, png_file, webp_file
 from faceid.vision.apart import Child, Decoded, DecodeFailed
 from faceid.vision.deep_grey import to_eight_bits
 from faceid.vision.jpeg_file import JpegFile
 from faceid.vision.memory_budget import process_budget
 from faceid.vision.openers import FORMATS, format_of, opener
 from faceid.vision.orientation import orientation
+from faceid.vision.png_file import PngFile
 from faceid.vision.strips import REDUCED_IN_DECODING, load, strips
 
 # The largest phone sensors have 200 Mpx.
@@ -50,6 +51,9 @@ _PICTURE_BYTES = 4
 _DECODER_BYTES = {"AVIF": 12, "HEIC": 12, "WebP": 12, "JPEG 2000": 16, "TIFF": 1}
 _COEFFICIENT_BYTES = 2
 _BUDGET = process_budget(apart.MEMORY)
+
+# Of 16 bits a colour Pillow keeps the upper eight; where the highest of them is not used, the lower ones are looked at.
+_UPPER_BIT = 128
 
 # Pillow's decoders in C; those of run-length bitmaps and of textual PNM are written in Python and take minutes.
 _FAST_CODECS = {"raw", "zip", "jpeg"}
@@ -114,7 +118,8 @@ def decode_bytes(data: bytes) -> Pixels:
             return _decode_jpeg(data)
         case "PNG":
             png = png_file.look_through(data)
-            return _decode_still(_Source(name, png.clean, png.width, png.height, png.exif, png.xmp), png.frames)
+            pixels = _decode_still(_Source(name, png.clean, png.width, png.height, png.exif, png.xmp), png.frames)
+            return _with_low_bits(pixels, png) if png.deep_colours and pixels.rgb.max() < _UPPER_BIT else pixels
         case "WebP":
             webp = webp_file.look_through(data)
             return _decode_still(_Source(name, data, webp.width, webp.height, webp.exif, webp.xmp), webp.frames)
@@ -215,6 +220,14 @@ def _decode_bitmap(name: str, data: bytes) -> Pixels:
     _check_size(*image.size)
     fast = source.reduction == 1 and all(tile.codec_name in _FAST_CODECS for tile in image.tile)
     return _decode_here(source) if fast and _torn_ones_fail() else _decode_in_child(source)
+
+
+def _with_low_bits(pixels: Pixels, png: PngFile) -> Pixels:
+    if pixels.reduction > 1 or not png_file.is_whole(png.clean):
+        return pixels
+    with _BUDGET.reserved(png.width * png.height * deep_colour.BYTES_A_PIXEL):
+        scaled = deep_colour.scaled_colours(png.clean)
+    return pixels if scaled is None else replace(pixels, rgb=_upright(scaled, png.exif, png.xmp))
 
 
 def _torn_ones_fail() -> bool:

@@ -25,6 +25,12 @@ class PngFile:
     exif: bytes = b""
     xmp: bytes = b""
 
+    @property
+    def deep_colours(self) -> bool:
+        """Whether it has 16 bits a sample and more than one sample a pixel: colours, or a grey with its alpha."""
+        depth, kind = self.clean[24:25], self.clean[25:26]
+        return depth == b"\x10" and kind in (b"\2", b"\4", b"\6")
+
 
 def look_through(data: bytes) -> PngFile:
     """Walk the chunks of a PNG file up to its end or to where it breaks off."""

@@ -52,6 +52,7 @@ def zoo() -> Iterator[Animal]:
         several_pictures(),
         cut_tails(),
         deep_greys(),
+        deep_colours(),
         pngs(),
         webps(),
         bitmaps(),
@@ -371,6 +372,19 @@ def odd_greys(grey: NDArray[np.float64], expected: Callable[[NDArray[Any]], Pixe
     )
     wide = saved(Image.fromarray((grey / 255 * (2**32 - 1)).astype(np.uint32).view(np.int32)), "TIFF")
     yield Animal("tiff of 32 bits without a sign", with_tags(wide, (339, 3, 1, b"\1\0\0\0")), expected(grey), off=1)
+
+
+def deep_colours() -> Iterator[Animal]:
+    """PNGs of 16 bits a colour, of which only so many are used."""
+    stored = stored_turned(PICTURE, 6)
+    turned = chunk(b"eXIf", exif(turn_tag(6))[6:])
+    for bits in (10, 12, 16):
+        deep = (stored.astype(np.uint32) << (bits - 8)).astype(">u2")
+        rows = b"".join(b"\0" + row.tobytes() for row in deep)
+        yield Animal(f"png of colours of {bits} bits in 16", raw_png(32, 48, 16, 2, rows, turned), PICTURE)
+        opaque = np.dstack([deep, np.full((48, 32), 65535, ">u2")]).astype(">u2")
+        rows = b"".join(b"\0" + row.tobytes() for row in opaque)
+        yield Animal(f"png of colours of {bits} bits in 16 and alpha", raw_png(32, 48, 16, 6, rows, turned), PICTURE)
 
 
 def pngs() -> Iterator[Animal]:
