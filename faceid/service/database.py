@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from sqlalchemy import (
     Column,
     Connection,
@@ -28,10 +29,15 @@ from sqlalchemy import (
     event,
 )
 
+from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import FaceIdError
 
 FILE = "service.db"
 VERSION = 1
+UPLOADS = "uploads"
+"""The folder beside it in which jobs keep what was sent to them; the first start of a server makes it."""
+
+_LOCK = "service.lock"
 
 metadata = MetaData()
 
@@ -126,10 +132,10 @@ class ServiceDatabase:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.folder = folder
         path = folder / FILE
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if not os.path.lexists(path):
+            _create(path)
+        _require_content(path)
         self._engine = _engine(path)
         try:
             self._prepare(path)
@@ -184,10 +190,10 @@ class ServiceDatabase:
             with self.write() as connection:
                 version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
                 if version == 0:
-                    metadata.create_all(connection)
-                    connection.execute(fact.insert().values(name="salt", value=secrets.token_hex(32)))
-                    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
-                elif version != VERSION:
+                    raise ServiceDatabaseError(
+                        f"{path} is damaged, or not a server's database: it has no version; restore it from a backup"
+                    )
+                if version != VERSION:
                     raise ServiceDatabaseError(f"{path} is of version {version}; this program writes {VERSION}")
         except sqlite3.DatabaseError as error:
             raise ServiceDatabaseError(f"{path}: {error}") from error
@@ -201,6 +207,39 @@ def now() -> str:
 def in_text(time: datetime) -> str:
     """Return a time as it is kept; texts of times sort as the times do."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _create(path: Path) -> None:
+    """Make an empty database beside its place and rename it in: a crash leaves none that is half made."""
+    with FileLock(path.with_name(_LOCK), mode=PRIVATE):
+        if os.path.lexists(path):
+            return
+        # A server without keys lets everybody at this machine in: one that had some must not begin anew.
+        for left in (f"{FILE}-wal", UPLOADS):
+            if path.with_name(left).exists():
+                raise ServiceDatabaseError(
+                    f"{path} is gone, but a server's {left} is there; restore {FILE} from a backup, or delete the"
+                    " folder to begin without keys"
+                )
+        with replacing(path, PRIVATE) as unfinished:
+            engine = _engine(unfinished)
+            try:
+                with engine.begin() as connection:
+                    metadata.create_all(connection)
+                    connection.execute(fact.insert().values(name="salt", value=secrets.token_hex(32)))
+                    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+            finally:
+                engine.dispose()
+
+
+def _require_content(path: Path) -> None:
+    """Raise ServiceDatabaseError for what SQLite would take for a new database, or wait at for ever."""
+    if not path.is_file():
+        raise ServiceDatabaseError(f"{path} is no file; restore it from a backup")
+    if not path.stat().st_size:
+        raise ServiceDatabaseError(
+            f"{path} is empty; restore it from a backup, or delete it if this server never had a key"
+        )
 
 
 def _engine(path: Path) -> Engine:

@@ -21,7 +21,7 @@ from faceid.records import EnrollmentRecord, Job, JobKind, JobState
 from faceid.results import Enrollment
 from faceid.service.archive import PackedPhoto, check_archive, packed_photos
 from faceid.service.audit import AuditLog, Entry
-from faceid.service.database import ServiceDatabase, job, job_record, now
+from faceid.service.database import UPLOADS, ServiceDatabase, job, job_record, now
 from faceid.service.galleries import Galleries, OpenGallery
 from faceid.service.logs import log
 from faceid.service.metrics import Metrics
@@ -38,7 +38,6 @@ from indexer.text import counted
 
 ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
-UPLOADS = "uploads"
 _AT_ONCE = 16  # photos between two looks at whether to stop
 _MOST_STARTS = 3
 _PATIENCE = 1.0  # seconds before a gallery that another program writes to is tried again

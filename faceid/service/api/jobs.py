@@ -22,9 +22,9 @@ from faceid.service.api.parts import (
     request_id_of,
     service_of,
 )
+from faceid.service.database import UPLOADS
 from faceid.service.gate import GuardedRoute, access
 from faceid.service.idempotency import request_digest
-from faceid.service.jobs import UPLOADS
 from faceid.service.problems import Problem
 from faceid.vision.detection import FacePolicy
 

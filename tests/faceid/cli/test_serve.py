@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from faceid.service import run as service_run
 from faceid.service.app import create_app
 from faceid.service.settings import Settings
+from indexer import durable_file
 from tests.faceid.cli.conftest import Run
 
 
@@ -95,6 +96,38 @@ def test_the_data_folder_is_nobody_elses(run: Run, tmp_path: Path) -> None:
     run("serve", "keys", "list", "--data", tmp_path / "d")
     assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "d" / "service.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("left", "words"), [("service.db", "is empty"), ("uploads", "is gone"), ("service.db-wal", "is gone")]
+)
+def test_a_database_that_was_lost_is_not_begun_anew_without_keys(
+    run: Run, served: list[Settings], tmp_path: Path, left: str, words: str
+) -> None:
+    data = ["--data", tmp_path / "d"]
+    assert run("serve", "keys", "make", "desk", "--role", "admin", *data).code == 0
+    for file in (tmp_path / "d").iterdir():
+        file.unlink()
+    (tmp_path / "d" / left).touch()
+    for command in (["serve"], ["serve", "keys", "list"]):
+        outcome = run(*command, *data)
+        assert outcome.code == 5
+        assert words in " ".join(outcome.stderr.split())
+    assert served == []
+    assert [file.name for file in (tmp_path / "d").iterdir() if file.stat().st_size] == []
+
+
+def test_a_creation_that_was_killed_is_no_obstacle(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ["--data", tmp_path / "d"]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(durable_file, "replace_durably", killed)
+    assert run("serve", "keys", "list", *data).code == 130
+    assert not (tmp_path / "d" / "service.db").exists()
+    monkeypatch.undo()
+    assert run("serve", "keys", "list", *data).code == 0
 
 
 @pytest.mark.slow

@@ -97,10 +97,10 @@ def test_a_job_that_a_killed_server_left_is_done_at_the_next_start(
 ) -> None:
     number = "a" * 32
     uploads = tmp_path / "data" / "uploads"
-    uploads.mkdir(parents=True)
-    (uploads / f"{number}.zip").write_bytes(archive)
-    (uploads / "leftover.zip").write_bytes(b"of a job that is gone")
     with ServiceDatabase(tmp_path / "data") as database, database.write() as connection:
+        uploads.mkdir()
+        (uploads / f"{number}.zip").write_bytes(archive)
+        (uploads / "leftover.zip").write_bytes(b"of a job that is gone")
         common = {"gallery": "default", "counts": '{"failed": 1}', "created_at": now(), "state": "running"}
         asked = '{"folder": null, "faces": "exactly-one"}'
         connection.execute(insert(job).values(id=number, kind="enroll", asked=asked, done=1, starts=1, **common))
