@@ -27,13 +27,16 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    select,
+    update,
 )
 
+from faceid.service.sealing import CHECKSUM, sealed
 from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import FaceIdError
 
 FILE = "service.db"
-VERSION = 1
+VERSION = 2  # 2: the rows of keys bear checksums
 UPLOADS = "uploads"
 """The folder beside it in which jobs keep what was sent to them; the first start of a server makes it."""
 
@@ -52,6 +55,7 @@ key = Table(
     Column("expires_at", String),
     Column("last_used_at", String),
     Column("revoked_at", String),
+    Column(CHECKSUM, Integer),
     sqlite_autoincrement=True,  # the audit log names keys by id
 )
 key_role = Table(
@@ -60,6 +64,7 @@ key_role = Table(
     Column("key_id", ForeignKey("key.id"), primary_key=True),
     Column("gallery", String, primary_key=True),  # "*": every one
     Column("role", String, nullable=False),
+    Column(CHECKSUM, Integer),
 )
 audit = Table(
     "audit",
@@ -132,7 +137,7 @@ class ServiceDatabase:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / FILE
+        path = self.path = folder / FILE
         if not os.path.lexists(path):
             _create(path)
         _require_content(path)
@@ -193,7 +198,10 @@ class ServiceDatabase:
                     raise ServiceDatabaseError(
                         f"{path} is damaged, or not a server's database: it has no version; restore it from a backup"
                     )
-                if version != VERSION:
+                if version == 1:
+                    _seal_keys(connection)
+                    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+                elif version != VERSION:
                     raise ServiceDatabaseError(f"{path} is of version {version}; this program writes {VERSION}")
         except sqlite3.DatabaseError as error:
             raise ServiceDatabaseError(f"{path}: {error}") from error
@@ -230,6 +238,15 @@ def _create(path: Path) -> None:
                     connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
             finally:
                 engine.dispose()
+
+
+def _seal_keys(connection: Connection) -> None:
+    """Give the rows of a database of version 1 their checksums."""
+    for table in (key, key_role):
+        connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {CHECKSUM} INTEGER")
+        for row in [one._asdict() for one in connection.execute(select(table))]:
+            its_key = [column == row[column.name] for column in table.primary_key.columns]
+            connection.execute(update(table).where(*its_key).values(sealed(table, row)))
 
 
 def _require_content(path: Path) -> None:

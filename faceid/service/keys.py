@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Table, insert, select, update
 
-from faceid.service.database import ServiceDatabase, in_text, key, key_role, now
+from faceid.service.database import ServiceDatabase, ServiceDatabaseError, in_text, key, key_role, now
+from faceid.service.sealing import is_sealed, sealed
 from indexer.errors import FaceIdError
 
 Role = Literal["identify", "enrol", "curate", "admin"]
@@ -76,7 +77,7 @@ def make_key(
     text = MARK + secret
     expires = None if lifetime is None else in_text(datetime.now(UTC) + lifetime)
     with database.write() as connection:
-        number = connection.execute(
+        made = connection.execute(
             insert(key)
             .values(
                 digest=_digest(text),
@@ -85,39 +86,41 @@ def make_key(
                 created_at=now(),
                 expires_at=expires,
             )
-            .returning(key.c.id)
-        ).scalar_one()
-        connection.execute(
-            insert(key_role), [{"key_id": number, "gallery": name, "role": role} for name, role in roles.items()]
+            .returning(key)
         )
-        (row,) = _rows(connection, number)
+        values = made.one()._asdict()
+        number = values["id"]
+        _seal(connection, values)
+        held = [{"key_id": number, "gallery": name, "role": role} for name, role in roles.items()]
+        connection.execute(insert(key_role), [sealed(key_role, one) for one in held])
+        (row,) = _rows(database, connection, number)
     return row, text
 
 
 def list_keys(database: ServiceDatabase) -> list[KeyRow]:
     """Return every key, revoked and expired ones too, oldest first."""
     with database.read() as connection:
-        return _rows(connection)
+        return _rows(database, connection)
 
 
 def revoke_key(database: ServiceDatabase, ref: str) -> KeyRow:
     """Let a key, named by its id or its shown beginning, open nothing any more. Raises KeyRefused for no or several."""
     with database.write() as connection:
-        found = [row for row in _rows(connection) if ref in (str(row.id), row.prefix)]
+        found = [row for row in _rows(database, connection) if ref in (str(row.id), row.prefix)]
         if len(found) != 1:
             raise KeyRefused(
                 f"{'no' if not found else 'more than one'} key is called {ref!r}; see `faceid serve keys list`"
             )
-        connection.execute(
-            update(key).where(key.c.id == found[0].id, key.c.revoked_at.is_(None)).values(revoked_at=now())
-        )
-        (row,) = _rows(connection, found[0].id)
+        if found[0].revoked_at is None:
+            _change(database, connection, found[0].id, revoked_at=now())
+        (row,) = _rows(database, connection, found[0].id)
     return row
 
 
 def has_keys(database: ServiceDatabase) -> bool:
     """Say whether a key was ever made: from then on nobody comes in without one."""
-    return bool(database.glance("SELECT 1 FROM key LIMIT 1"))
+    # The last number that was given is kept elsewhere: a table of keys that damage emptied lets nobody in.
+    return bool(database.glance("SELECT 1 FROM key UNION ALL SELECT 1 FROM sqlite_sequence WHERE name = 'key' LIMIT 1"))
 
 
 def has_usable_key(database: ServiceDatabase) -> bool:
@@ -137,20 +140,48 @@ def caller_of(database: ServiceDatabase, key_id: int) -> Caller | None:
 
 
 def _caller(database: ServiceDatabase, column: Literal["digest", "id"], value: bytes | int) -> Caller | None:
-    rows = database.glance(
-        "SELECT id, label, expires_at, last_used_at, gallery, role FROM key LEFT JOIN key_role ON key_id = id"
-        f" WHERE {column} = ? AND revoked_at IS NULL",
-        value,
+    for row in _glanced(database, key, column, value):
+        if row["revoked_at"] is not None or _expired(row["expires_at"]):
+            return None
+        number = row["id"]
+        used = row["last_used_at"]
+        if used is None or used < in_text(datetime.now(UTC) - _USE_NOTED_EVERY):
+            with database.write() as connection:
+                _change(database, connection, number, last_used_at=now())
+        held = _glanced(database, key_role, "key_id", number)
+        return Caller(number, row["label"], {one["gallery"]: one["role"] for one in held})
+    return None
+
+
+def _glanced(database: ServiceDatabase, table: Table, column: str, value: bytes | int) -> list[dict[str, Any]]:
+    names = table.columns.keys()
+    found = database.glance(f"SELECT {', '.join(names)} FROM {table.name} WHERE {column} = ?", value)
+    rows = [_whole(database, table, dict(zip(names, one, strict=True))) for one in found]
+    if any(row[column] != value for row in rows):  # an index that is damaged leads to another's row
+        raise _damage(database, table)
+    return rows
+
+
+def _whole(database: ServiceDatabase, table: Table, row: dict[str, Any]) -> dict[str, Any]:
+    if not is_sealed(table, row):
+        raise _damage(database, table)
+    return row
+
+
+def _damage(database: ServiceDatabase, table: Table) -> ServiceDatabaseError:
+    return ServiceDatabaseError(
+        f"{database.path} is damaged (a row of its table {table.name} is not as it was written);"
+        " restore it from a backup"
     )
-    if not rows:
-        return None
-    number, label, expires_at, last_used_at, _, _ = rows[0]
-    if _expired(expires_at):
-        return None
-    if last_used_at is None or last_used_at < in_text(datetime.now(UTC) - _USE_NOTED_EVERY):
-        with database.write() as connection:
-            connection.execute(update(key).where(key.c.id == number).values(last_used_at=now()))
-    return Caller(number, label, {gallery: role for *_, gallery, role in rows if gallery is not None})
+
+
+def _change(database: ServiceDatabase, connection: Connection, number: int, **values: str) -> None:
+    row = connection.execute(select(key).where(key.c.id == number)).one()
+    _seal(connection, _whole(database, key, row._asdict()) | values)
+
+
+def _seal(connection: Connection, row: Mapping[str, Any]) -> None:
+    connection.execute(update(key).where(key.c.id == row["id"]).values(sealed(key, row)))
 
 
 def _digest(text: str) -> bytes:
@@ -162,23 +193,25 @@ def _expired(expires_at: str | None) -> bool:
     return expires_at is not None and expires_at <= now()
 
 
-def _rows(connection: Connection, number: int | None = None) -> list[KeyRow]:
-    chosen = select(key).order_by(key.c.id)
+def _rows(database: ServiceDatabase, connection: Connection, number: int | None = None) -> list[KeyRow]:
+    keys, held = select(key).order_by(key.c.id), select(key_role)
     if number is not None:
-        chosen = chosen.where(key.c.id == number)
+        keys, held = keys.where(key.c.id == number), held.where(key_role.c.key_id == number)
     roles: dict[int, dict[str, Role]] = {}
-    for one in connection.execute(select(key_role)):
-        roles.setdefault(one.key_id, {})[one.gallery] = one.role
+    for one in connection.execute(held):
+        role = _whole(database, key_role, one._asdict())
+        roles.setdefault(role["key_id"], {})[role["gallery"]] = role["role"]
+    rows = [_whole(database, key, row._asdict()) for row in connection.execute(keys)]
     return [
         KeyRow(
-            row.id,
-            row.prefix,
-            row.label,
-            roles.get(row.id, {}),
-            row.created_at,
-            row.expires_at,
-            row.last_used_at,
-            row.revoked_at,
+            row["id"],
+            row["prefix"],
+            row["label"],
+            roles.get(row["id"], {}),
+            row["created_at"],
+            row["expires_at"],
+            row["last_used_at"],
+            row["revoked_at"],
         )
-        for row in connection.execute(chosen)
+        for row in rows
     ]

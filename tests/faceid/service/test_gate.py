@@ -1,17 +1,20 @@
 """Nobody comes in who may not: every route of the OpenAPI document, with every kind of wrong key."""
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from faceid.service.database import ServiceDatabase
+from faceid.service.database import FILE, ServiceDatabase, ServiceDatabaseError
 from faceid.service.gate import GuardedRoute, access
-from faceid.service.keys import ROLES, make_key, revoke_key
+from faceid.service.keys import ROLES, caller_of, find_caller, has_keys, list_keys, make_key, revoke_key
 from tests.faceid.service.conftest import Serve
 
 OPEN = {"/v1/health", "/v1/ready"}
@@ -145,3 +148,80 @@ def test_a_key_revoked_while_the_server_runs_opens_nothing(serve: Serve, keys: d
     with ServiceDatabase(tmp_path / "data") as database:
         revoke_key(database, keys["curate"].removeprefix("faceid_")[:8])
     assert ask(client, "GET", "/v1/galleries", keys["curate"]) == (401, "bad_key")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"UPDATE {table} SET {column} = {value}"
+        for table, column, value in [
+            ("key", "id", "id + 64"),
+            ("key", "digest", "CAST(digest || x'00' AS BLOB)"),
+            ("key", "prefix", "prefix || 'x'"),
+            ("key", "label", "label || 'x'"),
+            ("key", "created_at", "replace(created_at, '2', '6')"),
+            ("key", "expires_at", "replace(expires_at, '2', '6')"),
+            ("key", "expires_at", "NULL"),
+            ("key", "last_used_at", "'6026'"),
+            ("key", "revoked_at", "'6026'"),
+            ("key", "checksum", "checksum + 1"),
+            ("key_role", "key_id", "key_id + 64"),
+            ("key_role", "gallery", "'*'"),
+            ("key_role", "role", "'admin'"),
+            ("key_role", "checksum", "NULL"),
+        ]
+    ],
+)
+def test_a_bit_that_flipped_in_a_key_opens_nothing_and_is_told(tmp_path: Path, statement: str) -> None:
+    with ServiceDatabase(tmp_path / "data") as database:
+        lifetime = timedelta(seconds=-1) if "expires_at" in statement else None
+        row, text = make_key(database, "desk", {"default": "identify"}, lifetime)
+        with sqlite3.connect(tmp_path / "data" / FILE) as raw:
+            raw.execute(statement)
+        with pytest.raises(ServiceDatabaseError, match="is not as it was written") as told:
+            list_keys(database)
+        assert told.value.exit_code == 5
+        for find in (lambda: find_caller(database, text), lambda: caller_of(database, row.id)):
+            with suppress(ServiceDatabaseError):
+                caller = find()
+                assert caller is None or not caller.roles
+
+
+def test_using_a_key_does_not_make_a_damaged_one_whole(tmp_path: Path) -> None:
+    with ServiceDatabase(tmp_path / "data") as database:
+        _, text = make_key(database, "desk", {"default": "identify"})
+        assert find_caller(database, text) is not None  # notes its use, and seals that
+        assert find_caller(database, text) is not None
+        assert list_keys(database)[0].last_used_at is not None
+        with sqlite3.connect(tmp_path / "data" / FILE) as raw:
+            raw.execute("UPDATE key SET label = 'x', last_used_at = NULL")
+        for _ in range(2):
+            with pytest.raises(ServiceDatabaseError):
+                find_caller(database, text)
+
+
+def test_a_server_whose_keys_have_vanished_still_asks_for_one(tmp_path: Path) -> None:
+    with ServiceDatabase(tmp_path / "data") as database:
+        assert not has_keys(database)
+        make_key(database, "desk", {"default": "identify"})
+        with sqlite3.connect(tmp_path / "data" / FILE) as raw:
+            raw.execute("DELETE FROM key")
+        assert has_keys(database)
+
+
+def test_the_keys_of_an_older_database_stay_good_and_are_sealed(tmp_path: Path) -> None:
+    with ServiceDatabase(tmp_path / "data") as database:
+        _, text = make_key(database, "desk", {"default": "identify", "other": "admin"})
+    with sqlite3.connect(tmp_path / "data" / FILE) as raw:
+        for table in ("key", "key_role"):
+            raw.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+        raw.execute("PRAGMA user_version = 1")
+    for _ in range(2):
+        with ServiceDatabase(tmp_path / "data") as database:
+            caller = find_caller(database, text)
+            assert caller is not None
+            assert caller.roles == {"default": "identify", "other": "admin"}
+    with sqlite3.connect(tmp_path / "data" / FILE) as raw:
+        raw.execute("UPDATE key_role SET role = 'admin'")
+    with ServiceDatabase(tmp_path / "data") as database, pytest.raises(ServiceDatabaseError):
+        find_caller(database, text)
