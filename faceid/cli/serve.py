@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from faceid.cli.config import Settings as FileSettings
 from faceid.cli.options import NAME, AnyFunction, output_option
@@ -67,6 +68,7 @@ def serve(
     Without a key only this machine can ask. Everything else is set in the table [serve] of faceid.toml.
     """
     if ctx.invoked_subcommand is not None:
+        _refuse_options_before(ctx, ctx.invoked_subcommand)
         return
     if demo:
         _serve_demo(ctx, host=host, port=port, **place)
@@ -75,6 +77,15 @@ def serve(
     from faceid.service.run import serve as run
 
     run(settings)
+
+
+def _refuse_options_before(ctx: click.Context, subcommand: str) -> None:
+    """Raise UsageError for what the subcommand would not heed: a key would be made for another server."""
+    for parameter in ctx.command.params:
+        if ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{parameter.opts[0]} before {subcommand!r} is for a server alone; write it after the subcommand"
+            )
 
 
 def _serve_demo(ctx: click.Context, **flags: Any) -> None:

@@ -98,6 +98,19 @@ def test_the_data_folder_is_nobody_elses(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "d" / "service.db").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("option", ["--data", "--config", "--gallery"])
+def test_an_option_before_a_subcommand_is_refused_instead_of_going_unheeded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "usual"))
+    given = settings_file(tmp_path, "") if option == "--config" else tmp_path / "d"
+    for command in (["keys", "make", "desk", "--role", "admin"], ["keys", "list"], ["audit", "verify"]):
+        outcome = run("serve", option, given, *command)
+        assert outcome.code == 2
+        assert f"{option} before '{command[0]}'" in " ".join(outcome.stderr.split())
+    assert not (tmp_path / "usual").exists()
+
+
 @pytest.mark.parametrize(
     ("left", "words"), [("service.db", "is empty"), ("uploads", "is gone"), ("service.db-wal", "is gone")]
 )
