@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    exc,
     select,
     update,
 )
@@ -41,6 +42,7 @@ UPLOADS = "uploads"
 """The folder beside it in which jobs keep what was sent to them; the first start of a server makes it."""
 
 _LOCK = "service.lock"
+_SAID_OF_DAMAGE = ("malformed", "not a database", "no such", "duplicate column", "UTF-8", "unsupported file format")
 
 metadata = MetaData()
 
@@ -143,7 +145,7 @@ class ServiceDatabase:
         _require_content(path)
         self._engine = _engine(path)
         try:
-            self._prepare(path)
+            self._prepare()
         except BaseException:
             self._engine.dispose()
             raise
@@ -153,7 +155,7 @@ class ServiceDatabase:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Read in one transaction."""
-        with self._engine.connect() as connection:
+        with _translated(self.path), self._engine.connect() as connection:
             yield connection
 
     def glance(self, question: str, *values: Any) -> list[Any]:
@@ -162,22 +164,23 @@ class ServiceDatabase:
         Each request asks who its caller is, in the thread that serves all of them: what a transaction of `read` costs
         (three times giving up the interpreter, and waiting for it) would be a good part of its time.
         """
-        with self._glancing:
+        with _translated(self.path), self._glancing:
             return self._beside.execute(question, values).fetchall()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Change in one transaction: on the disk when the block ends, or not at all."""
-        with self._engine.connect().execution_options(faceid_writes=True) as connection, connection.begin():
+        with (
+            _translated(self.path),
+            self._engine.connect().execution_options(faceid_writes=True) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     def scrub(self) -> None:
         """Get deleted bytes out of the write-ahead log; those in the database were overwritten when they went."""
-        raw = self._engine.raw_connection()
-        try:
+        with _translated(self.path), closing(self._engine.raw_connection()) as raw:
             raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            raw.close()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -190,21 +193,21 @@ class ServiceDatabase:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _prepare(self, path: Path) -> None:
-        try:
-            with self.write() as connection:
-                version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-                if version == 0:
-                    raise ServiceDatabaseError(
-                        f"{path} is damaged, or not a server's database: it has no version; restore it from a backup"
-                    )
-                if version == 1:
-                    _seal_keys(connection)
-                    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
-                elif version != VERSION:
-                    raise ServiceDatabaseError(f"{path} is of version {version}; this program writes {VERSION}")
-        except sqlite3.DatabaseError as error:
-            raise ServiceDatabaseError(f"{path}: {error}") from error
+    def _prepare(self) -> None:
+        with self.write() as connection:
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if version == 0:
+                raise ServiceDatabaseError(
+                    f"{self.path} is damaged, or not a server's database: it has no version; restore it from a backup"
+                )
+            if version == 1:
+                _seal_keys(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+            elif version != VERSION:
+                raise ServiceDatabaseError(
+                    f"{self.path} is of version {version}, this program knows {VERSION}; open it with the program that"
+                    " wrote it, or restore it from a backup"
+                )
 
 
 def now() -> str:
@@ -257,6 +260,20 @@ def _require_content(path: Path) -> None:
         raise ServiceDatabaseError(
             f"{path} is empty; restore it from a backup, or delete it if this server never had a key"
         )
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Errors of SQLite and SQLAlchemy in the user's words."""
+    try:
+        yield
+    except (sqlite3.Error, exc.SQLAlchemyError) as error:
+        cause = error.orig if isinstance(error, exc.StatementError) else error
+        text = str(cause)
+        # Ids and keys of rows come from the database itself: where they do not fit together, it is damaged.
+        if isinstance(cause, sqlite3.IntegrityError) or any(word in text for word in _SAID_OF_DAMAGE):
+            raise ServiceDatabaseError(f"{path} is damaged ({text}); restore it from a backup") from error
+        raise FaceIdError(f"{path} could not be used: {text}") from error
 
 
 def _engine(path: Path) -> Engine:

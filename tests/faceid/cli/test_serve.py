@@ -1,5 +1,7 @@
 """`faceid serve`: what it refuses before it listens, its settings, its keys."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,44 @@ def test_a_database_that_was_lost_is_not_begun_anew_without_keys(
         assert words in " ".join(outcome.stderr.split())
     assert served == []
     assert [file.name for file in (tmp_path / "d").iterdir() if file.stat().st_size] == []
+
+
+def _flip(path: Path, at: int, mask: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= mask
+    path.write_bytes(data)
+
+
+def _replace_by(path: Path, make: Callable[[Path], None]) -> None:
+    path.unlink()
+    make(path)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "junk": lambda path: path.write_bytes(b"junk" * 5000),
+    "cut": lambda path: os.truncate(path, 8192),
+    "a folder": lambda path: _replace_by(path, Path.mkdir),
+    "a pipe": lambda path: _replace_by(path, os.mkfifo),
+    "no version": lambda path: _flip(path, 63, 2),
+    "another version": lambda path: _flip(path, 63, 1),
+    "an older version": lambda path: _flip(path, 63, 3),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_database_is_told_in_a_sentence_with_its_file_and_remedy(
+    run: Run, served: list[Settings], tmp_path: Path, damage: str
+) -> None:
+    data = ["--data", tmp_path / "d"]
+    assert run("serve", "keys", "make", "desk", "--role", "admin", *data).code == 0
+    DAMAGES[damage](tmp_path / "d" / "service.db")
+    for command in (["serve"], ["serve", "keys", "list"], ["serve", "audit", "verify"]):
+        outcome = run(*command, *data)
+        words = " ".join(outcome.stderr.split())
+        assert (outcome.code, served) == (5, []), words
+        assert words.startswith(f"Error: {tmp_path / 'd' / 'service.db'} ")
+        assert "backup" in words
+        assert "sqlalche" not in words
 
 
 def test_a_creation_that_was_killed_is_no_obstacle(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
