@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
-from faceid.service.database import ServiceDatabase, audit, fact, in_text, now, subject
+from faceid.service.database import ServiceDatabase, ServiceDatabaseError, audit, fact, in_text, now, subject
 
 ROOT = "0" * 64
 _AT_ONCE = 256
@@ -114,8 +114,8 @@ def verify(database: ServiceDatabase, anchor: str | None = None) -> Verdict:
         head = _anchor(connection)
         seen = anchor in (None, head)
         rows = 0
-        for row in connection.execute(select(audit).order_by(audit.c.id)):
-            if row.hash != _next_hash(head, row.content):
+        for row, sound in _chain(connection, head):
+            if not sound:
                 return Verdict(rows, head, row.id, seen)
             rows, head, seen = rows + 1, row.hash, seen or row.hash == anchor
         return Verdict(rows, head, None, seen)
@@ -124,14 +124,17 @@ def verify(database: ServiceDatabase, anchor: str | None = None) -> Verdict:
 def entries(
     database: ServiceDatabase, *, gallery: str | None = None, after: int = 0, limit: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield entries in order as records; people who are not erased by their id, others by their digest."""
+    """Yield entries in order as records; people who are not erased by their id, others by their digest.
+
+    Raises ServiceDatabaseError at the first that is not as it was written, or before which one is missing.
+    """
     with database.read() as connection:
         known = {
             _digest_of(row.salt, row.gallery, row.identity_id): row.identity_id
             for row in connection.execute(select(subject))
         }
         found = 0
-        for row in connection.execute(select(audit).where(audit.c.id > after).order_by(audit.c.id)):
+        for row in _sound_rows(database, connection, after):
             record = json.loads(row.content)
             if gallery is not None and record["gallery"] != gallery:
                 continue
@@ -150,12 +153,15 @@ def forget_person(database: ServiceDatabase, gallery: str, identity_id: int) -> 
 
 
 def drop_older(database: ServiceDatabase, days: int) -> int:
-    """Delete entries older than that many days; the chain begins after them from then on. How many went."""
+    """Delete entries older than that many days; the chain begins after them from then on. How many went.
+
+    Raises ServiceDatabaseError where one of them is not as it was written: what would tell of that stays.
+    """
     before = in_text(datetime.now(UTC) - timedelta(days=days))
     with database.write() as connection:
         last = None
         count = 0
-        for row in connection.execute(select(audit).order_by(audit.c.id)):
+        for row in _sound_rows(database, connection):
             if json.loads(row.content)["at"] >= before:
                 break
             last, count = row, count + 1
@@ -164,6 +170,25 @@ def drop_older(database: ServiceDatabase, days: int) -> int:
             connection.execute(delete(fact).where(fact.c.name == "audit_anchor"))
             connection.execute(insert(fact).values(name="audit_anchor", value=last.hash))
     return count
+
+
+def _chain(connection: Connection, head: str, after: int = 0) -> Iterator[tuple[Row[Any], bool]]:
+    """Yield the rows after one in order, and whether each follows from the hash before it, the first from `head`."""
+    for row in connection.execute(select(audit).where(audit.c.id > after).order_by(audit.c.id)):
+        yield row, row.hash == _next_hash(head, row.content)
+        head = row.hash
+
+
+def _sound_rows(database: ServiceDatabase, connection: Connection, after: int = 0) -> Iterator[Row[Any]]:
+    before = select(audit.c.hash).where(audit.c.id <= after).order_by(audit.c.id.desc()).limit(1)
+    head = connection.execute(before).scalar() or _anchor(connection)
+    for row, sound in _chain(connection, head, after):
+        if not sound:
+            raise ServiceDatabaseError(
+                f"{database.path}: the chain of the audit log is broken at entry {row.id}: it or one before it was"
+                " altered; restore it from a backup"
+            )
+        yield row
 
 
 def _anchor(connection: Connection) -> str:

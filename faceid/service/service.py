@@ -17,6 +17,7 @@ from faceid.service.reviews import Reviews
 from faceid.service.sessions import Sessions
 from faceid.service.settings import Settings
 from faceid.service.throttle import RateLimit, SlowDown
+from indexer.errors import FaceIdError
 
 _HOUR = 3600.0
 
@@ -76,8 +77,11 @@ class Service:
 
     def _keep_house(self) -> None:
         while True:
-            self.answers.drop_old()
-            if self.settings.audit_days is not None:
-                audit.drop_older(self.database, self.settings.audit_days)
+            try:
+                self.answers.drop_old()
+                if self.settings.audit_days is not None:
+                    audit.drop_older(self.database, self.settings.audit_days)
+            except FaceIdError as error:
+                log.error("what is too old stays: %s", error)
             if self._ending.wait(_HOUR):
                 return

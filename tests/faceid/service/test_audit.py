@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from faceid.cli import cli
 from faceid.service import audit
 from faceid.service.audit import AuditLog, Entry, verify
-from faceid.service.database import FILE, ServiceDatabase
+from faceid.service.database import FILE, ServiceDatabase, ServiceDatabaseError
 from tests.faceid.service.conftest import Serve, photo
 
 GALLERY = "/v1/galleries/default"
@@ -55,6 +55,44 @@ def test_an_entry_changed_taken_out_or_put_in_is_seen(
 ) -> None:
     tamper(tmp_path, statement)
     assert verify(log).broken_at == broken_at
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "content = replace(content, 'identify', 'xdentify')",
+        "content = substr(content, 2)",
+        "content = x'ff00'",
+        "content = CAST(x'ff00' AS TEXT)",
+        "content = '[]'",
+        "hash = x'ff'",
+    ],
+)
+def test_an_export_ends_with_a_sentence_at_an_entry_that_was_changed(
+    log: ServiceDatabase, tmp_path: Path, change: str
+) -> None:
+    log.close()
+    tamper(tmp_path, f"UPDATE audit SET {change} WHERE id = 3")
+    result = CliRunner().invoke(cli, ["serve", "audit", "export", "--data", str(tmp_path / "data")])
+    assert result.exit_code == 5
+    assert [json.loads(line)["number"] for line in result.stdout.splitlines()] == [1, 2]
+    words = " ".join(result.stderr.split())
+    assert words.startswith(f"Error: {tmp_path / 'data' / FILE}")
+    assert "entry 3" in words or "UTF-8" in words
+
+
+def test_a_page_of_the_log_follows_from_the_entry_before_it(log: ServiceDatabase, tmp_path: Path) -> None:
+    assert [one["number"] for one in audit.entries(log, after=2, limit=2)] == [3, 4]
+    tamper(tmp_path, "DELETE FROM audit WHERE id = 3")
+    with pytest.raises(ServiceDatabaseError, match="entry 4"):
+        list(audit.entries(log, after=2))
+
+
+def test_what_is_too_old_stays_where_it_was_changed(log: ServiceDatabase, tmp_path: Path) -> None:
+    tamper(tmp_path, "UPDATE audit SET content = 'x' WHERE id = 2")
+    with pytest.raises(ServiceDatabaseError, match="entry 2"):
+        audit.drop_older(log, 0)
+    assert verify(log).broken_at == 2
 
 
 def test_a_log_cut_at_its_end_lacks_the_hash_that_was_noted(log: ServiceDatabase, tmp_path: Path) -> None:
