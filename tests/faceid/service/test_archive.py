@@ -94,6 +94,19 @@ def test_a_damaged_archive_costs_at_most_itself(tmp_path: Path, at: int) -> None
         assert all(one.reason_code or one.data for one in packed_photos(path, 10_000))
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("at", [*range(12), 60])
+def test_a_damaged_member_is_a_failed_photo_and_the_others_go_on(tmp_path: Path, compression: int, at: int) -> None:
+    path = written(tmp_path, {"a/1.jpg": PHOTO, "b/2.jpg": PHOTO}, compression)
+    data = bytearray(path.read_bytes())
+    data[len("a/1.jpg") + 30 + at] ^= 0xFF  # behind the first member's header
+    path.write_bytes(data)
+    assert check_archive(path, 10) == 2
+    first, second = packed_photos(path, 10_000)
+    assert (first.data, first.reason_code) in [(b"", "unreadable"), (PHOTO, None)]
+    assert second.data == PHOTO
+
+
 def test_a_locked_archive_says_so_for_each_photo(tmp_path: Path) -> None:
     path = written(tmp_path, {"a/1.jpg": PHOTO})
     data = bytearray(path.read_bytes())
