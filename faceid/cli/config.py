@@ -9,6 +9,10 @@ from typing import Any
 
 import click
 
+from indexer.regular_file import read_regular
+
+# Bytes of a settings file: hundreds of lines. tomllib takes the square of a key's length, at 32 KiB some seconds.
+_LARGEST = 32 << 10
 # Thresholds and rates decide who is let in: never from a settings file that happens to lie in the current folder.
 DECISIVE = ("threshold", "fpir", "far")
 
@@ -105,13 +109,24 @@ def read_settings() -> Settings | None:
     """
     for path, here in ((Path("faceid.toml"), True), (_own_place(), False)):
         try:
-            return Settings(path.absolute(), here, tomllib.loads(path.read_text(encoding="utf-8")))
+            return settings_in(path, here=here)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        # ValueError: neither UTF-8 nor TOML; RecursionError: brackets without end.
-        except (OSError, ValueError, RecursionError) as error:
-            raise click.UsageError(f"{path}: not a readable TOML file ({error})") from error
     return None
+
+
+def settings_in(path: Path, *, here: bool) -> Settings:
+    """Read a settings file; `here`: the one in the current folder.
+
+    Raises click.UsageError when it is not TOML, and FileNotFoundError or NotADirectoryError when there is none.
+    """
+    try:
+        return Settings(path.absolute(), here, tomllib.loads(read_regular(path, _LARGEST).decode()))
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    # ValueError: neither UTF-8 nor TOML; RecursionError: brackets without end.
+    except (OSError, ValueError, RecursionError) as error:
+        raise click.UsageError(f"{path}: not a readable TOML file ({error})") from error
 
 
 def file_of(ctx: click.Context, parameter: str) -> Path | None:

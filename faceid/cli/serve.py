@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-import tomllib
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from faceid.cli.config import Settings as FileSettings
+from faceid.cli.config import settings_in
 from faceid.cli.options import NAME, AnyFunction, output_option
 from faceid.cli.output import say, write_facts, write_records
 
@@ -232,9 +232,9 @@ def _table(ctx: click.Context, config: Path | None) -> dict[str, Any]:
     file: FileSettings | None = ctx.find_root().meta.get("faceid.settings")
     if config is not None:
         try:
-            file = FileSettings(config, False, tomllib.loads(config.read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError) as error:
-            raise click.UsageError(f"{config}: not a readable TOML file ({error})") from error
+            file = settings_in(config, here=False)
+        except OSError as error:
+            raise click.UsageError(f"{config}: {error.strerror}") from error
     if file is None:
         return {}
     table = file.own_table("serve", _SHARED)

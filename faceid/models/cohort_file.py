@@ -17,6 +17,7 @@ from faceid.models.model_file import Model, ModelError
 from indexer.calibration.cohort import Cohort
 from indexer.durable_file import replacing
 from indexer.errors import CalibrationError, FileNotWritten
+from indexer.regular_file import read_regular
 
 FORMAT_VERSION = 1
 
@@ -48,9 +49,7 @@ def write_cohort(path: Path, cohort: Cohort) -> Path:
 def read_cohort(path: Path, model: Model) -> Cohort:
     """Read a cohort and check that it is whole and the model's. Raises ModelError, which names the file."""
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST:
-            raise ValueError("no regular file of a cohort's size")
-        content = path.read_bytes()
+        content = read_regular(path, _LARGEST)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
         facts = json.loads(header["faceid_cohort"])
         arrays = load(content)

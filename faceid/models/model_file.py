@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -24,6 +23,7 @@ from safetensors.numpy import save
 
 from indexer.durable_file import replacing
 from indexer.errors import FaceIdError
+from indexer.regular_file import open_regular
 
 SUFFIX = ".safetensors"
 FORMAT_VERSION = 1
@@ -33,6 +33,7 @@ DESCRIPTION_KEY = "description_sha256"  # of the record without it; older files 
 ONNX = "onnx"  # the architecture of imported networks, and the name of the tensor that holds their bytes
 
 MAX_HEADER_BYTES = 16 * 2**20  # a real header takes kilobytes; the safetensors library would read 100 MB
+MAX_FILE_BYTES = 4 * 2**30  # twice the largest ONNX file; what is larger is not hashed for minutes
 MAX_DIMENSION = 16_384
 MIN_SIDE, MAX_SIDE = 8, 1024  # pixels of a crop's side
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # safe as a file name, on case-blind disks too
@@ -236,7 +237,7 @@ def read_model(path: Path | str) -> Model:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
             _check_layout(path, status, file.read(8))
             file.seek(0)
@@ -323,12 +324,12 @@ def _weights_digest(tensors: Mapping[str, NDArray[Any]]) -> str:
 
 def _check_layout(path: Path, status: os.stat_result, start: bytes) -> None:
     """Check what the file says of its header's size before anything believes it (8 bytes, little-endian)."""
-    if not stat.S_ISREG(status.st_mode):
-        _refuse(path, "not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        _refuse(path, f"{status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
     if len(start) < 8:
         _refuse(path, "too short for a safetensors file")
     header = int.from_bytes(start, "little")
-    if header > MAX_HEADER_BYTES or 8 + header > status.st_size:
+    if not 0 < header <= MAX_HEADER_BYTES or 8 + header > status.st_size:
         _refuse(path, f"torn or no safetensors file (its header claims {header} bytes)")
 
 

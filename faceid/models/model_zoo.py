@@ -32,6 +32,7 @@ from faceid.models.model_file import (
 )
 from faceid.models.trial_crops import trial_crops
 from indexer.durable_file import replacing
+from indexer.regular_file import read_regular
 
 if TYPE_CHECKING:
     from indexer.calibration.cohort import Cohort
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "sphereface"
 _COHORT = ".cohort"  # ends the stem of a file that is a model's cohort and no model
+
+_LARGEST_TABLE = 64 << 20  # bytes of a threshold table: millions of scores
 
 _SHIPPED_UNSEALED = {"b751631b3ef0478f0de9322a90b144e24cbe9c71b130724b3281fe00bb2626fb"}
 """SHA-256 of shipped models whose description carries no checksum of its own: a flipped bit in one is told by this."""
@@ -191,7 +194,7 @@ def load_calibrations(model: Model) -> list[Calibration]:
 
     path = _calibrations_path(model)
     try:
-        content = path.read_bytes()
+        content = read_regular(path, _LARGEST_TABLE)
     except FileNotFoundError:
         # The digest covers the header, so no record in it can state the digest: it is filled in here.
         records = [record | {"model_digest": model.digest} for record in model.spec.calibrations]

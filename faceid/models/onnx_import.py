@@ -17,6 +17,7 @@ from faceid.models.model_file import MAX_DIMENSION, ONNX, Colour, Flip, ModelErr
 from faceid.models.onnx_adapting import BYTES, FLOAT, HALF, adapted
 from faceid.models.trial_crops import trial_crops
 from faceid.vision.alignment import reference_points
+from indexer.regular_file import read_regular
 
 MAX_ONNX_BYTES = 2**31 - 1  # what protobuf can hold in one message
 
@@ -84,11 +85,7 @@ def read_onnx(
 def _read_bytes(source: Path) -> bytes:
     """Read the file; refuse what is no network, and one of which a part lies elsewhere."""
     try:
-        if not source.is_file():
-            raise ModelError(f"{source}: cannot be read (no such file, or not a regular one)")
-        if source.stat().st_size > MAX_ONNX_BYTES:
-            raise ModelError(f"{source}: larger than any ONNX file can be (2 GB)")
-        network = source.read_bytes()
+        network = read_regular(source, MAX_ONNX_BYTES)
         check_network(network)
         return network
     except OSError as error:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from faceid.vision.apart import DecodeFailed
 from faceid.vision.decoding import Pixels, decode_bytes
 from indexer.errors import FaceIdError
+from indexer.regular_file import open_regular
 from indexer.text import printable
 
 UInt8Image = NDArray[np.uint8]  # [H, W, 3], RGB
@@ -73,12 +73,8 @@ def read_bytes(path: Path, source: str | None = None) -> bytes:
     """
     named = path if source is None else source
     try:
-        # Not to wait for a writer, were it a named pipe; then what was opened is looked at, and nothing else.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(named, "unreadable", "not a regular file")
+        with open_regular(Path(path)) as file:
+            status = os.fstat(file.fileno())
             if status.st_size == 0:
                 raise ImageError(named, "empty", "the file has no bytes")
             if status.st_size > MAX_BYTES:

@@ -7,8 +7,6 @@ removed, merged or brought back, everybody is asked anew.
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from indexer.decided_on import DEFAULT_DECIDED_ON, DecidedOn
 from indexer.decision.context import LISTED, on_context
 from indexer.durable_file import PRIVATE, replacing
 from indexer.records import FloatMatrix, FloatVector, Ids
+from indexer.regular_file import read_regular
 from indexer.search.certified_search import Part, search
 from indexer.search.scores import canonical_scores
 from indexer.search.shortlist import Segment
@@ -118,7 +117,7 @@ def read_scores(folder: Path, key: str, connection: Connection, sealing: bytes |
     row = store.gallery_row(connection)
     try:
         path = _path(folder, key)
-        content = _regular_bytes(path)
+        content = read_regular(path, _LARGEST, follow=False)
         if sealing is not None:
             content = open_bytes(sealing, path.name, content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
@@ -226,16 +225,6 @@ def _in_context(parts: Sequence[Part], vectors: FloatMatrix) -> tuple[FloatVecto
 
 def _path(folder: Path, key: str) -> Path:
     return folder / f"cohort-{key[:16]}.safetensors"
-
-
-def _regular_bytes(path: Path) -> bytes:
-    """Read a file that is no link, pipe or device, and no larger than such a file can be."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
-            raise OSError("not a cache file")
-        return file.read(_LARGEST + 1)
 
 
 def _digest(facts: dict[str, object], scores: NDArray[np.float32], owners: Ids) -> str:

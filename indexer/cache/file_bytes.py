@@ -6,7 +6,6 @@ gallery) carries a tag for each 64 KiB, so that the manifest needs no hash of it
 
 import hashlib
 import os
-import stat
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from indexer.crypto import sealed
 from indexer.crypto.sealed import SealBroken, SealedContent, new_seal, sealed_size
+from indexer.regular_file import open_regular
 
 CHUNK = 1 << 20
 """Bytes under one SHA-256."""
@@ -70,7 +70,11 @@ class FileBytes(Protocol):
 
 def open_bytes_of(folder: Path, record: FileRecord, sealing: bytes | None) -> FileBytes:
     """Open a file that a manifest names; raises SegmentDamaged if it is not there, or of another size."""
-    file = open_regular(folder / record.file)
+    try:
+        with open_regular(folder / record.file, follow=False) as opened:
+            file = os.dup(opened.fileno())
+    except OSError as error:
+        raise SegmentDamaged(f"{record.file} cannot be read: {error.strerror}") from error
     try:
         size = os.fstat(file).st_size
         if size != record.bytes:
@@ -79,21 +83,6 @@ def open_bytes_of(folder: Path, record: FileRecord, sealing: bytes | None) -> Fi
     except BaseException:
         os.close(file)
         raise
-
-
-def open_regular(path: Path) -> int:
-    """Open a regular file for reading, and nothing else: neither a link nor a pipe, which would wait for a writer.
-
-    Raises SegmentDamaged.
-    """
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise SegmentDamaged(f"{path.name} cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise SegmentDamaged(f"{path.name} is no regular file")
-    return file
 
 
 class _HashedBytes:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from indexer.cache.file_bytes import FileRecord, SegmentDamaged, open_regular
+from indexer.cache.file_bytes import FileRecord
 from indexer.crypto.sealed import SealBroken, open_bytes, seal_bytes
 from indexer.durable_file import PRIVATE, replacing
+from indexer.regular_file import read_regular
 from indexer.search import codes
 from indexer.store.queries import GalleryRow
 
@@ -61,7 +61,7 @@ def read_manifest(folder: Path, sealing: bytes | None) -> Manifest | None:
     An encrypted gallery's is sealed with the key `sealing`.
     """
     try:
-        stored = _content(folder / MANIFEST)
+        stored = read_regular(folder / MANIFEST, _LARGEST, follow=False)
         content = json.loads(stored if sealing is None else open_bytes(sealing, MANIFEST, stored))
         if content.pop("sha256") != _digest(content) or content.pop("format") != _FORMAT:
             return None
@@ -75,7 +75,7 @@ def read_manifest(folder: Path, sealing: bytes | None) -> Manifest | None:
                 "owners": None if owners is None else _file_record(owners),
             }
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SegmentDamaged, SealBroken):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SealBroken):
         return None
     whole = all(type(one) is int for one in (manifest.revision, manifest.last_template))
     return manifest if whole and manifest.codes == codes.FORMAT else None
@@ -118,12 +118,6 @@ def trail_at(connection: Connection, entry: int) -> tuple[int, int]:
     """Return the id and the checksum of an entry of the audit trail; zeros if there is none."""
     found = connection.exec_driver_sql("SELECT id, checksum FROM audit WHERE id = ?", (entry,)).first()
     return (0, 0) if found is None else (found[0], found[1])
-
-
-def _content(path: Path) -> bytes:
-    file = open_regular(path)
-    with os.fdopen(file, "rb") as opened:
-        return opened.read(_LARGEST)
 
 
 def _file_record(content: dict[str, Any]) -> FileRecord:

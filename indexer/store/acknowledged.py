@@ -9,8 +9,11 @@ import zlib
 from pathlib import Path
 
 from indexer.errors import StoreDamaged
+from indexer.regular_file import read_regular
 
 FILE = "gallery.revision"
+
+_LARGEST = 4096  # bytes; a note has 66
 
 
 def acknowledge(folder: Path, gallery: str, revision: int) -> None:
@@ -18,9 +21,9 @@ def acknowledge(folder: Path, gallery: str, revision: int) -> None:
     text = f"{gallery} {revision:019d}"
     line = f"{text} {zlib.crc32(text.encode()):08x}\n".encode()
     try:
-        file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o600)
+        file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError:
-        return  # a full disk: the change itself is safe
+        return  # a full disk, or no regular file: the change itself is safe
     try:
         os.pwrite(file, line, 0)  # always of one length, in place: a few bytes that no kill can tear
     except OSError:
@@ -35,7 +38,7 @@ def acknowledged(folder: Path) -> tuple[str, int] | None:
     To be read before the database: a writer may go on between the two.
     """
     try:
-        text, _, crc = (folder / FILE).read_text("utf-8").strip().rpartition(" ")
+        text, _, crc = read_regular(folder / FILE, _LARGEST, follow=False).decode().strip().rpartition(" ")
         uuid, revision = text.split(" ")
         return (uuid, int(revision)) if int(crc, 16) == zlib.crc32(text.encode()) else None
     except (OSError, ValueError):

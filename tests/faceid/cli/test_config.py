@@ -1,6 +1,7 @@
 """faceid.toml: under flags and environment, nothing misspelt, nothing that decides from where one happens to stand."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,28 @@ def test_a_misspelt_setting_is_named_with_its_file(
     outcome = run("identify", photo, "--gallery", gallery, "--threshold", "0.3")
     assert outcome.code == 2
     assert says in outcome.stderr
+
+
+@pytest.mark.parametrize("put", ["pipe", "endless", "huge", "folder"])
+def test_a_settings_file_that_is_no_small_regular_file_is_refused_at_once(run: Run, tmp_path: Path, put: str) -> None:
+    place = tmp_path / "faceid.toml"
+    if put == "pipe":
+        os.mkfifo(place)
+    elif put == "endless":
+        place.symlink_to("/dev/zero")
+    elif put == "huge":
+        place.write_text("a." * 50_000 + "b = 1")
+    else:
+        place.mkdir()
+    says = "larger than 32,768 bytes" if put == "huge" else "not a regular file"
+    outcome = run("gallery", "list")
+    assert outcome.code == 2
+    assert "faceid.toml: not a readable TOML file" in outcome.stderr
+    assert says in outcome.stderr
+    place.rename(tmp_path / "other.toml")
+    outcome = run("serve", "--config", tmp_path / "other.toml")
+    assert outcome.code == 2
+    assert "other.toml" in outcome.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A model file says all about a model, or is refused with a reason that names the file."""
 
 import json
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,18 @@ def test_a_folder_or_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_model(tmp_path)
     with pytest.raises(ModelError, match="faceid models list"):
         read_model(tmp_path / "nobody.safetensors")
+
+
+def test_a_pipe_is_not_waited_for_and_a_huge_or_empty_header_is_not_hashed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(ModelError, match=r"pipe\.safetensors.*not a regular file"):
+        read_model(tmp_path / "pipe.safetensors")
+    (tmp_path / "zeros.safetensors").write_bytes(bytes(100))
+    with pytest.raises(ModelError, match="its header claims 0 bytes"):
+        read_model(tmp_path / "zeros.safetensors")
+    os.truncate(tmp_path / "zeros.safetensors", 20 << 30)
+    with pytest.raises(ModelError, match=r"at most .* are read"):
+        read_model(tmp_path / "zeros.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A backup is the gallery as it was at one moment, complete, while others go on reading and writing."""
 
+import os
 import threading
 
 import pytest
@@ -84,3 +85,27 @@ def test_a_database_that_lost_acknowledged_revisions_is_refused(gallery, tmp_pat
     (gallery.path / "gallery.revision").unlink()
     with Gallery.open(gallery.path) as reader:
         assert [one.name for one in reader.identities()] == ["Ann"]
+
+
+@pytest.mark.folder
+@pytest.mark.parametrize("put", ["pipe", "folder", "link", "endless", "huge"])
+def test_a_note_of_the_revision_that_is_no_regular_file_is_neither_waited_for_nor_followed(gallery, tmp_path, put):
+    gallery.add([photo("Ann", "a")])
+    gallery.close()
+    note, elsewhere = gallery.path / "gallery.revision", tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    note.unlink()
+    if put == "pipe":
+        os.mkfifo(note)
+    elif put == "folder":
+        note.mkdir()
+    elif put == "huge":
+        note.touch()
+        os.truncate(note, 20 << 30)
+    else:
+        note.symlink_to(elsewhere if put == "link" else "/dev/zero")
+    with Gallery.open(gallery.path, writable=True) as writer:
+        writer.add([photo("Bob", "b")])
+    with Gallery.open(gallery.path) as reader:
+        assert [one.name for one in reader.identities()] == ["Ann", "Bob"]
+    assert elsewhere.read_text() == "mine"
