@@ -1,6 +1,7 @@
 """Events in a file, a line each, so that a run that was killed goes on and writes none of them twice."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,15 @@ from indexer.errors import FaceIdError, FileNotWritten
 from indexer.text import printable
 
 _Key = tuple[object, ...]
+
+_BEGINNING = b'{"schema_version": '
+_KINDS: dict[str, tuple[type, ...]] = {
+    "resume_at": (int, float),
+    "resume_track": (int,),
+    "track": (int,),
+    "decision": (str,),
+}
+"""What a run that goes on reckons with; each may be null, too."""
 
 
 class EventFileError(FaceIdError):
@@ -43,7 +53,7 @@ class EventFile:
         if path.exists() and path.stat().st_size:
             if not resume:
                 raise EventFileError(f"{printable(path)}: it has events already; --resume goes on with them")
-            self.records = list(_whole_lines(path))
+            self.records = _whole_lines(path)
         self._written = {_key(record) for record in self.records}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,20 +104,37 @@ def _key(record: EventRecord) -> _Key:
     )
 
 
-def _whole_lines(path: Path) -> Iterator[EventRecord]:
+def _whole_lines(path: Path) -> list[EventRecord]:
+    """Read the events; a last line that was cut off is taken away once the file is known to be one of events."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
+    records = [_event(line, number, path) for number, line in enumerate(content[:whole].splitlines(), start=1)]
     if whole < len(content):
+        tail = content[whole:]
+        if not records and tail[: len(_BEGINNING)] != _BEGINNING[: len(tail)]:
+            raise _no_event(path, 1)
         with path.open("r+b") as file:
             file.truncate(whole)
-    for number, line in enumerate(content[:whole].splitlines(), start=1):
-        try:
-            record = json.loads(line)
-            _key(record)
-            _ = record["resume_at"], record["resume_track"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise EventFileError(f"{printable(path)}, line {number}: not an event of `faceid watch`") from error
-        yield cast(EventRecord, record)
+    return records
+
+
+def _event(line: bytes, number: int, path: Path) -> EventRecord:
+    try:
+        record = json.loads(line)
+        hash(_key(record))
+        for name, kinds in _KINDS.items():
+            if record[name] is not None and type(record[name]) not in kinds:
+                raise ValueError(name)
+        if not 0 <= (record["resume_at"] or 0) < math.inf:  # NaN neither
+            raise ValueError("resume_at")
+    # RecursionError: brackets without end; OverflowError: seconds beyond any float.
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise _no_event(path, number) from error
+    return cast(EventRecord, record)
+
+
+def _no_event(path: Path, number: int) -> EventFileError:
+    return EventFileError(f"{printable(path)}, line {number}: not an event of `faceid watch`")
 
 
 def _not_written(path: Path, error: OSError) -> FileNotWritten:

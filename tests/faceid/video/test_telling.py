@@ -131,6 +131,53 @@ def test_events_go_to_no_pipe_which_would_be_waited_for(tmp_path: Path) -> None:
         EventFile(tmp_path / "pipe")
 
 
+@pytest.mark.parametrize("content", ["my notes", "one\ntwo", '{"mine": 1}\nand the ta', "\n\nlast"])
+def test_a_file_that_is_none_of_events_keeps_its_last_line(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(content)
+    with pytest.raises(EventFileError, match=r"notes\.txt, line 1: not an event"):
+        EventFile(path, resume=True)
+    assert path.read_text() == content
+
+
+def test_a_first_event_that_was_cut_off_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    list(EventFile(path).through([event("unknown", 1)]))
+    whole = path.read_text()
+    for length in (1, 30, len(whole) - 1):
+        path.write_text(whole[:length])
+        assert len(list(EventFile(path, resume=True).through([event("unknown", 1)]))) == 1
+        assert path.read_text() == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("decision", "[1]"),
+        ("track", '"z"'),
+        ("track", "true"),
+        ("resume_at", "1e999"),
+        ("resume_at", "NaN"),
+        ("resume_at", '"soon"'),
+        ("resume_at", "-1"),
+        ("resume_track", "1.5"),
+        ("source", "[" * 200_000),
+    ],
+    ids=lambda text: text[:9],
+)
+def test_values_that_no_event_has_are_refused(tmp_path: Path, name: str, value: str) -> None:
+    path = tmp_path / "e.jsonl"
+    list(EventFile(path).through([event("unknown", 1), event("unknown", 2)]))
+    first, second = path.read_text().splitlines()
+    old = f'"{name}": {json.dumps(json.loads(second)[name])}'
+    assert old in second
+    path.write_text(f"{first}\n{second.replace(old, f'{chr(34)}{name}{chr(34)}: {value}')}\n{first[:9]}")
+    content = path.read_text()
+    with pytest.raises(EventFileError, match="line 2: not an event"):
+        EventFile(path, resume=True)
+    assert path.read_text() == content
+
+
 def _file(path: Path) -> Path:
     path.write_text("")
     return path
