@@ -8,7 +8,6 @@ import csv
 import os
 import re
 import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceid.engine import FaceEngine
+from faceid.npz_file import read_arrays
 from faceid.pipeline import BATCH_PHOTOS, FoundFace
 from faceid.results import Record
 from faceid.vision.images import ImageError, UInt8Image, read_photo
@@ -95,11 +95,8 @@ class SortedFace:
 def read_faces(folder: Path, model: str, threshold: float) -> Faces:
     """Read what an earlier run left in a folder; nothing of another model or threshold. Raises ClusteringError."""
     path = folder / STATE
-    if not path.exists():
-        return _no_faces(model, threshold)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            values = {name: file[name] for name in file.files}
+        values = read_arrays(path)
         if int(values["format"]) != FORMAT:
             raise ValueError(f"format {int(values['format'])}, this program reads {FORMAT}")
         faces = Faces(
@@ -115,7 +112,9 @@ def read_faces(folder: Path, model: str, threshold: float) -> Faces:
             Pairs(values["first"], values["second"], values["similarity"]),
         )
         _check(faces)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, EOFError) as error:
+    except FileNotFoundError:
+        return _no_faces(model, threshold)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ClusteringError(f"{printable(path)}: not what a run left ({error}); begin in another folder") from error
     if faces.model != model or faces.threshold != threshold:
         raise ClusteringError(
@@ -411,14 +410,29 @@ def _no_faces(model: str, threshold: float) -> Faces:
 
 def _check(faces: Faces) -> None:
     """Raise ValueError for arrays that do not fit together."""
-    size = len(faces.vectors)
-    columns = (faces.photos, faces.sources, faces.digests, faces.boxes, faces.usable, faces.labels)
-    if any(len(column) != size for column in columns) or faces.boxes.shape != (size, 4):
+    size, pairs = len(faces.vectors), faces.pairs
+    columns = {
+        "i": (faces.photos, faces.labels, pairs.first, pairs.second),
+        "U": (faces.sources, faces.digests),
+        "b": (faces.usable,),
+        "f": (faces.vectors, faces.boxes, pairs.similarity),
+    }
+    if any(column.dtype.kind != kind for kind, of_kind in columns.items() for column in of_kind):
+        raise ValueError("other types")
+    rows = [faces.photos, faces.sources, faces.digests, faces.usable, faces.labels]
+    if any(column.shape != (size,) for column in rows) or faces.boxes.shape != (size, 4) or faces.vectors.ndim != 2:
         raise ValueError("rows are missing")
-    ends = np.concatenate([faces.pairs.first, faces.pairs.second])
-    if len(faces.pairs.first) != len(faces.pairs.similarity) or ((ends < 0) | (ends >= size)).any():
-        raise ValueError("pairs of faces that are not there")
-    if size and (not np.isfinite(faces.vectors).all() or faces.vectors.dtype != np.float32):
+    if not pairs.first.shape == pairs.second.shape == pairs.similarity.shape == (len(pairs.first),):
+        raise ValueError("pairs that are none")
+    ends = np.concatenate([pairs.first, pairs.second, faces.labels])
+    if ((ends < 0) | (ends >= size)).any() or (pairs.first >= pairs.second).any():
+        raise ValueError("pairs or people of faces that are not there")
+    if not np.isfinite(faces.vectors).all() or faces.vectors.dtype != np.float32:
         raise ValueError("no unit vectors")
+    if not np.isfinite(pairs.similarity).all():
+        raise ValueError("no similarities")
     if (faces.photos < 0).any() or not np.isfinite(faces.boxes).all():
         raise ValueError("no photos")
+    photos = set(zip(faces.photos.tolist(), faces.digests.tolist(), strict=True))
+    if not len(photos) == len({photo for photo, _ in photos}) == len({digest for _, digest in photos}):
+        raise ValueError("a photo that is another one, too")

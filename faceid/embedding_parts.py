@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from faceid.engine import FaceEngine, Features, labelled
+from faceid.npz_file import read_arrays
 from faceid.pipeline import PictureFaces
 from faceid.vision.detection import FacePolicy
 from faceid.vision.images import ImageError
@@ -112,9 +112,9 @@ def _write(part: Path, shard: Sequence[Photo], features: Features) -> None:
 def _read(part: Path, shard: Sequence[Photo], dimension: int) -> Features | None:
     """Read a part; None where there is none, or it is not as it was written."""
     try:
-        with np.load(part, allow_pickle=False) as arrays:
-            vectors, beside, digest = arrays["vectors"], str(arrays["beside"]), str(arrays["digest"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        arrays = read_arrays(part)
+        vectors, beside, digest = arrays["vectors"], str(arrays["beside"]), str(arrays["digest"])
+    except (FileNotFoundError, ValueError, KeyError):
         return None
     if vectors.dtype != np.float32 or vectors.shape[1:] != (dimension,) or digest != _digest(vectors, beside):
         return None

@@ -4,7 +4,6 @@
 where it is known `model` [2], the network's name and digest. `.npy`: the features alone, of distractors.
 """
 
-import math
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceid.feature_set import FeatureError, FeatureSet, Strings, feature_set
+from faceid.npz_file import read_header
 from indexer.durable_file import replacing
 from indexer.records import FloatMatrix, FloatVector, ModelBinding
 from indexer.text import printable
-
-# What numpy.savez writes; its third version is for names of columns alone.
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_features(path: Path) -> FeatureSet:
@@ -113,23 +110,12 @@ def _model(names: NDArray[Any] | None, dimension: int, path: Path) -> ModelBindi
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, name: str, mapped: bool) -> NDArray[Any]:
-    """Read one array of an archive, or map it, where it lies there uncompressed and row by row.
-
-    Nothing is allocated before the array's own header agrees with the size that the archive declares, and zipfile reads
-    no more than that.
-    """
+    """Read one array of an archive, or map it, where it lies there uncompressed and row by row."""
     member = archive.getinfo(name)
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = HEADERS.get(version)
-        if read_header is None:
-            raise FeatureError(f"{printable(path)}: {name} is of format {version}; write it with numpy.savez")
-        shape, by_columns, dtype = read_header(file)
-        size = dtype.itemsize * math.prod(shape)
-        if not dtype.hasobject and file.tell() + size != member.file_size:
-            raise FeatureError(f"{printable(path)}: the size of {name} does not fit its header; write the file again")
+        shape, by_columns, dtype = read_header(file, archive, name)
         plain = member.compress_type == zipfile.ZIP_STORED and not by_columns and not dtype.hasobject
-        if mapped and plain and size:
+        if mapped and plain and file.tell() < member.file_size:
             return np.memmap(path, dtype, "r", _offset(path, member) + file.tell(), shape)
         file.seek(0)
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)

@@ -1,6 +1,7 @@
 """What a run leaves in its folder is read again, or refused; names and sources become no paths."""
 
 import csv
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,7 +135,10 @@ def test_a_second_run_takes_away_what_is_its_own_and_nothing_else(archive, tmp_p
     assert sorted(path.name for path in (tmp_path / "people").iterdir()) == ["Ann", "person-00000"]
 
 
-@pytest.mark.parametrize("spoil", ["cut", "text", "other", "pairs"])
+@pytest.mark.parametrize(
+    "spoil",
+    ["cut", "text", "other", "pairs", "labels", "digests", "photos", "similarity", "usable", "pipe", "folder"],
+)
 def test_a_folder_that_is_damaged_or_of_another_model_is_refused(archive, tmp_path, spoil):
     path = tmp_path / "faces.npz"
     write_faces(tmp_path, add(Engine(), archive, read_faces(tmp_path, "m", 0.45)))
@@ -146,5 +150,39 @@ def test_a_folder_that_is_damaged_or_of_another_model_is_refused(archive, tmp_pa
         with np.load(path) as file:
             values = dict(file)
         np.savez(path, **values | {"first": values["first"] + 100})
+    elif spoil in ("labels", "digests", "photos", "similarity", "usable"):
+        with np.load(path) as file:
+            values = dict(file)
+        changed = {
+            "labels": values["labels"] + 100,
+            "digests": np.full_like(values["digests"], values["digests"][0]),
+            "photos": np.zeros_like(values["photos"]),
+            "similarity": values["similarity"] * np.nan,
+            "usable": values["usable"].astype(float),
+        }
+        np.savez(path, **values | {spoil: changed[spoil]})
+    elif spoil == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif spoil == "folder":
+        path.unlink()
+        path.mkdir()
     with pytest.raises(ClusteringError, match="another folder"):
         read_faces(tmp_path, "n" if spoil == "other" else "m", 0.45)
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_anywhere_in_what_a_run_left_is_refused_or_means_nothing(archive, tmp_path):
+    path = tmp_path / "faces.npz"
+    write_faces(tmp_path, add(Engine(), archive, read_faces(tmp_path, "m", 0.45)))
+    sound, whole = path.read_bytes(), read_faces(tmp_path, "m", 0.45)
+    for place in (place for place in range(len(sound)) if place < 200 or place > len(sound) - 1200 or place % 40 == 0):
+        damaged = bytearray(sound)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            read = read_faces(tmp_path, "m", 0.45)
+        except ClusteringError:
+            continue
+        assert np.array_equal(read.vectors, whole.vectors)
+        assert np.array_equal(read.labels, whole.labels)

@@ -79,6 +79,24 @@ def test_what_changed_or_was_damaged_is_embedded_again(engine: FaceEngine, peopl
     assert embed(faces="centre").reused == 0
 
 
+@pytest.mark.slow
+def test_a_flipped_bit_anywhere_in_a_part_is_no_part_and_no_error(
+    engine: FaceEngine, people: Path, tmp_path: Path
+) -> None:
+    photos = list(photos_of_people(people))[:5]
+    whole = embed_in_parts(engine, photos, tmp_path / "f.npz").features
+    (part,) = (tmp_path / "f.npz.parts").iterdir()
+    sound, shard = part.read_bytes(), list(module.labelled(photos))
+    # Names, headers and the directory at the end, where zip has its flags and methods.
+    places = [place for place in range(len(sound)) if place < 300 or place > len(sound) - 500 or place % 50 == 0]
+    for place in places:
+        damaged = bytearray(sound)
+        damaged[place] ^= 1 << place % 8
+        part.write_bytes(damaged)
+        read = module._read(part, shard, whole.vectors.shape[1])
+        assert read is None or (np.array_equal(read.vectors, whole.vectors) and told(read) == told(whole))
+
+
 def test_pictures_that_are_no_files_are_embedded_each_time(engine: FaceEngine, people: Path, tmp_path: Path) -> None:
     picture = Picture((people / "person-0001" / "1.jpg").read_bytes(), "stdin")
     photos = [picture, *(PersonPhoto(people / name, "a") for name in ("gone.jpg", "a\0b", "overlong" * 100))]

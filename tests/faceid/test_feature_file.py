@@ -191,7 +191,7 @@ def test_a_header_that_claims_more_than_the_archive_holds_is_refused_before_anyt
                 content = npy_header((10**12,), "<f4" if member == "features" else "<U1") + bytes(10**6)
             archive.writestr(f"{name}.npy", content)
 
-    with pytest.raises(FeatureError, match=rf"bomb\.npz: the size of {member}\.npy does not fit its header"):
+    with pytest.raises(FeatureError, match=rf"bomb\.npz: .*the size of {member}\.npy does not fit its header"):
         read_features(tmp_path / "bomb.npz")
 
 
