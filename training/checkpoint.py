@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from training.errors import CheckpointError
 
 FORMAT = "faceid-training-1"
+_FIRST_HEADER = {"format", "step", "config", "identities", "faces", "digest"}
 PARTS = ("network", "head", "momentum", "distillation", "average")
 
 
@@ -62,6 +63,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "faces": str(checkpoint.faces),
         "digest": _digest(tensors),
     }
+    header["header_digest"] = _header_digest(header)
     unfinished = path.with_name(path.name + ".unfinished")
     save_file(tensors, unfinished, header)
     with unfinished.open("rb") as file:
@@ -86,18 +88,24 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"the checkpoint {path} is torn or unreadable ({error}); "
             "restore it from a copy, or delete it to start the run anew"
         ) from error
-    if _digest(tensors) != header["digest"]:
-        raise CheckpointError(
-            f"the checkpoint {path} is damaged: its tensors are not those that were written; "
-            "restore it from a copy, or delete it to start the run anew"
+    sealed = header.pop("header_digest", None)
+    try:
+        if header["digest"] != _digest(tensors):
+            raise ValueError("its tensors are not those that were written")
+        # The first checkpoints have no digest of the header; a damaged name of one is no earlier checkpoint.
+        if sealed != _header_digest(header) and (sealed is not None or header.keys() - _FIRST_HEADER):
+            raise ValueError("its header is not the one that was written")
+        return Checkpoint(
+            step=int(header["step"]),
+            config=json.loads(header["config"]),
+            identities=tuple(json.loads(header["identities"])),
+            faces=int(header.get("faces", "0")),  # not in the first checkpoints
+            **{part: _under(f"{part}.", tensors) for part in PARTS},
         )
-    return Checkpoint(
-        step=int(header["step"]),
-        config=json.loads(header["config"]),
-        identities=tuple(json.loads(header["identities"])),
-        faces=int(header.get("faces", "0")),  # not in the first checkpoints
-        **{part: _under(f"{part}.", tensors) for part in PARTS},
-    )
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"the checkpoint {path} is damaged: {error}; restore it from a copy, or delete it to start the run anew"
+        ) from error
 
 
 def momentum_of(optimiser: torch.optim.SGD, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -117,6 +125,10 @@ def restore_momentum(
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _header_digest(header: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

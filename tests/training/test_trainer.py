@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from faceid.models.embedding import Embedder
 from faceid.models.model_file import read_model
 from faceid.models.networks import build_network
 from tests.training.tiny_run import SIDE, config, rows, write_teacher
 from training.augment import centre_crops
-from training.checkpoint import read_checkpoint
+from training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from training.commands import train
 from training.data.pack import read_packs
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
@@ -119,6 +121,34 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused(packs: Path, tmp_path: Path)
     file.write_bytes(bytes(payload))
     with pytest.raises(CheckpointError, match="damaged"):
         run(settings, tmp_path / "run", io.StringIO())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"step": "900"}, {"faces": "1"}, {"identities": "[]"}, {"config": "{}"}, {"step": "x00", "header_digest": None}]
+    + [{name: None} for name in ("digest", "step", "faces")],
+    ids=str,
+)
+def test_a_checkpoint_whose_header_was_changed_is_refused(tmp_path: Path, changes: dict[str, str | None]) -> None:
+    path = tmp_path / CHECKPOINT
+    _with_header(path, changes)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors is damaged"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_of_before_headers_had_a_digest_is_read(tmp_path: Path) -> None:
+    path = tmp_path / CHECKPOINT
+    _with_header(path, {"header_digest": None})
+    assert read_checkpoint(path).step == 100
+
+
+def _with_header(path: Path, changes: dict[str, str | None]) -> None:
+    """Write a checkpoint, and then its header with other values; None: without that name."""
+    write_checkpoint(path, Checkpoint(100, {"seed": 1}, ("Ann", "Bo"), 7, {"weight": torch.ones(2)}, {}))
+    with safe_open(path, framework="pt") as file:
+        header = (file.metadata() or {}) | changes
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    save_file(stored, path, {name: value for name, value in header.items() if value is not None})
 
 
 def test_a_checkpoint_of_another_config_is_refused(packs: Path, tmp_path: Path) -> None:
