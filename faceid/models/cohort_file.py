@@ -66,7 +66,16 @@ def read_cohort(path: Path, model: Model) -> Cohort:
             own_scores=dict(zip(laws, arrays.get("own_scores", []), strict=True)),
             **{name: str(facts[name]) for name in _TEXTS},
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, CalibrationError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        OverflowError,
+        SafetensorError,
+        CalibrationError,
+    ) as error:
         raise ModelError(
             f"{path}: damaged or not this model's cohort ({error}); delete it and run"
             f" `faceid models calibrate {model.spec.name} --photos DIR`, with one folder of photos per person"

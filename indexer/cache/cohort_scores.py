@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from indexer.cache.index_manifest import trail_at
+from indexer.cache.index_manifest import is_stored, trail_at
 from indexer.cache.snapshot import Snapshot
 from indexer.crypto.sealed import SealBroken, open_bytes, seal_bytes
 from indexer.decided_on import DEFAULT_DECIDED_ON, DecidedOn
-from indexer.decision.context import LISTED, on_context
+from indexer.decision.context import LISTED, WEIGHT, on_context
 from indexer.durable_file import PRIVATE, replacing
 from indexer.records import FloatMatrix, FloatVector, Ids
 from indexer.regular_file import read_regular
@@ -33,6 +33,7 @@ _FILES = "cohort-*.safetensors"
 _LEFTOVERS = ".cohort-*"
 _FORMAT = "faceid-cohort-scores-1"
 _LARGEST = 1 << 26  # bytes of a file that is looked at: five million strangers
+_HIGHEST = 1.01 * (1 + WEIGHT)  # of a score, also one on context, and rounding
 _ROWS = 2048  # searched at a time: their products with a cohort's vectors take 24 MB
 _NO_SCORE, _NOBODY = -4.0, -1  # of a row that is gone
 
@@ -126,12 +127,16 @@ def read_scores(folder: Path, key: str, connection: Connection, sealing: bytes |
         scores, owners = arrays["scores"], arrays["owners"]
         sound = facts["sha256"] == _digest({k: v for k, v in facts.items() if k != "sha256"}, scores, owners)
         whose = (facts["format"], facts["cohort"], facts["gallery"], facts["model"], facts["fusion"])
-        trail = (int(facts["trail"][0]), int(facts["trail"][1]))
+        first, second = facts["trail"]
+        numbers = (facts["revision"], facts["last_template"], facts["people"], first, second)
+        if not all(map(is_stored, numbers)) or not np.isfinite(scores).all() or (np.abs(scores) > _HIGHEST).any():
+            return None
+        trail = (first, second)
         past = trail == (0, 0) or trail == trail_at(connection, trail[0])  # not of another copy
         if not sound or not past or whose != (_FORMAT, key, row.uuid, row.model.digest, row.fusion):
             return None
-        seen = replace(row, revision=int(facts["revision"]))
-        return CohortScores(key, seen, int(facts["last_template"]), int(facts["people"]), scores, owners)
+        seen = replace(row, revision=facts["revision"])
+        return CohortScores(key, seen, facts["last_template"], facts["people"], scores, owners)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, SealBroken):
         return None
 

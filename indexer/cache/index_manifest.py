@@ -77,7 +77,7 @@ def read_manifest(folder: Path, sealing: bytes | None) -> Manifest | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SealBroken):
         return None
-    whole = all(type(one) is int for one in (manifest.revision, manifest.last_template))
+    whole = is_stored(manifest.revision) and is_stored(manifest.last_template)
     return manifest if whole and manifest.codes == codes.FORMAT else None
 
 
@@ -105,6 +105,11 @@ def belongs(manifest: Manifest, connection: Connection, row: GalleryRow) -> bool
     return of_it and (manifest.trail == (0, 0) or manifest.trail == trail_at(connection, manifest.trail[0]))
 
 
+def is_stored(number: object) -> bool:
+    """Whether a number that a file claims is one that the database can hold, and be asked for."""
+    return type(number) is int and -(1 << 63) <= number < 1 << 63
+
+
 def files_are_there(folder: Path, manifest: Manifest) -> bool:
     """Whether every file is there, of the right size."""
     try:
@@ -129,7 +134,7 @@ def _file_record(content: dict[str, Any]) -> FileRecord:
 
 def _pair(content: list[Any]) -> tuple[int, int]:
     first, second = content
-    if type(first) is not int or type(second) is not int:
+    if not is_stored(first) or not is_stored(second):
         raise ValueError(content)
     return first, second
 

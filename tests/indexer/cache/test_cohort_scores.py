@@ -1,5 +1,6 @@
 """The scores of a cohort are those of searching it in the gallery as it is, however the gallery came to be so."""
 
+import json
 import os
 from contextlib import contextmanager, suppress
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from indexer.cache import cohort_scores
 from indexer.errors import GalleryError
@@ -162,6 +165,41 @@ def test_a_file_that_is_not_as_it_was_written_is_not_believed(gallery, damage, t
             file.write_bytes(content.replace(b'\\"cohort\\": \\"k\\"', b'\\"cohort\\": \\"x\\"'))
         case "deep":
             file.write_bytes((100_000).to_bytes(8, "little") + b"[" * 100_000)
+    with Gallery.open(gallery.path) as reader:
+        assert np.array_equal(reader.ask_cohort(COHORT, "k").scores, expected)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trail": [10**30, 0]},
+        {"trail": [1e999, 0]},
+        {"revision": 10**30},
+        {"revision": 1e999},
+        {"people": -(10**30)},
+        {"last_template": 10**30},
+        {"last_template": "5"},
+        {"scores": 5.0},
+        {"scores": np.nan},
+        {"scores": np.inf},
+    ],
+    ids=str,
+)
+def test_odd_numbers_with_a_right_checksum_are_not_believed(gallery, changes):
+    gallery.add([photo(f"p{i}", str(i)) for i in range(5)])
+    expected = gallery.ask_cohort(COHORT, "k").scores
+    file = cache_of(gallery)
+    with safe_open(file, framework="numpy") as opened:
+        facts = json.loads(opened.metadata()["faceid"])
+        arrays = {name: opened.get_tensor(name) for name in ("scores", "owners")}
+    del facts["sha256"]
+    if "scores" in changes:
+        arrays["scores"] = np.full_like(arrays["scores"], changes["scores"])
+    else:
+        facts |= changes
+    facts["sha256"] = cohort_scores._digest(facts, arrays["scores"], arrays["owners"])
+    file.write_bytes(save(arrays, metadata={"faceid": json.dumps(facts)}))
     with Gallery.open(gallery.path) as reader:
         assert np.array_equal(reader.ask_cohort(COHORT, "k").scores, expected)
 
