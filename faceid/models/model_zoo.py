@@ -199,6 +199,8 @@ def load_calibrations(model: Model) -> list[Calibration]:
         # The digest covers the header, so no record in it can state the digest: it is filled in here.
         records = [record | {"model_digest": model.digest} for record in model.spec.calibrations]
         return [Calibration.from_record(record) for record in records]
+    except OSError as error:
+        raise _damaged(path, error.strerror) from error
     try:
         record = json.loads(content)
         # Older files carry no checksum; a damaged name of the checksum is no older file.
@@ -207,8 +209,13 @@ def load_calibrations(model: Model) -> list[Calibration]:
         if record["model_digest"] != model.digest:
             raise ValueError("it belongs to another model")
         return [Calibration.from_record(each) for each in record["calibrations"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: damaged ({error}); delete it and run `faceid models calibrate` again") from error
+    # RecursionError: brackets without end.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, reason: object) -> ModelError:
+    return ModelError(f"{path}: damaged ({reason}); delete it and run `faceid models calibrate` again")
 
 
 def save_calibrations(model: Model, calibrations: Sequence[Calibration]) -> Path:

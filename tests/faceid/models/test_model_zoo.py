@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import struct
 import tarfile
 from dataclasses import replace
@@ -384,4 +385,25 @@ def test_a_damaged_threshold_table_is_an_error(corner: Path) -> None:
     path.write_text(path.read_text()[:-20])
 
     with pytest.raises(ModelError, match=r"calibration\.json: damaged"):
+        load_calibrations(model)
+
+
+@pytest.mark.parametrize("put", ["deep", "pipe", "folder", "loop", "endless", "huge"])
+def test_a_threshold_table_that_is_no_sound_file_says_what_to_do(corner: Path, put: str) -> None:
+    model = import_onnx(corner, "mine")
+    path = save_calibrations(model, [calibration(model.digest)])
+    path.unlink()
+    if put == "deep":
+        path.write_text("[" * 200_000)
+    elif put == "pipe":
+        os.mkfifo(path)
+    elif put == "folder":
+        path.mkdir()
+    elif put == "huge":
+        path.touch()
+        os.truncate(path, 20 << 30)
+    else:
+        path.symlink_to(path if put == "loop" else "/dev/zero")
+
+    with pytest.raises(ModelError, match=r"calibration\.json: damaged .*delete it and run `faceid models calibrate`"):
         load_calibrations(model)
