@@ -8,7 +8,6 @@ are authenticated with it). Format 2 is that of a gallery each of whose people h
 """
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from indexer.crypto.keys import VARIABLE, KeyProvider, require_encryption
 from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError, KeyMissing, StoreDamaged, WrongKey
+from indexer.regular_file import read_regular
 
 FILE = "gallery.key"
 
@@ -78,16 +78,13 @@ def read_envelope(folder: Path) -> Envelope | None:
     """Return a folder's envelope; None where there is none. Raises StoreDamaged for one that is not sound."""
     path = folder / FILE
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return parse(read_regular(path, _LARGEST), path)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StoreDamaged(f"{path} cannot be read: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as file:
-        try:
-            return parse(file.read(_LARGEST), path)
-        except OSError as error:
-            raise StoreDamaged(f"{path} cannot be read: {error.strerror}") from error
+        raise StoreDamaged(
+            f"{path} cannot be read: {error.strerror}; put back the copy that lies in every backup of this gallery"
+        ) from error
 
 
 def parse(text: bytes, path: Path) -> Envelope:

@@ -8,7 +8,6 @@ import base64
 import binascii
 import os
 import shlex
-import stat
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from indexer.errors import GalleryError, KeyMissing
+from indexer.regular_file import open_regular
 
 VARIABLE = "FACEID_KEY"
 """The environment variable that says where the key is, see `key_from`."""
@@ -85,11 +85,8 @@ class KeyFile:
         if path.resolve().is_relative_to(gallery.resolve()):
             raise KeyMissing(f"the key file {path} lies in the gallery: whoever copies one has both; move it elsewhere")
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(handle, "rb") as file:
-                status = os.fstat(handle)
-                if not stat.S_ISREG(status.st_mode):
-                    raise KeyMissing(f"the key file {path} is no regular file")
+            with open_regular(path) as file:
+                status = os.fstat(file.fileno())
                 if status.st_mode & 0o077:
                     raise KeyMissing(
                         f"the key file {path} may be read by others (mode {status.st_mode & 0o777:o}): chmod 600 {path}"

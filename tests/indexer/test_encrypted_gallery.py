@@ -1,7 +1,9 @@
 """An encrypted gallery answers as a plain one; a thief of its files finds nothing; who lacks its key is told which."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +83,24 @@ def test_an_envelope_that_was_altered_is_told_from_a_wrong_key(made, key):
     (made / envelope.FILE).write_text(json.dumps(sound | {"format": "faceid-envelope-9"}))
     with pytest.raises(StoreDamaged, match="newer version"):
         Gallery.open(made, key=key)
+
+
+@pytest.mark.parametrize("put", ["folder", "pipe", "endless"])
+def test_an_envelope_that_is_no_regular_file_is_damage_and_leaves_nothing_open(made, key, put):
+    place = made / envelope.FILE
+    place.unlink()
+    if put == "folder":
+        place.mkdir()
+    elif put == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for given in (key, None):
+        with pytest.raises(StoreDamaged, match=r"gallery\.key cannot be read: not a regular file; put back") as told:
+            Gallery.open(made, key=given)
+        assert told.value.exit_code == 5
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_an_envelope_that_is_gone_is_told(made, key):

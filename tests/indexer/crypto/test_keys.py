@@ -54,8 +54,9 @@ def test_a_key_file_inside_the_gallery_is_refused_also_through_a_link(tmp_path):
 
 def test_a_key_file_that_is_not_there_or_is_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe", 0o600)
-    for name in ("nothing", "pipe"):
-        with pytest.raises(KeyMissing):
+    (tmp_path / "folder").mkdir(0o700)
+    for name in ("nothing", "pipe", "folder"):
+        with pytest.raises(KeyMissing, match=f"the key file .*{name} cannot be read"):
             ask(f"file:{tmp_path / name}", tmp_path / "gallery")
 
 
