@@ -313,6 +313,12 @@ def translated(path: Path) -> Iterator[None]:
             ) from error
         if any(word in text for word in _SAID_OF_DAMAGE):
             raise StoreDamaged(f"{path} is damaged ({text}); restore it from a backup or an export") from error
+        for beside in (path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_file()):
+                raise StoreDamaged(
+                    f"{beside} is not a regular file, and the database cannot be used beside it;"
+                    " move it away, or restore the folder from a backup"
+                ) from error
         raise GalleryError(f"{path} could not be used: {text}") from error
 
 

@@ -1,5 +1,6 @@
 """The database: its migrations make exactly the schema, its settings hold, and damage is told in clear words."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -140,6 +141,19 @@ def test_damage_in_the_middle_of_the_file_is_told_at_opening(gallery):
     database.write_bytes(content)
     with pytest.raises(StoreDamaged, match=r"gallery\.db is damaged .*restore it from a backup"):
         Gallery.open(gallery.path)
+
+
+@pytest.mark.folder
+@pytest.mark.parametrize(("name", "put"), [("gallery.db-wal", "folder"), ("gallery.db-shm", "pipe")])
+def test_a_log_that_is_no_regular_file_is_named(gallery, name, put):
+    gallery.add([photo("Ann", "a")])
+    gallery.close()
+    place = gallery.path / name
+    place.unlink(missing_ok=True)
+    os.mkfifo(place) if put == "pipe" else place.mkdir()
+    for writable in (False, True):
+        with pytest.raises(StoreDamaged, match=rf"{name} is not a regular file.*move it away"):
+            Gallery.open(gallery.path, writable=writable)
 
 
 def test_a_truncated_file_is_told(gallery):
