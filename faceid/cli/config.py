@@ -1,5 +1,6 @@
 """Settings from faceid.toml: flags beat the environment, which beats the file, which beats the defaults."""
 
+import math
 import os
 import tomllib
 from collections.abc import Sequence
@@ -80,6 +81,10 @@ class Settings:
                 self._refuse(f"{key} in [{name}]", f"is no option of `faceid {name.replace('.', ' ')}`")
             self._check_place(key, table[key])
         chosen = {_plain(key): value for key, value in (_fitting(shared, command) | table).items()}
+        for key, value in chosen.items():
+            several = isinstance(value, list) and (options[key].multiple or options[key].nargs != 1)
+            if not all(isinstance(one, str | int | float) for one in (value if several else [value])):
+                self._refuse(f"{key} = {value!r:.60}", "is no value of that option")
         return {str(options[key].name): _value(options[key], value) for key, value in chosen.items()}
 
     def _check_place(self, key: str, value: object) -> None:
@@ -121,7 +126,9 @@ def settings_in(path: Path, *, here: bool) -> Settings:
     Raises click.UsageError when it is not TOML, and FileNotFoundError or NotADirectoryError when there is none.
     """
     try:
-        return Settings(path.absolute(), here, tomllib.loads(read_regular(path, _LARGEST).decode()))
+        values = tomllib.loads(read_regular(path, _LARGEST).decode())
+        _check_plain("", values)
+        return Settings(path.absolute(), here, values)
     except (FileNotFoundError, NotADirectoryError):
         raise
     # ValueError: neither UTF-8 nor TOML; RecursionError: brackets without end.
@@ -134,6 +141,20 @@ def file_of(ctx: click.Context, parameter: str) -> Path | None:
     settings = ctx.find_root().meta.get("faceid.settings")
     from_file = ctx.get_parameter_source(parameter) is click.core.ParameterSource.DEFAULT_MAP
     return settings.path if settings and from_file else None
+
+
+def _check_plain(key: str, value: object) -> None:
+    """Raise ValueError for what no option takes: a number that is not finite, a text with a NUL."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_plain(f"{key}.{name}" if key else name, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_plain(key, inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key} = {value} is not a finite number")
+    elif isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{key} has a NUL in it")
 
 
 def _own_place() -> Path:
