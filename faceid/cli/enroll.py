@@ -165,7 +165,9 @@ def _people_dir(paths: tuple[Path, ...], manifest: Path | None, name: str | None
         raise click.UsageError("give either PEOPLE_DIR, or --manifest FILE, or --name NAME with photos")
     if manifest is not None:
         return None
-    if len(paths) > 1 or not paths[0].is_dir():
+    from faceid.vision.images import is_folder
+
+    if len(paths) > 1 or not is_folder(paths[0]):
         raise click.UsageError("give one folder of people, or --name NAME with the photos of one person")
     return paths[0]
 
