@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faceid.feature_set import FeatureError, FeatureSet, Strings, feature_set
 from faceid.npz_file import read_header
-from indexer.durable_file import replacing
+from indexer.durable_file import writing
 from indexer.records import FloatMatrix, FloatVector, ModelBinding
 from indexer.text import printable
 
@@ -72,7 +72,7 @@ def write_feature_blocks(
     path: Path, rows: int, vectors: Iterable[bytes], texts: Iterable[TextColumn], model: ModelBinding
 ) -> None:
     """Write a feature file of more rows than memory holds: `vectors` are little-endian float32, some rows at a time."""
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with writing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         _write_array(archive, "features", "<f4", (rows, model.dimension), vectors)
         for text in texts:
             dtype = f"<U{max(1, text.longest)}"

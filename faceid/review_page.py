@@ -11,7 +11,7 @@ from pathlib import Path
 from faceid.gallery_review import Suggestion
 from faceid.picture_url import jpeg_url, picture_url
 from faceid.vision.images import ImageError, UInt8Image, read_photo
-from indexer.durable_file import replacing
+from indexer.durable_file import writing
 from indexer.gallery import Gallery
 from indexer.hygiene.review import FindingKind
 from indexer.records import TemplateRow
@@ -53,7 +53,7 @@ def write_review_page(suggestions: Sequence[Suggestion], path: Path, *, gallery:
         for kind, heading in HEADINGS.items()
     ]
     text = page.render(groups=[group for group in groups if group[1]], gallery=gallery.place, fdr=fdr)
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 

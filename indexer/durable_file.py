@@ -38,22 +38,31 @@ def require_file(path: Path) -> None:
 
 
 @contextmanager
+def writing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Do as `replacing` does with a file that the user named: a link stays, and what it leads to is replaced.
+
+    Raises FileNotWritten also for what is no file, before anything is written.
+    """
+    require_file(path)
+    with replacing(Path(os.path.realpath(path)), mode) as temporary:
+        yield temporary
+
+
+@contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Hand out an empty temporary file beside `path`; when the block ends it takes that place, after an fsync.
 
-    A link stays, and the file that it leads to is replaced. Folders that lack are made. The umask takes from `mode`,
-    as always. Raises FileNotWritten where the disk does not let it, or what is there is no file; then nothing has
+    It takes the place of a link, too: in a folder of ours nobody's link leads us elsewhere. Folders that lack are made.
+    The umask takes from `mode`, as always. Raises FileNotWritten where the disk does not let it; then nothing has
     changed and nothing is left behind.
     """
-    require_file(path)
-    place = Path(os.path.realpath(path))
-    temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         with _told(path):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             yield temporary
-            replace_durably(temporary, place)
+            replace_durably(temporary, path)
     finally:
         with suppress(NotADirectoryError):  # a file stands where the folder should be
             temporary.unlink(missing_ok=True)

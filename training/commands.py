@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from faceid.cli.options import OUTPUT_FILE
-from indexer.durable_file import replacing
+from indexer.durable_file import writing
 
 
 @click.group()
@@ -65,7 +65,7 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
     faces = open_faces(settings.data.training, side=settings.data.side, only_faces=settings.data.only_faces)
     cache = settings.cache if settings.cache is not None else output.parent
     noise = find_label_noise(teacher_embeddings(model, faces, cache), faces.labels, limit)
-    with replacing(output) as unfinished:
+    with writing(output) as unfinished:
         unfinished.write_text("\n".join(report(noise, faces)) + "\n", encoding="utf-8")
     click.echo(
         f"{output}: {noise.suspect.sum()} of {len(faces.labels)} faces are suspects; "
@@ -97,7 +97,7 @@ def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
     cache = settings.cache if settings.cache is not None else output.parent
     embeddings = teacher_embeddings(model, faces, cache, mirrored=False)
     overlap = find_overlap(embeddings, faces, read_features(test))
-    with replacing(output) as unfinished:
+    with writing(output) as unfinished:
         unfinished.write_text("\n".join(faces_in_doubt(overlap, faces)) + "\n", encoding="utf-8")
     for line in report(overlap):
         click.echo(line)

@@ -30,7 +30,7 @@ from faceid.vision.images import ImageError, UInt8Image
 from faceid.vision.photo_list import PersonPhoto
 from faceid.vision.picture import Picture
 from faceid.workers.crew import Crew
-from indexer.durable_file import replacing
+from indexer.durable_file import writing
 from indexer.records import FloatVector, ModelBinding
 from indexer.text import printable
 
@@ -279,7 +279,7 @@ def _write_failures(store: sqlite3.Connection, output: Path) -> int:
         "WHERE vector IS NULL ORDER BY place"
     )
     count = 0
-    with replacing(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with writing(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "reason_code", "message"])
         for row in failures:

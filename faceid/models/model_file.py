@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from indexer.durable_file import replacing
+from indexer.durable_file import writing
 from indexer.errors import FaceIdError
 from indexer.regular_file import open_regular
 
@@ -287,7 +287,7 @@ def write_model(path: Path | str, spec: ModelSpec, tensors: Mapping[str, NDArray
     record[DESCRIPTION_KEY] = _description_digest(record)
     # One entry with all of it: several would be written in random order, and the digest would vary.
     content = save(whole, metadata={HEADER_KEY: json.dumps(record, sort_keys=True, allow_nan=False)})
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         temporary.write_bytes(content)
     return read_model(path)
 

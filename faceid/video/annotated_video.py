@@ -14,7 +14,7 @@ from faceid.video.pyav import in_words
 from faceid.video.watcher import Look, TrackedFace
 from faceid.vision.picture import Picture
 from indexer.decision.decision import user_threshold
-from indexer.durable_file import PRIVATE, replacing
+from indexer.durable_file import PRIVATE, writing
 from indexer.text import printable
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def annotated_video(looks: Iterable[Look], file: Path) -> Iterator[Look]:
     """
     import av
 
-    with replacing(file, PRIVATE) as temporary, in_words(printable(file)):
+    with writing(file, PRIVATE) as temporary, in_words(printable(file)):
         container = av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"})
         with container:
             stream: VideoStream | None = None

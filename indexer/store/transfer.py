@@ -29,7 +29,7 @@ from sqlalchemy import Connection, select
 
 from indexer.crypto.keys import KeyProvider
 from indexer.crypto.sealed_export import is_sealed, sealing, unsealing
-from indexer.durable_file import PRIVATE, replacing
+from indexer.durable_file import PRIVATE, writing
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, Turn, clean_name
 from indexer.store.adding import add_templates
@@ -76,7 +76,7 @@ def write_export(connection: Connection, path: Path, key: KeyProvider | None) ->
     digest = hashlib.sha256(_canonical(head))
     schema = _schema(pyarrow, row.model.dimension)
     with (
-        replacing(path, PRIVATE) as temporary,
+        writing(path, PRIVATE) as temporary,
         nullcontext(temporary) if key is None else sealing(temporary, key) as target,
         parquet.ParquetWriter(
             target, schema, compression="none", write_statistics=False, write_page_checksum=True

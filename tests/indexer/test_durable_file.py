@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.durable_file import PRIVATE, replacing
+from indexer.durable_file import PRIVATE, replacing, writing
 from indexer.errors import FileNotWritten
 
 
@@ -65,7 +65,7 @@ def test_a_link_stays_and_the_file_it_leads_to_is_replaced(tmp_path: Path) -> No
     target.write_text("old")
     link.symlink_to(Path("far") / "target")
 
-    with replacing(link) as temporary:
+    with writing(link) as temporary:
         temporary.write_text("new")
 
     assert link.is_symlink()
@@ -76,7 +76,7 @@ def test_a_link_stays_and_the_file_it_leads_to_is_replaced(tmp_path: Path) -> No
 def test_a_link_that_leads_nowhere_yet_gets_its_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("target")
 
-    with replacing(tmp_path / "link") as temporary:
+    with writing(tmp_path / "link") as temporary:
         temporary.write_text("new")
 
     assert (tmp_path / "link").is_symlink()
@@ -92,7 +92,7 @@ def test_a_pipe_is_refused_before_anything_is_written(tmp_path: Path, linked: bo
         path.symlink_to(pipe)
     before = sorted(tmp_path.iterdir())
 
-    with pytest.raises(FileNotWritten, match="could not be written: it is a pipe; give the path"), replacing(path):
+    with pytest.raises(FileNotWritten, match="could not be written: it is a pipe; give the path"), writing(path):
         pytest.fail("no file may take its place")
 
     assert pipe.is_fifo()
@@ -104,7 +104,7 @@ def test_a_socket_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind("socket")
 
-        with pytest.raises(FileNotWritten, match="it is a socket"), replacing(Path("socket")):
+        with pytest.raises(FileNotWritten, match="it is a socket"), writing(Path("socket")):
             pytest.fail("no file may take its place")
 
     assert Path("socket").is_socket()
@@ -114,5 +114,17 @@ def test_links_in_a_ring_are_said(tmp_path: Path) -> None:
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("one")
 
-    with pytest.raises(FileNotWritten, match="one could not be written"), replacing(tmp_path / "one"):
+    with pytest.raises(FileNotWritten, match="one could not be written"), writing(tmp_path / "one"):
         pytest.fail("there is nowhere to write to")
+
+
+def test_a_link_in_a_folder_of_ours_leads_nowhere(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "index.json"
+    target.write_text("somebody's")
+    link.symlink_to(target)
+
+    with replacing(link) as temporary:
+        temporary.write_text("new")
+
+    assert target.read_text() == "somebody's"
+    assert not link.is_symlink()
