@@ -178,6 +178,7 @@ def test_a_changed_number_of_the_file_format_is_damage(folder, number):
 
 
 @pytest.mark.folder
+@pytest.mark.plain  # its pages are looked into
 def test_check_finds_an_entry_of_an_index_that_leads_nowhere(folder):
     """SQLite looks each row up by its key, and so misses an entry of which only the key can be read."""
     with Gallery.open(folder, writable=True) as gallery:
