@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import struct
 import tarfile
 from dataclasses import replace
@@ -33,6 +32,7 @@ from faceid.vision.alignment import reference_points
 from faceid.vision.images import decode
 from indexer.decision.decision import Calibration
 from tests.faceid.hand_made_network import SIDE, corner_crop, corner_network, write_network
+from tests.odd_files import put_odd_file
 
 
 @pytest.fixture(autouse=True)
@@ -395,15 +395,10 @@ def test_a_threshold_table_that_is_no_sound_file_says_what_to_do(corner: Path, p
     path.unlink()
     if put == "deep":
         path.write_text("[" * 200_000)
-    elif put == "pipe":
-        os.mkfifo(path)
-    elif put == "folder":
-        path.mkdir()
-    elif put == "huge":
-        path.touch()
-        os.truncate(path, 20 << 30)
+    elif put == "loop":
+        path.symlink_to(path)
     else:
-        path.symlink_to(path if put == "loop" else "/dev/zero")
+        put_odd_file(path, put)
 
     with pytest.raises(ModelError, match=r"calibration\.json: damaged .*delete it and run `faceid models calibrate`"):
         load_calibrations(model)

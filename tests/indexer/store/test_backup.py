@@ -1,6 +1,5 @@
 """A backup is the gallery as it was at one moment, complete, while others go on reading and writing."""
 
-import os
 import threading
 
 import pytest
@@ -9,6 +8,7 @@ from benchmarks.measurements.durability.scenario import state, traces
 from indexer.errors import GalleryError, StoreDamaged
 from indexer.gallery import Gallery
 from tests.indexer.made_up_people import photo, unit_vectors
+from tests.odd_files import put_odd_file
 
 pytestmark = pytest.mark.folder
 
@@ -95,15 +95,10 @@ def test_a_note_of_the_revision_that_is_no_regular_file_is_neither_waited_for_no
     note, elsewhere = gallery.path / "gallery.revision", tmp_path / "elsewhere"
     elsewhere.write_text("mine")
     note.unlink()
-    if put == "pipe":
-        os.mkfifo(note)
-    elif put == "folder":
-        note.mkdir()
-    elif put == "huge":
-        note.touch()
-        os.truncate(note, 20 << 30)
+    if put == "link":
+        note.symlink_to(elsewhere)
     else:
-        note.symlink_to(elsewhere if put == "link" else "/dev/zero")
+        put_odd_file(note, put)
     with Gallery.open(gallery.path, writable=True) as writer:
         writer.add([photo("Bob", "b")])
     with Gallery.open(gallery.path) as reader:
