@@ -24,8 +24,11 @@ def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
 def read_regular(path: Path, most: int, *, follow: bool = True) -> bytes:
     """Read a file of at most `most` bytes. Raises OSError, as `open_regular` and for a larger one."""
     with open_regular(path, follow=follow) as file:
-        if os.fstat(file.fileno()).st_size <= most:
-            content = file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size
+        if size <= most:
+            content = file.read(size + 1)  # `most` would ask for so much memory
+            if len(content) > size:  # it grows, or is one of those that state no size
+                content += file.read(most + 1 - len(content))
             if len(content) <= most:
                 return content
     raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from faceid.inference.onnx_reading import WrongNetwork, check_network
 from indexer.durable_file import writing
 from indexer.errors import FaceIdError
 from indexer.regular_file import open_regular
@@ -226,7 +227,12 @@ class Model:
         network = tensors.get(ONNX)
         if set(tensors) != {ONNX} or network is None or network.dtype != np.uint8 or network.ndim != 1:
             raise ModelError(f"{self.path}: it holds no ONNX network; its architecture is {self.spec.architecture}")
-        return network.tobytes()
+        content = network.tobytes()
+        try:
+            check_network(content)  # the file need not have come by `models import`
+        except WrongNetwork as error:
+            raise ModelError(f"{self.path}: {error}") from error
+        return content
 
 
 def read_model(path: Path | str) -> Model:

@@ -127,9 +127,10 @@ def import_onnx(
 
     Arguments as in `ModelSpec`; `name` defaults to the file's stem, `input_size` to what the network states, `output`
     to the only one, `reference_points` to the usual five points for that size. Raises ModelError when the network does
-    not qualify (see `faceid.models.onnx_import.read_onnx`), or when the name is taken and `replace` is not set.
+    not qualify (see `faceid.models.onnx_import.read_onnx`) or costs too much (see `import_apart`), or when the
+    name is taken and `replace` is not set.
     """
-    from faceid.models.onnx_import import read_onnx
+    from faceid.models.import_apart import read_onnx_apart
 
     source = Path(source)
     name = _name_from(source.stem) if name is None else name
@@ -137,7 +138,7 @@ def import_onnx(
     taken = _path_of(name)
     if taken is not None and not replace:
         raise ModelError(f"there is a model {name!r} already ({taken}); choose another --name, or --replace it")
-    spec, network = read_onnx(
+    spec, network = read_onnx_apart(
         source,
         name,
         input_size=input_size,

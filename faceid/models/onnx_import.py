@@ -20,6 +20,7 @@ from faceid.vision.alignment import reference_points
 from indexer.regular_file import read_regular
 
 MAX_ONNX_BYTES = 2**31 - 1  # what protobuf can hold in one message
+_NO_MEMORY = "bad_alloc"  # in what ONNX Runtime says
 
 
 def read_onnx(
@@ -183,7 +184,8 @@ def _try(
         alone = run_with(session, batch or 1)(crops)
     except RuntimeError as error:
         height, width = crops.shape[2:]
-        raise ModelError(f"{source}: the network fails on a {height}x{width} crop: {error}") from error
+        reason = "it takes more memory than a network may" if _NO_MEMORY in str(error) else error
+        raise ModelError(f"{source}: the network fails on a {height}x{width} crop: {reason}") from error
     if alone.ndim != 2 or alone.shape[0] != len(crops) or alone.shape[1] != (stated or alone.shape[1]):
         raise ModelError(f"{source}: three crops gave an output of shape {alone.shape}, not [3, {stated or 'D'}]")
     if not 2 <= alone.shape[1] <= MAX_DIMENSION:  # a direction in one dimension is a sign

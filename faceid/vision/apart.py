@@ -14,6 +14,8 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from faceid.process_limits import OUT_OF_CPU_TIME
+
 # One photo may take so long, and so much memory beyond that of a bare interpreter: the largest honest ones take 6 s on
 # an idle core (docs/results/photos.md).
 SECONDS = 30
@@ -23,7 +25,6 @@ MEMORY = 1_200_000_000
 _PROGRAM = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from faceid.vision.decode_child import main; main()"
 )
-_OUT_OF_CPU_TIME = -24  # SIGXCPU
 _DTYPES: dict[str, type[np.generic]] = {"RGB": np.uint8, "I": np.int32, "U": np.uint32, "F": np.float32}
 
 
@@ -146,6 +147,6 @@ class Child:
 
     def _failure(self) -> DecodeFailed:
         status = self._process.wait()
-        if self._late or status == _OUT_OF_CPU_TIME:
+        if self._late or status == OUT_OF_CPU_TIME:
             return DecodeFailed("too_slow", f"given up after {SECONDS} seconds of decoding")
         return DecodeFailed("unreadable", f"damaged: its decoder fell over (status {status})")

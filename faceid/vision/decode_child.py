@@ -10,14 +10,13 @@ import json
 import math
 import re
 import sys
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
+from faceid.process_limits import limit_this_process
 from faceid.vision.openers import opener
 from faceid.vision.strips import DEEP_MODES, load, strips
 
@@ -30,7 +29,7 @@ def main() -> None:
     """Answer one request."""
     ask, answer = sys.stdin.buffer, sys.stdout.buffer
     request = json.loads(ask.readline())
-    _bound(request["memory"], request["seconds"])
+    limit_this_process(request["memory"], request["seconds"])
     Pillow.MAX_IMAGE_PIXELS = None  # this process is ours, and whoever asks has limits of his own
     try:
         image = _open(request["format"], ask.read(request["bytes"]))
@@ -46,19 +45,6 @@ def main() -> None:
     # Pillow's decoders raise whatever a damaged file makes them stumble over, also struct.error.
     except Exception as error:
         _say(answer, {"error": "unreadable", "reason": f"truncated or damaged ({error})"})
-
-
-def _bound(memory: int, seconds: int) -> None:
-    """Limit this process to so many bytes beyond what it has, and to so many seconds of CPU, where the system can."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        # At the soft limit the signal says why; at the hard one, which must lie higher, the process is just gone.
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        own = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (own + memory, own + memory))
 
 
 def _open(name: str, data: bytes) -> ImageFile:

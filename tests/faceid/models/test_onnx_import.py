@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from faceid.models.embedding import Embedder
-from faceid.models.model_file import Model, ModelError
-from faceid.models.model_zoo import import_onnx, verify_model
+from faceid.models.model_file import ONNX, Model, ModelError, write_model
+from faceid.models.model_zoo import verify_model
+from faceid.models.onnx_import import read_onnx
 from faceid.models.trial_crops import trial_crops
 from tests.faceid.hand_made_network import SIDE, corner_crop
 
@@ -73,6 +75,12 @@ def network(
     return path
 
 
+def taken_in(source: Path, **settings: Any) -> Model:
+    """Read a network in this process and write it as a model."""
+    spec, content = read_onnx(source, "mine", **settings)
+    return write_model(source.with_suffix(".safetensors"), spec, {ONNX: content})
+
+
 def check(model: Model, tolerance: float = 1e-6) -> None:
     """The model gives channels 0 and 2 of the corner as a unit vector, and passes its own check."""
     np.testing.assert_allclose(Embedder(model).embed(CROPS), [[0.6, 0.8], [0.8, 0.6]], atol=tolerance)
@@ -101,27 +109,27 @@ def test_a_face_network_of_any_kind_gives_the_same_embeddings(
     tmp_path: Path, settings: dict[str, object], tolerance: float
 ) -> None:
     source = network(tmp_path / "mine.onnx", **settings)  # type: ignore[arg-type]
-    check(import_onnx(source, input_size=(SIDE, SIDE), mean=100, std=25), tolerance)
+    check(taken_in(source, input_size=(SIDE, SIDE), mean=100, std=25), tolerance)
 
 
 def test_of_several_outputs_one_must_be_named(tmp_path: Path) -> None:
     source = network(tmp_path / "adaface.onnx", further=("norm",))
     with pytest.raises(ModelError, match=r"--output: feature .*; norm "):
-        import_onnx(source)
+        taken_in(source)
     with pytest.raises(ModelError, match=r"no output 'features'.*feature "):
-        import_onnx(source, output="features")
-    check(import_onnx(source, output="feature", mean=100, std=25))
+        taken_in(source, output="features")
+    check(taken_in(source, output="feature", mean=100, std=25))
 
 
 def test_a_network_that_needs_no_bridge_is_kept_byte_for_byte(tmp_path: Path) -> None:
     source = network(tmp_path / "mine.onnx")
-    assert import_onnx(source).onnx_bytes() == source.read_bytes()
+    assert taken_in(source).onnx_bytes() == source.read_bytes()
 
 
 def test_a_network_that_gives_zero_for_a_black_image_is_taken_in(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    model = import_onnx(network(tmp_path / "mine.onnx"), mean=0, std=1)
+    model = taken_in(network(tmp_path / "mine.onnx"), mean=0, std=1)
     verify_model(model.path)
     assert capfd.readouterr().err == ""
 
@@ -135,7 +143,7 @@ def test_a_network_whose_batch_is_fixed_inside_prints_nothing(
         if tensor.name == "shape":
             tensor.CopyFrom(numpy_helper.from_array(np.array([1, 3 * SIDE * SIDE], np.int64), "shape"))
     onnx.save(model, source)
-    assert import_onnx(source).spec.arguments == {"batch": 1}
+    assert taken_in(source).spec.arguments == {"batch": 1}
     assert capfd.readouterr().err == ""
 
 
@@ -182,13 +190,18 @@ def _context(model: onnx.ModelProto) -> None:
 
 @pytest.mark.parametrize("operator", ["Loop", "Scan"])
 def test_a_network_that_repeats_what_it_likes_is_refused(tmp_path: Path, operator: str) -> None:
-    """With 2**62 rounds its trial would never end."""
+    """With 2**62 rounds its trial would never end; nor would a model file's that somebody else wrote."""
     model = onnx.load(network(tmp_path / "mine.onnx"))
     inner = helper.make_graph([helper.make_node(operator, [], ["x"])], "rounds", [], [])
     model.graph.node.append(helper.make_node("If", ["condition"], ["more"], then_branch=inner, else_branch=inner))
     (tmp_path / "mine.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=f"the operator {operator}"):
-        import_onnx(tmp_path / "mine.onnx")
+        taken_in(tmp_path / "mine.onnx")
+    spec, _ = read_onnx(network(tmp_path / "sound.onnx"), "mine")
+    content = np.frombuffer((tmp_path / "mine.onnx").read_bytes(), np.uint8)
+    from_elsewhere = write_model(tmp_path / "mine.safetensors", spec, {ONNX: content})
+    with pytest.raises(ModelError, match=rf"mine\.safetensors: .*the operator {operator}"):
+        Embedder(from_elsewhere)
 
 
 @pytest.mark.parametrize("place", [_in_initializer, _in_constant, _in_subgraph, _in_function, _sparse, _context])
@@ -201,20 +214,20 @@ def test_no_file_beside_the_model_is_read(
     (tmp_path / "weights.bin").write_bytes(bytes(4096))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="separate file"):
-        import_onnx(tmp_path / "mine.onnx")
+        taken_in(tmp_path / "mine.onnx")
 
 
 def test_the_case_that_was_found_is_refused(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="separate file"):
-        import_onnx(shared / "cases" / "onnx_external_constant.onnx", "case")
+        taken_in(shared / "cases" / "onnx_external_constant.onnx")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 def test_a_pipe_is_no_network(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
     with pytest.raises(ModelError, match="not a regular"):
-        import_onnx(tmp_path / "pipe.onnx")
+        taken_in(tmp_path / "pipe.onnx")
 
 
 def test_trial_crops_are_faces_all_different_and_always_the_same() -> None:
@@ -230,7 +243,7 @@ def test_ordinary_and_odd_networks_are_taken_in_without_the_package_onnx(
     plain, odd = network(tmp_path / "plain.onnx"), network(tmp_path / "odd.onnx", kind=HALF, axes=(1, 1))
     monkeypatch.setitem(sys.modules, "onnx", None)
     for source in (plain, odd):
-        check(import_onnx(source, mean=100, std=25), 1e-3)
+        check(taken_in(source, mean=100, std=25), 1e-3)
 
 
 def test_a_network_whose_names_are_no_text_is_refused(tmp_path: Path) -> None:
@@ -238,12 +251,12 @@ def test_a_network_whose_names_are_no_text_is_refused(tmp_path: Path) -> None:
     for name in (b"batches", b"feature", b"Reshape"):
         (tmp_path / "odd.onnx").write_bytes(source.read_bytes().replace(name, b"\x9e" + name[1:]))
         with pytest.raises(ModelError, match="is no UTF-8"):
-            import_onnx(tmp_path / "odd.onnx")
+            taken_in(tmp_path / "odd.onnx")
 
 
 def test_a_network_that_does_not_start_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = network(tmp_path / "mine.onnx")
     (tmp_path / "odd.onnx").write_bytes(source.read_bytes().replace(b"MatMul", b"MatLul"))
     with pytest.raises(ModelError, match="refuses the network"):
-        import_onnx(tmp_path / "odd.onnx")
+        taken_in(tmp_path / "odd.onnx")
     assert capfd.readouterr() == ("", "")
