@@ -20,7 +20,7 @@ from faceid.engine import FaceEngine
 from faceid.npz_file import read_arrays
 from faceid.pipeline import BATCH_PHOTOS, FoundFace
 from faceid.results import Record
-from faceid.vision.images import ImageError, UInt8Image, read_photo
+from faceid.vision.images import ImageError, UInt8Image, is_file, read_photo
 from faceid.vision.opencv import cv2
 from faceid.vision.picture import Picture
 from faceid.vision.quality import Limits
@@ -359,7 +359,7 @@ def _ending(source: str) -> str:
 
 def _link(source: Path, place: Path, copies: bool) -> Path | None:
     if copies:
-        if not source.is_file():
+        if not is_file(source):
             return None
         shutil.copyfile(source, place)
     else:

@@ -66,6 +66,14 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Say whether it is a file; a path that cannot be looked at is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def read_bytes(path: Path, source: str | None = None) -> bytes:
     """Read a regular file of at most `MAX_BYTES`; `source` names it in errors (None: its path).
 

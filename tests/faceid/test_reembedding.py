@@ -44,6 +44,15 @@ def test_enrolling_a_moved_folder_again_notes_the_new_places(
     assert gallery.check(deep=True) == []
 
 
+def test_a_stored_place_that_no_system_can_look_at_is_noted_anew(
+    shipped_engine: FaceEngine, gallery: Gallery, people: Path
+) -> None:
+    """A gallery made elsewhere, or by uploads, may hold any text there."""
+    gallery.note_places({one.id: f"{one.id}" * 5000 for one in gallery.templates()})
+    shipped_engine.enroll(gallery, photos_of_people(people))
+    assert sources(gallery) == [str(photo.path) for photo in photos_of_people(people)]
+
+
 def test_a_second_copy_does_not_take_the_place_of_the_first(
     shipped_engine: FaceEngine, gallery: Gallery, people: Path
 ) -> None:
