@@ -8,13 +8,14 @@ to the program around us is touched: neither warnings, nor Pillow's limits or pl
 import io
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 from PIL import ImageFile
 from PIL.Image import DecompressionBombError
 
@@ -24,7 +25,7 @@ from faceid.vision.deep_grey import to_eight_bits
 from faceid.vision.jpeg_file import JpegFile
 from faceid.vision.memory_budget import process_budget
 from faceid.vision.openers import FORMATS, format_of, opener
-from faceid.vision.orientation import orientation
+from faceid.vision.orientation import AS_STORED, ORIENTATION, orientation
 from faceid.vision.png_file import PngFile
 from faceid.vision.strips import REDUCED_IN_DECODING, load, strips
 
@@ -133,6 +134,20 @@ def decode_bytes(data: bytes) -> Pixels:
             return _decode_in_child(_Source(name, data))
         case None:
             raise DecodeFailed("not_an_image", f"not a photo in one of {', '.join(FORMATS)}")
+
+
+def pixels_of(image: Pillow.Image) -> NDArray[np.uint8]:
+    """Return the pixels of a Pillow image of any mode, upright and never halved.
+
+    Raises DecodeFailed, and whatever Pillow raises where a file is decoded only now, and damaged.
+    """
+    width, height = image.size
+    if not width * height:
+        raise DecodeFailed("empty", f"{width} x {height} pixels")
+    _check_size(width, height)
+    image.load()  # turns some, and tells of it
+    pixels = _eight_bits(Decoded(_array(image, reduction=1)))
+    return np.ascontiguousarray(_TURNS[_said_orientation(image)](pixels))
 
 
 def announced_pixels(data: bytes) -> int:
@@ -276,7 +291,7 @@ def _moving() -> DecodeFailed:
     return DecodeFailed("animated", "an animation; save one frame as a photo")
 
 
-def _array(image: ImageFile.ImageFile, reduction: int) -> NDArray[Any]:
+def _array(image: Pillow.Image, reduction: int) -> NDArray[Any]:
     """Put the strips together: [H, W, 3] uint8, or [H, W] int32 or float32 for deep greys."""
     width, height = (-(-side // reduction) for side in image.size)
     pixels: NDArray[Any] | None = None
@@ -292,11 +307,24 @@ def _array(image: ImageFile.ImageFile, reduction: int) -> NDArray[Any]:
 
 
 def _finished(decoded: Decoded, source: _Source) -> Pixels:
-    pixels = decoded.pixels
-    if pixels.ndim == 2:
-        grey = to_eight_bits(pixels)
-        pixels = np.repeat((255 - grey if decoded.white_is_zero else grey)[..., np.newaxis], 3, axis=2)
-    return Pixels(_upright(pixels, source.exif or decoded.exif, source.xmp), source.reduction)
+    return Pixels(_upright(_eight_bits(decoded), source.exif or decoded.exif, source.xmp), source.reduction)
+
+
+def _eight_bits(decoded: Decoded) -> NDArray[np.uint8]:
+    if decoded.pixels.ndim > 2:
+        return decoded.pixels
+    grey = to_eight_bits(decoded.pixels)
+    return np.repeat((255 - grey if decoded.white_is_zero else grey)[..., np.newaxis], 3, axis=2)
+
+
+def _said_orientation(image: Pillow.Image) -> int:
+    """Return the orientation that Pillow finds, or was given; where it stumbles, what the metadata hold."""
+    with suppress(Exception):  # of whatever else is in the metadata
+        said = image.getexif().get(ORIENTATION, AS_STORED)
+        if isinstance(said, int):
+            return said if said in _TURNS else AS_STORED
+    exif = image.info.get("exif")
+    return orientation(exif) if isinstance(exif, bytes) else AS_STORED
 
 
 def _upright(stored: NDArray[np.uint8], exif: bytes, xmp: bytes) -> NDArray[np.uint8]:

@@ -1,27 +1,24 @@
 """One photo as the engine takes it (a file, the bytes of one, pixels, a Pillow image) and what names it in answers."""
 
 import hashlib
-import io
 import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
 
-from faceid.vision.decoding import MAX_PIXELS, Pixels, announced_pixels
+from faceid.vision.apart import DecodeFailed
+from faceid.vision.decoding import MAX_PIXELS, Pixels, announced_pixels, pixels_of
 from faceid.vision.images import ImageError, UInt8Image, decode, digest, is_folder, read_bytes
 from indexer.text import printable
 
 # What may stand for a photo wherever one is taken. An array is RGB uint8 [H, W, 3], as all images in here.
 Content = str | os.PathLike[str] | bytes | bytearray | memoryview | UInt8Image | Pillow.Image
 
-# Modes that PNG keeps as they are; the others of Pillow's fit into a TIFF.
-_PNG_MODES = ("1", "L", "LA", "P", "RGBA", "I", "I;16")
 # A batch of photos is read before any is decoded: the bytes of larger ones are not kept for that long.
 KEPT_BYTES = 4 * 2**20
 
@@ -163,17 +160,13 @@ def _checked(content: object) -> Path | bytes | UInt8Image | Pillow.Image:
 
 
 def _pixels(image: Pillow.Image, source: str) -> UInt8Image:
-    """Decode a Pillow image: any mode but RGB goes, without loss, through the decoder that files go through."""
     try:
-        upright: Any = ImageOps.exif_transpose(image)
-        if upright.mode == "RGB":
-            return np.array(upright)
-        encoded = io.BytesIO()
-        upright.save(encoded, format="PNG" if upright.mode in _PNG_MODES else "TIFF")
+        return pixels_of(image)
+    except DecodeFailed as error:
+        raise ImageError(source, error.reason_code, str(error)) from error
     # A lazily opened file is decoded here, and decoders raise whatever a damaged file makes them stumble over.
     except Exception as error:
         raise ImageError(source, "unreadable", f"the image cannot be read ({error})") from error
-    return decode(encoded.getvalue(), source).rgb
 
 
 def _digest_of_pixels(pixels: UInt8Image) -> bytes:

@@ -15,6 +15,8 @@ REDUCED_IN_DECODING = ("JPEG", "JPEG 2000")
 DEEP_MODES = ("I", "F")
 # Formats of which programs write a fourth byte a pixel without any meaning.
 _PADDED = ("BMP", "TIFF")
+# Modes of images in memory, whose colours were multiplied by their alpha.
+_MULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 _STRIP_PIXELS = 2**22
 
 
@@ -55,6 +57,8 @@ def _plain(image: Pillow.Image) -> Pillow.Image:
         return image
     if image.mode.startswith("I;16"):
         return image.convert("I")
+    if image.mode in _MULTIPLIED:
+        image = image.convert(_MULTIPLIED[image.mode])
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Pillow.new("RGBA", rgba.size, "white")

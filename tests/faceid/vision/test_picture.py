@@ -1,6 +1,7 @@
 """A photo from a file, its bytes, an array or a Pillow image is the same photo."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from faceid.vision.images import ImageError
 from faceid.vision.picture import Picture, as_pictures
+from tests.faceid.vision.zoo import Animal, zoo
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 
@@ -44,6 +46,51 @@ def test_a_pillow_image_of_any_mode_is_read_as_its_file_is(tmp_path: Path) -> No
     turned = Image.fromarray(PIXELS)
     turned.getexif()[0x0112] = 6
     assert Picture(turned).pixels().shape == (9, 6, 3), "upright"
+
+
+LOST_IN_PILLOW = (
+    # It does not say of its images: the lower bits of deep colours, that white is zero, that there is no sign.
+    *("png of colours of 10", "png of colours of 12", "tiff of 16 bits whose", "tiff of 32 bits without"),
+    # It does not open them.
+    *("png with a text", "png with a profile that unpacks", "heic"),
+)
+
+
+@pytest.mark.parametrize(
+    "animal",
+    [one for one in zoo() if one.picture is not None and not one.remarks and not one.name.startswith(LOST_IN_PILLOW)],
+    ids=lambda animal: animal.name,
+)
+def test_a_photo_that_pillow_opened_is_what_its_file_is(animal: Animal) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of odd metadata
+        pixels = Picture(Image.open(io.BytesIO(animal.data))).pixels()
+    assert pixels.shape == animal.picture.shape
+    assert np.abs(pixels.astype(float) - animal.picture).mean() <= animal.off
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F"]
+)
+def test_an_image_of_any_mode_in_memory_is_a_photo(mode: str) -> None:
+    grey = Image.fromarray(np.linspace(0, 255, 48, dtype=np.uint8).reshape(6, 8) // 128 * 255)
+    between = {"La": ["LA"], "PA": ["P"], "RGBa": ["RGBA"]}
+    image = grey
+    for step in [*between.get(mode, []), mode]:
+        image = image.convert(step)
+    np.testing.assert_allclose(Picture(image).pixels(), np.asarray(grey.convert("RGB")), atol=1)
+
+
+def test_a_large_image_in_memory_is_not_halved() -> None:
+    assert Picture(Image.new("L", (8_001, 8_001))).pixels().shape == (8_001, 8_001, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_an_image_without_pixels_costs_its_own_answer(mode: str, size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError) as caught:
+        Picture(Image.new(mode, size)).read()
+    assert caught.value.reason_code == "empty"
 
 
 def test_the_source_is_the_path_or_what_the_caller_says_or_a_number(file: Path) -> None:
