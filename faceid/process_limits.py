@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
-OUT_OF_CPU_TIME = -24
-"""How a process ends (SIGXCPU) that took more seconds than it had."""
+OUT_OF_CPU_TIME, OUT_OF_TIME = -24, 124
+"""How a process ends that took more seconds than it had: by SIGXCPU, or where there is none."""
 
 
 def limit_this_process(memory: int, seconds: int) -> None:
     """Limit this process to so many bytes beyond what it has, and to so many seconds of CPU, where the system can.
 
-    It can no longer write files either. What it asks for beyond the memory fails as if the machine had no more.
+    Elsewhere the seconds are those of a clock. It can no longer write files either. What it asks for beyond the memory
+    fails as if the machine had no more.
     """
-    with suppress(ImportError, OSError, ValueError):
+    try:
         import resource
-
-        # At the soft limit the signal says why; at the hard one, which must lie higher, the process is just gone.
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    except ImportError:
+        clock = threading.Timer(seconds, os._exit, [OUT_OF_TIME])
+        clock.daemon = True
+        clock.start()
+        return
+    # At the soft limit the signal says why; at the hard one, which must lie higher, the process is just gone.
+    limits = {resource.RLIMIT_CPU: (seconds, seconds + 1), resource.RLIMIT_CORE: (0, 0), resource.RLIMIT_FSIZE: (0, 0)}
+    with suppress(OSError):
         own = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (own + memory, own + memory))
+        limits[resource.RLIMIT_AS] = (own + memory, own + memory)
+    for what, (soft, hard) in limits.items():
+        with suppress(OSError, ValueError):  # one that cannot be set, or is lower already, leaves the others
+            resource.setrlimit(what, (soft, hard))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceid.models.model_file import ModelError, ModelSpec
-from faceid.process_limits import OUT_OF_CPU_TIME
+from faceid.process_limits import OUT_OF_CPU_TIME, OUT_OF_TIME
 
 SECONDS = 300
 """Of CPU time, for opening a network and nine crops: the largest that people use take a second a crop."""
@@ -31,33 +32,52 @@ def read_onnx_apart(source: Path, name: str, **arguments: Any) -> tuple[ModelSpe
     """
     if not sys.executable:
         raise ModelError(f"{source}: a network is tried by a Python process, and no Python is known here")
-    points = arguments.pop("points")
     request = {
         "source": str(source),
         "name": name,
-        "arguments": arguments | {"points": None if points is None else np.asarray(points).tolist()},
+        "arguments": arguments,
         "seconds": SECONDS,
         "memory": MEMORY,
         "memory_a_byte": MEMORY_A_BYTE,
     }
-    done = subprocess.run(
+    said, status = _asked(json.dumps(request, default=_as_list).encode() + b"\n")
+    line, ended, network = said.partition(b"\n")
+    if not ended:
+        raise ModelError(f"{source}: {_how_it_ended(status)}")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise ModelError(answer["error"])
+    return ModelSpec.from_record(answer["spec"]), np.frombuffer(network, dtype=np.uint8)
+
+
+def _as_list(value: object) -> object:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise ModelError(f"{value!r} says nothing of a model: texts, numbers and lists of them do")
+
+
+def _asked(request: bytes) -> tuple[bytes, int]:
+    """Return what the process answers, and how it ended."""
+    with subprocess.Popen(
         [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path)],
-        input=json.dumps(request).encode(),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    line, ended, network = done.stdout.partition(b"\n")
-    if not ended:
-        raise ModelError(f"{source}: {_how_it_ended(done.returncode)}")
-    said: dict[str, Any] = json.loads(line)
-    if "error" in said:
-        raise ModelError(said["error"])
-    return ModelSpec.from_record(said["spec"]), np.frombuffer(network, dtype=np.uint8)
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            # Its input stays open as long as somebody waits for the answer.
+            with suppress(BrokenPipeError):
+                process.stdin.write(request)
+                process.stdin.flush()
+            return process.stdout.read(), process.wait()
+        finally:
+            process.kill()
 
 
 def _how_it_ended(status: int) -> str:
-    if status == OUT_OF_CPU_TIME:
+    if status in (OUT_OF_CPU_TIME, OUT_OF_TIME):
         return f"given up: the network takes more than {SECONDS} seconds for a few crops"
     return (
         f"the network brings down the process that tries it (status {status}); it may need more than the "

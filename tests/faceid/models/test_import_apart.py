@@ -1,7 +1,12 @@
 """Somebody's network is tried in a process of its own, which it cannot keep for ever, nor fill the machine with."""
 
+import os
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,3 +97,81 @@ def test_no_python_to_try_it_with_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "executable", "")
     with pytest.raises(ModelError, match="no Python is known"):
         read_onnx_apart(corner_network(tmp_path / "mine.onnx"), "mine", points=None)
+
+
+def test_it_ends_with_whoever_asked(tmp_path: Path) -> None:
+    source = unfolding(tmp_path / "mine.onnx", (2048, 2048), products=1000)
+    asking = subprocess.Popen([sys.executable, "-m", "faceid", "models", "import", str(source)])
+    children = Path(f"/proc/{asking.pid}/task/{asking.pid}/children")
+    if not children.exists():
+        pytest.skip("the system does not list a process's children")
+    try:
+        child = int(_awaited(lambda: children.read_text(encoding="ascii").split())[0])
+        assert _awaited(lambda: _cpu_seconds(child) > 2), "the network is being tried"
+    finally:
+        asking.kill()
+        asking.wait()
+    assert _awaited(lambda: not _is_running(child))
+
+
+def _awaited(found: Callable[[], Any]) -> Any:
+    end = time.monotonic() + 60
+    while not (what := found()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return what
+
+
+def _cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_without_limits_of_the_system_the_clock_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_apart, "SECONDS", 2)
+    monkeypatch.setattr(
+        import_apart, "_PROGRAM", f"import sys; sys.modules['resource'] = None; {import_apart._PROGRAM}"
+    )
+    source = unfolding(tmp_path / "mine.onnx", (2048, 2048), products=1000)
+    with pytest.raises(ModelError, match="more than 2 seconds"):
+        read_onnx_apart(source, "mine", input_size=None, points=None)
+
+
+def test_a_limit_that_the_process_has_already_leaves_the_others() -> None:
+    program = (
+        "import resource\n"
+        "from faceid.process_limits import limit_this_process\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (9, 9))\n"
+        "limit_this_process(10**9, 300)\n"
+        "print(resource.getrlimit(resource.RLIMIT_AS)[0] < 2 * 10**9, resource.getrlimit(resource.RLIMIT_FSIZE)[0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True 0\n"
+
+
+def test_settings_of_other_types_are_taken_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    source = corner_network(tmp_path / "mine.onnx")
+    settings = SETTINGS | {"input_size": (np.int64(SIDE), np.int64(SIDE)), "mean": np.float32(100.5)}
+    spec, _ = read_onnx_apart(source, "mine", **settings)
+    assert spec.to_record() == read_onnx(source, "mine", **SETTINGS)[0].to_record()  # type: ignore[arg-type]
+    for odd in (
+        {"points": [["a", "b"]]},
+        {"points": [[1, 2], [3]]},
+        {"input_size": (SIDE, SIDE, 3)},
+        {"licence": Path("LICENSE")},
+        {"mean": "grey"},
+    ):
+        with pytest.raises(ModelError) as caught:
+            read_onnx_apart(source, "mine", **SETTINGS | odd)
+        assert "brings down" not in str(caught.value)
+
+
+def test_a_path_that_cannot_be_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="null"):
+        read_onnx_apart(tmp_path / "a\0b.onnx", "mine", input_size=None, points=None)
