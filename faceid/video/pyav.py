@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from faceid.video.frames import VideoError
@@ -13,22 +13,30 @@ from indexer.text import printable
 
 if TYPE_CHECKING:
     import av
+    from av.codec.context import CodecContext
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 # What a file may be. Not among them: playlists, which name other files, and single images.
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpegtsraw,mpeg,mpegvideo,flv,live_flv,asf,ogg,wtv,mxf,gxf,nut,"
     "ivf,rm,dv,h264,hevc,m4v,av1,obu,mjpeg,mpjpeg,gif,apng,y4m,yuv4mpegpipe,wav,mp3,flac,aac"
 )
-_FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data", "format_whitelist": CONTAINERS}
+# FFmpeg opens no decoder for larger frames, and a decoder that meets one gives an error: 8K video has 35 million.
+MAX_FRAME_PIXELS = 64_000_000
+_BOUNDED = {"max_pixels": str(MAX_FRAME_PIXELS)}
+_FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data", "format_whitelist": CONTAINERS, **_BOUNDED}
 _RTSP_OPTIONS = {
     "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto",
     "rtsp_transport": "tcp",
     # Half a second instead of five to find out what a camera sends.
     "analyzeduration": "500000",
     "probesize": "200000",
+    **_BOUNDED,
 }
-_HTTP_OPTIONS = {"protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy,hls"}
+_HTTP_OPTIONS = {"protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy,hls", **_BOUNDED}
+# Titles and the like may be in any encoding; nobody reads them here.
+_ODD_TITLES: Final = "replace"
 _CAMERAS = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}"), "Windows": ("dshow", "video={}")}
 
 
@@ -60,7 +68,7 @@ def open_file(path: Path) -> "InputContainer":
     if empty:
         raise VideoError(f"{name}: the file is empty")
     with in_words(name):
-        container: InputContainer = av.open(f"file:{path}", options=_FILE_OPTIONS)
+        container: InputContainer = av.open(f"file:{path}", options=_FILE_OPTIONS, metadata_errors=_ODD_TITLES)
     return container
 
 
@@ -70,7 +78,9 @@ def open_stream(url: str, seconds: float) -> "InputContainer":
     scheme = urlsplit(url).scheme.lower()
     options = _RTSP_OPTIONS if scheme in ("rtsp", "rtsps") else _HTTP_OPTIONS
     with in_words(safe_name(url)):
-        container: InputContainer = av.open(url, options=options, timeout=(seconds, seconds))
+        container: InputContainer = av.open(
+            url, options=options, metadata_errors=_ODD_TITLES, timeout=(seconds, seconds)
+        )
     return container
 
 
@@ -83,6 +93,15 @@ def open_camera(number: str) -> "InputContainer":
     with in_words(f"camera:{number}"):
         container: InputContainer = av.open(device.format(number), format=kind)
     return container
+
+
+def bound_frames(stream: "VideoStream") -> bool:
+    """Let a stream's decoder, too, refuse frames beyond the limit, before it takes the memory; False without one."""
+    decoder: CodecContext | None = stream.codec_context
+    if decoder is None:
+        return False
+    decoder.options = _BOUNDED
+    return True
 
 
 @contextmanager

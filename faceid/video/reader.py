@@ -18,6 +18,7 @@ from faceid.video.shots import ShotCounter
 from faceid.video.sources import Decoded, Source
 
 QUEUE = 8  # frames of a file that wait to be looked at: a batch of the detector
+QUEUED_BYTES = 2**28  # of their pixels, about: 8 frames of 4K
 LONGEST_WAIT = 30.0  # seconds between two tries to reach a source that was lost
 
 
@@ -147,9 +148,13 @@ class FrameReader:
                 for one in old:
                     self._items.remove(one)
             else:
-                self._changed.wait_for(lambda: len(self._items) < QUEUE or self._stopped.is_set())
+                self._changed.wait_for(lambda: self._has_room() or self._stopped.is_set())
             self._items.append(item)
             self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        waiting = sum(one.pixels.nbytes for one in self._items if isinstance(one, Frame))
+        return len(self._items) < QUEUE and waiting < QUEUED_BYTES
 
     def _notice(self, kind: str, message: str) -> SourceNotice:
         return SourceNotice(kind, self._elapsed(), datetime.now(UTC), message)

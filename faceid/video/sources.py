@@ -14,7 +14,7 @@ import numpy as np
 from faceid.video import pyav
 from faceid.video.decoded import sketch, some_of, upright_pixels
 from faceid.video.frames import Counts, SourceLost, VideoError
-from faceid.vision.images import ImageError, UInt8Image
+from faceid.vision.images import ImageError, UInt8Image, is_folder
 from faceid.vision.opencv import cv2
 from faceid.vision.picture import Picture
 from indexer.text import printable
@@ -34,6 +34,7 @@ FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".ti
 CREDENTIALS = "FACEID_STREAM_CREDENTIALS"
 """Environment variable with `user:password` for streams whose address has none: a command line is seen by others."""
 
+_ODDEST_ASPECT = 4  # of a pixel; half a picture side by side needs 2
 _MOST_FAILURES = 200  # of the container in a row; then the rest of the file is given up
 _LATE = 0.001  # seconds: a first frame after a seek that is later was not sought
 _EARLY_SECONDS, _EARLY_SHARE = 1.0, 0.02  # an end this much before the announced one is told
@@ -89,7 +90,7 @@ def open_source(what: str | os.PathLike[str], *, frame_rate: float = USUAL_RATE)
     if address.startswith("camera:"):
         return LiveStream(address)
     path = Path(address)
-    if path.is_dir():
+    if is_folder(path):
         return FrameFolder(path, frame_rate)
     return VideoFile(path)
 
@@ -114,8 +115,12 @@ class VideoFile:
         self.name = printable(path)
         self.counts = Counts()
         self._path = path
-        if not path.exists():
-            raise VideoError(f"{self.name}: there is no such file")
+        try:
+            path.stat()
+        except FileNotFoundError:
+            raise VideoError(f"{self.name}: there is no such file") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise VideoError(f"{self.name}: {getattr(error, 'strerror', None) or error}") from error
 
     def _open(self) -> "InputContainer":
         return pyav.open_file(self._path)
@@ -132,6 +137,7 @@ class VideoFile:
 
     def _frames(self, start: float, *, seek: bool) -> Iterator[Decoded]:
         self.counts.decoded = self.counts.damaged = 0
+        self.counts.remark = None
         with self._open() as container:
             stream = _video_stream(container, self.name)
             stream.thread_type = "AUTO"
@@ -196,11 +202,14 @@ class FrameFolder:
         self.name = printable(folder)
         self.counts = Counts()
         self._rate = frame_rate
-        self._numbered = sorted(
-            (number, path)
-            for path in folder.iterdir()
-            if path.suffix.lower() in FRAME_SUFFIXES and (number := frame_number(path)) is not None
-        )
+        try:
+            self._numbered = sorted(
+                (number, path)
+                for path in folder.iterdir()
+                if path.suffix.lower() in FRAME_SUFFIXES and (number := frame_number(path)) is not None
+            )
+        except OSError as error:
+            raise VideoError(f"{self.name}: {error.strerror or error}") from error
         if not self._numbered:
             raise VideoError(f"{self.name}: the folder has no numbered frames, such as 0001.jpg")
 
@@ -253,6 +262,8 @@ def _video_stream(container: "InputContainer", name: str) -> "VideoStream":
 
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
+            if not pyav.bound_frames(stream):
+                raise VideoError(f"{name}: its codec is not known here")
             return stream
     if not len(container.streams):
         raise VideoError(f"{name}: not a video, or its beginning is damaged")
@@ -267,28 +278,37 @@ def _timed(
 
     A seek lands on a key frame before `start`, and what lies between is passed over; nothing comes where it does not.
     """
+    from av.error import FFmpegError
+
     base = float(stream.time_base or 0)
     begin = float(stream.start_time or 0) * base
     rate = float(stream.average_rate or USUAL_RATE) or USUAL_RATE
     if seek:
-        from av.error import FFmpegError
-
         with suppress(FFmpegError):
             container.seek(int((start + begin) / base), stream=stream)
     seconds: float | None = None
-    for frame in _decode(container, stream, source.counts):
-        told = None if frame.pts is None else float(frame.pts) * base - begin
-        if seconds is None:
-            seconds = told or 0.0
-            if seek and seconds > start + _LATE:
-                return
-        else:
-            # Without a timestamp, or with one that goes back: as if it came one frame later.
-            seconds = told if told is not None and told > seconds else seconds + 1 / rate
-        if seconds >= start - 0.5 / rate:
-            yield _decoded(frame, seconds, stream)
+    try:
+        for frame in _decode(container, stream, source.counts):
+            told = None if frame.pts is None else float(frame.pts) * base - begin
+            if seconds is None:
+                seconds = told or 0.0
+                if seek and seconds > start + _LATE:
+                    return
+            else:
+                # Without a timestamp, or with one that goes back: as if it came one frame later.
+                seconds = told if told is not None and told > seconds else seconds + 1 / rate
+            if seconds >= start - 0.5 / rate:
+                yield _decoded(frame, seconds, stream)
+    except FFmpegError as error:
+        if seconds is None and not seek:
+            raise VideoError(f"{source.name}: {pyav.reason(error)}") from None
+        source.counts.remark = f"reading it broke off after {clock(seconds or 0.0)}: {pyav.reason(error)}"
+        return
     if seconds is None and not seek:
-        raise VideoError(f"{source.name}: there is a video in it, but no frame that can be decoded")
+        raise VideoError(
+            f"{source.name}: there is a video in it, but no frame that can be decoded (of more than "
+            f"{pyav.MAX_FRAME_PIXELS:,} pixels none is)"
+        )
     announced = (container.duration or 0) / 1_000_000
     end = (seconds or 0.0) + 1 / rate
     if seconds is not None and announced - end > max(_EARLY_SECONDS, _EARLY_SHARE * announced):
@@ -296,9 +316,12 @@ def _timed(
 
 
 def _decode(container: "InputContainer", stream: "VideoStream", counts: Counts) -> Iterator["VideoFrame"]:
-    """Yield the frames that can be decoded; packets and frames that are damaged are counted."""
+    """Yield the frames that can be decoded; packets and frames that are damaged are counted.
+
+    Raises FFmpegError where nothing more can be read.
+    """
     from av.error import EOFError as EndOfFile
-    from av.error import InvalidDataError
+    from av.error import FFmpegError, InvalidDataError, PatchWelcomeError
 
     packets = container.demux(stream)
     failures = 0
@@ -307,7 +330,7 @@ def _decode(container: "InputContainer", stream: "VideoStream", counts: Counts) 
             packet = next(packets)
         except (StopIteration, EndOfFile):
             return
-        except InvalidDataError:
+        except (InvalidDataError, PatchWelcomeError):
             failures += 1
             counts.damaged += 1
             if failures > _MOST_FAILURES:
@@ -316,7 +339,9 @@ def _decode(container: "InputContainer", stream: "VideoStream", counts: Counts) 
             continue
         try:
             frames = packet.decode()
-        except InvalidDataError:
+        except EndOfFile:
+            return
+        except FFmpegError:  # decoders have many words for a damaged packet
             counts.damaged += 1
             continue
         failures = 0
@@ -329,7 +354,9 @@ def _decode(container: "InputContainer", stream: "VideoStream", counts: Counts) 
 
 
 def _decoded(frame: "VideoFrame", seconds: float | None, stream: "VideoStream") -> Decoded:
-    aspect = float(stream.sample_aspect_ratio or 1) or 1.0
+    aspect = float(stream.sample_aspect_ratio or 1)
+    if not 1 / _ODDEST_ASPECT <= aspect <= _ODDEST_ASPECT:
+        aspect = 1.0
     return Decoded(seconds, lambda: sketch(frame), lambda: upright_pixels(frame, aspect))
 
 

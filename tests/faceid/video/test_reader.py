@@ -80,6 +80,15 @@ def test_a_file_waits_for_those_who_take_its_frames(tmp_path: Path) -> None:
     assert source.counts.dropped == 0
 
 
+def test_large_frames_do_not_wait_eight_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faceid.video.reader.QUEUED_BYTES", 320 * 240 * 3)
+    with FrameReader(VideoFile(write_video(tmp_path / "a.mp4", grey(20))), Sampling(fps=25)) as frames:
+        taken = []
+        while items := frames.take(QUEUE):
+            taken.append(len(items))
+    assert taken == [1] * 20
+
+
 def test_a_live_source_keeps_only_the_newest_frame_and_counts_the_others() -> None:
     source = FakeLive((50, None))
     with FrameReader(source, Sampling(fps=1e6)) as reader:

@@ -2,13 +2,18 @@
 
 import socket
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from faceid.video import sources
 from faceid.video.enrolling import time_of
 from faceid.video.frames import VideoError
 from faceid.video.sources import Decoded, FrameFolder, VideoFile, clock, open_source
@@ -161,6 +166,69 @@ def test_damaged_frames_are_counted_and_passed_over(tmp_path: Path) -> None:
     assert len(frames) == 50
     assert source.counts.damaged == 10
     assert frames[-1].seconds == pytest.approx(59 / 25, abs=0.03)
+
+
+def test_whatever_word_a_decoder_has_for_a_damaged_frame_it_is_passed_over(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "a.mov", grey(10), codec="png", pix_fmt="rgb24")
+    content = bytearray(file.read_bytes())
+    compressed = [at for at in range(len(content) - 3) if content[at : at + 4] == b"IDAT"]
+    content[compressed[4] + 8 : compressed[4] + 18] = bytes([255]) * 10  # "an error in an external library"
+    file.write_bytes(content)
+    source = VideoFile(file)
+    assert len(list(source.frames())) == 9
+    assert source.counts.damaged == 1
+
+
+def test_reading_that_breaks_off_is_told_and_keeps_what_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = VideoFile(write_video(tmp_path / "a.mp4", grey(10)))
+    decode = sources._decode
+
+    def broken(*arguments: Any) -> Iterator[Any]:
+        yield from islice(decode(*arguments), 3)
+        raise av.error.OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sources, "_decode", broken)
+    assert len(list(source.frames())) == 3
+    assert source.counts.remark == "reading it broke off after 0:00:00: it cannot be reached"
+
+
+def test_a_codec_that_is_not_known_is_told(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "a.avi", grey(3), codec="mpeg4")
+    file.write_bytes(file.read_bytes().replace(b"FMP4", b"XyZ9"))
+    with pytest.raises(VideoError, match=r"a\.avi: its codec is not known here"):
+        frames_of(file)
+
+
+def test_a_title_in_any_encoding_costs_nothing(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "a.mkv", grey(3))
+    content = file.read_bytes()
+    at = content.index(b"ENCODER")
+    file.write_bytes(content[:at] + b"ENC\xd6DER" + content[at + 7 :])
+    assert len(frames_of(file)) == 3
+
+
+def test_frames_beyond_the_limit_are_refused_before_they_take_the_memory(tmp_path: Path) -> None:
+    file = tmp_path / "a.y4m"
+    header = b"YUV4MPEG2 W9000 H8000 F25:1 Cmono\nFRAME\n"
+    file.write_bytes(header)
+    with file.open("r+b") as sparse:
+        sparse.truncate(len(header) + 9000 * 8000)
+    with pytest.raises(VideoError, match=r"no frame that can be decoded \(of more than 64,000,000 pixels none is\)"):
+        frames_of(file)
+
+
+def test_a_pixel_that_is_said_to_be_fifty_times_wider_than_high_is_square(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "a.mkv", [corners()] * 3, pixel_aspect=Fraction(50))
+    assert frames_of(file)[0].pixels().shape == (96, 160, 3)
+
+
+@pytest.mark.parametrize("name", ["overlong" * 100, "a\0b", "loop"])
+def test_a_path_that_cannot_be_is_told_as_any_other(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(VideoError):
+        open_source(tmp_path / name)
 
 
 @pytest.mark.parametrize(
