@@ -7,9 +7,10 @@ import click
 from benchmarks.cli.options import EXISTING
 from benchmarks.cli.output import page_writer
 from faceid.cli.output import say
+from indexer.text import counted
 
 
-@click.command(epilog="Example: faceid report out/a out/b -o page.html")
+@click.command(epilog="Example: faceid report out/a out/b -o page")
 @click.argument("runs", nargs=-1, required=True, type=EXISTING)
 @click.option(
     "-o",
@@ -33,4 +34,4 @@ def report(runs: tuple[Path, ...], folder: Path) -> None:
     make_folder(folder)
     page = write_page(found, folder)
     click.echo(page.absolute())
-    say(f"{len(runs)} runs on one page")
+    say(f"{counted(len(runs), 'run', 'runs')} on one page")

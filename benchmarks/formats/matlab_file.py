@@ -11,10 +11,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from faceid.process_limits import limit_this_process
 from indexer.errors import FaceIdError
 from indexer.text import printable
 
 SECONDS = 120  # BLUFR's splits take about two
+MEMORY = 2_000_000_000  # bytes; what is compressed may unfold to a thousand times its size
 
 
 class MatlabFileError(FaceIdError):
@@ -28,7 +30,7 @@ def read_variables(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    reader = context.Process(target=_read, args=(str(path), tuple(names), sender), daemon=True)
+    reader = context.Process(target=_read, args=(str(path), tuple(names), MEMORY, SECONDS, sender), daemon=True)
     reader.start()
     sender.close()  # so that the pipe ends with the reader
     try:
@@ -49,15 +51,18 @@ def read_variables(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _read(path: str, names: tuple[str, ...], sender: Connection) -> None:
+def _read(path: str, names: tuple[str, ...], memory: int, seconds: int, sender: Connection) -> None:
     """Send (variables, None), or (None, the reason why there are none)."""
     from scipy.io import loadmat
 
+    limit_this_process(memory, seconds)
     try:
         content = loadmat(path, variable_names=names)
         sender.send(({name: content[name] for name in names if name in content}, None))
     except OSError as error:
         sender.send((None, f"cannot be read ({error.strerror})"))
+    except MemoryError:
+        sender.send((None, f"it does not fit in the {memory:,} bytes that it may take"))
     except NotImplementedError:
         sender.send((None, "MATLAB 7.3 is not read; save it there with `save -v7`"))
     except Exception as error:  # a damaged file can end in nearly any error

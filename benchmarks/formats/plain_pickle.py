@@ -5,10 +5,13 @@ knows the few operators that plain things need, refuses all others, and builds n
 """
 
 import pickletools
+from itertools import islice
 from typing import Any
 
 # A verification set is a tuple of lists of bytes: three deep.
 MAX_DEPTH = 8
+# An image takes three, and the largest sets have some ten thousands; each byte of a file may be one of 150 bytes here.
+MAX_OPERATORS = 2_000_000
 # What could look up a name, call something, or fetch an object from elsewhere.
 _FORBIDDEN = {
     *("GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "REDUCE", "BUILD", "NEWOBJ", "NEWOBJ_EX", "PERSID", "BINPERSID"),
@@ -32,18 +35,18 @@ class ForbiddenOperator(Exception):
 def load(data: bytes) -> Any:
     """Return what the pickle holds.
 
-    Raises ForbiddenOperator for one that is a program, ValueError for one that is damaged, nested too deep, or holds
-    other things.
+    Raises ForbiddenOperator for one that is a program, ValueError for one that is damaged, nested too deep or too long,
+    or holds other things.
     """
     machine = _Machine()
     try:
-        for operator, argument, _ in pickletools.genops(data):
+        for operator, argument, _ in islice(pickletools.genops(data), MAX_OPERATORS):
             if operator.name == "STOP":
                 return machine.result()
             machine.step(operator.name, argument)
     except (IndexError, KeyError, UnicodeError) as error:
         raise ValueError(f"a damaged pickle ({error!r})") from error
-    raise ValueError("a pickle without an end")
+    raise ValueError(f"a pickle without an end in its first {MAX_OPERATORS:,} operators")
 
 
 class _Machine:

@@ -326,9 +326,23 @@ def read_results(path: Path) -> tuple[Results, Provenance]:
             "update faceid"
         )
     try:
-        return decode({**record, "accuracy": _accuracies(record)}, Results), decode(record, Provenance)
-    except (UnexpectedValue, OverflowError) as error:
+        results = decode({**record, "accuracy": _accuracies(record)}, Results)
+        _check_lengths(results)
+        return results, decode(record, Provenance)
+    # UnicodeEncodeError: half a character in the place of a number.
+    except (UnexpectedValue, OverflowError, UnicodeEncodeError) as error:
         raise ResultsError(f"{printable(file)} is damaged: {error}; run the benchmark again") from error
+
+
+def _check_lengths(results: Results) -> None:
+    """Raise UnexpectedValue where there is not one y for each x, and not one count between two edges."""
+    for field in fields(results.curves):
+        for curve in getattr(results.curves, field.name):
+            if len(curve.x) != len(curve.y):
+                raise UnexpectedValue(f"curves.{field.name} has {len(curve.x)} x and {len(curve.y)} y")
+    for histogram in results.histograms:
+        if len(histogram.edges) != len(histogram.counts) + 1:
+            raise UnexpectedValue(f"histograms has {len(histogram.edges)} edges for {len(histogram.counts)} counts")
 
 
 def _accuracies(record: dict[str, Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.formats import plain_pickle
 from benchmarks.formats.insightface_bin import BinError, read_bin
 
 IMAGES = [b"\xff\xd8one", b"\xff\xd8two", b"\x89PNG", b""]
@@ -108,6 +109,15 @@ def test_things_nested_without_end_are_refused(tmp_path: Path, kind: str, depth:
     }[kind]
     with pytest.raises(BinError, match="damaged"):
         read_bin(written(tmp_path, data))
+
+
+@pytest.mark.parametrize("operator", [b"N", b"\x94", b"]"])
+def test_more_things_than_any_set_has_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operator: bytes
+) -> None:
+    monkeypatch.setattr(plain_pickle, "MAX_OPERATORS", 1000)
+    with pytest.raises(BinError, match="without an end in its first 1,000 operators"):
+        read_bin(written(tmp_path, b"\x80\x04N" + operator * 1000 + b"."))
 
 
 def test_a_list_in_itself_is_refused(tmp_path: Path) -> None:

@@ -51,3 +51,14 @@ def test_a_reader_that_does_not_come_to_an_end_is_ended(tmp_path: Path, monkeypa
     monkeypatch.setattr(matlab_file, "SECONDS", 0.1)
     with pytest.raises(MatlabFileError, match=r"x\.mat: not read after 0\.1 seconds"):
         read_variables(tmp_path / "x.mat", ("labels",))
+
+
+def test_a_small_file_that_unfolds_beyond_its_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("resource", reason="the system has no limits on a process")
+    savemat(tmp_path / "x.mat", {"labels": np.zeros(200_000_000, np.uint8)}, do_compression=True)
+    assert (tmp_path / "x.mat").stat().st_size < 1_000_000
+    monkeypatch.setattr(matlab_file, "MEMORY", 100_000_000)
+    with pytest.raises(MatlabFileError, match=r"x\.mat: it does not fit in the 100,000,000 bytes"):
+        read_variables(tmp_path / "x.mat", ("labels",))
