@@ -3,11 +3,29 @@
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from training.errors import DataError
 
 # The largest face that anybody trains on has a few hundred kilobytes.
 MAX_MEMBER_BYTES = 16 * 2**20
+# Names and the like that stand before a member; they are read whole, and compressed they may be of any size.
+MAX_HEADER_BYTES = 2**20
+_HEADERS = {
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+}
+
+
+class _Member(tarfile.TarInfo):
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """As TarInfo's; ValueError for what would be read whole, and more of it than MAX_HEADER_BYTES."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type == tarfile.GNUTYPE_SPARSE:  # its list of holes may go on without end
+            raise ValueError(f"{member.name} is stored with holes (sparse); pack it again without")
+        if member.type in _HEADERS and member.size > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {member.size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
+        return member
 
 
 def members(path: Path, mode: str = "r") -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
@@ -23,11 +41,11 @@ def members(path: Path, mode: str = "r") -> Iterator[tuple[tarfile.TarFile, tarf
         if not path.is_file():
             raise DataError(f"cannot read {path}: it is missing, or not a regular file")
         end = path.stat().st_size
-        with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        with tarfile.open(path, mode, tarinfo=_Member) as tar:  # type: ignore[call-overload]
             while (member := tar.next()) is not None:
                 tar.members.clear()  # it would remember every one
+                _check(member, path, end if mode == "r:" else None)
                 if member.isfile():
-                    _check(member, path, end if mode == "r:" else None)
                     yield tar, member
     except (DataError, MemoryError, GeneratorExit):
         raise

@@ -208,6 +208,41 @@ def test_a_packed_tar_that_unpacks_to_gigabytes_is_refused_at_its_first_header(t
         open_faces([path], side=SIDE, only_faces=False)
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_name_of_gigabytes_is_refused_before_it_is_unpacked(tmp_path: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo("name")
+    member.type, member.size = kind, 2**26
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(2**26)))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="a header of 67,108,864 bytes"):
+        open_faces([path], side=SIDE, only_faces=False)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_a_list_of_holes_without_end_is_not_followed(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("ann/1.png")
+    member.type = tarfile.GNUTYPE_SPARSE
+    start = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    start[482] = 1  # the list goes on
+    start[148:156] = b"%06o\0 " % (sum(start[:148]) + 8 * 32 + sum(start[156:]))
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(bytes(start) + (bytes(504) + b"\1" + bytes(7)) * 100_000))
+    with pytest.raises(DataError, match="sparse"):
+        open_faces([path], side=SIDE, only_faces=False)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, b"?"])
+def test_what_is_no_face_but_terabytes_is_not_unpacked_to_pass_it_over(tmp_path: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo("ann/1.png")
+    member.type, member.size = kind, 2**40
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(10 * 2**20)))
+    with pytest.raises(DataError, match="1,099,511,627,776 bytes"):
+        open_faces([path], side=SIDE, only_faces=False)
+
+
 def test_a_label_of_a_megabyte_is_no_label(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as tar:
         add(tar, "1.png", FACE)
