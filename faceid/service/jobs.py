@@ -240,7 +240,7 @@ class Jobs:
         return None
 
     def _people(self, row: Row[Any], asked: dict[str, Any]) -> Iterator[PersonPhoto]:
-        """Yield the photos that are not done yet: in the same order each time that the job is begun."""
+        """Yield the photos that are not done yet."""
         if asked["folder"] is None:
             packed = packed_photos(self._upload_of(row.id), self._settings.photo_bytes)
             photos = (self._person_photo(one) for one in packed)
@@ -248,10 +248,12 @@ class Jobs:
         folder = self._settings.folders.get(asked["folder"])
         if folder is None:
             raise Problem("no_such_folder", f"the settings name no folder {asked['folder']!r}")
-        listed = list(photos_of_people(folder))
+        # By their names: since the job was begun before, files may have come to the folder, or gone.
+        known = {one["source"] for one in self.records(row.gallery, row.id)}
+        left = [one for one in photos_of_people(folder) if one.picture.source not in known]
         with self._database.write() as connection:
-            self._set(connection, row.id, total=len(listed))
-        return iter(listed[row.done :])
+            self._set(connection, row.id, total=row.done + len(left))
+        return iter(left)
 
     def _person_photo(self, one: PackedPhoto) -> PersonPhoto:
         reason = one.reason_code or (None if one.folder else "not_in_a_persons_folder")
