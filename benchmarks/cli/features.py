@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from benchmarks.cli.options import FOLDER, embedding_of, photo_options
-from faceid.cli.options import OUTPUT_FILE
+from faceid.cli.options import FEATURE_FILE
 from faceid.cli.output import say
 from indexer.text import counted
 
@@ -18,7 +18,7 @@ from indexer.text import counted
     "--output",
     "feature_file",
     required=True,
-    type=OUTPUT_FILE,
+    type=FEATURE_FILE,
     help="The .npz file to write; beside it lies the record of what is done.",
 )
 @click.option("--labels/--no-labels", default=False, help="The folder below FOLDER is the person's name.")

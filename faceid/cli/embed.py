@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from faceid.cli.options import ANY_FACES, OUTPUT_FILE, engine_options, faces_option, workers_options
+from faceid.cli.options import ANY_FACES, FEATURE_FILE, engine_options, faces_option, workers_options
 from faceid.cli.output import progress, say
 from faceid.cli.photos import photos_arguments, pictures, verbose_option
 from indexer.text import counted
@@ -18,7 +18,7 @@ from indexer.text import counted
     "--output",
     "feature_file",
     required=True,
-    type=OUTPUT_FILE,
+    type=FEATURE_FILE,
     help="The .npz file to write.",
 )
 @click.option("--labels/--no-labels", default=False, help="The folder below each of PHOTOS is the person's name.")

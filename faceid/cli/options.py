@@ -13,6 +13,7 @@ from faceid.cli import offers
 from indexer.durable_file import require_file
 from indexer.errors import FileNotWritten, GalleryError
 from indexer.store.place import place_of
+from indexer.text import printable
 
 AnyFunction = Callable[..., Any]
 
@@ -65,10 +66,14 @@ NAME = Name()
 
 
 class OutputFile(click.Path):
-    """A file to write; a folder, a pipe or a device is refused before any work is done for it."""
+    """A file to write; a folder, a pipe or a device is refused before any work is done for it.
 
-    def __init__(self) -> None:
+    With `ending` a file's name must end so: of photos on the command line the first is easily taken for the output.
+    """
+
+    def __init__(self, ending: str = "") -> None:
         super().__init__(dir_okay=False, path_type=Path)
+        self._ending = ending
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path of a file, which need not be there yet."""
@@ -77,10 +82,13 @@ class OutputFile(click.Path):
             require_file(path)
         except FileNotWritten as error:
             self.fail(str(error), param, ctx)
+        if not path.name.endswith(self._ending):
+            self.fail(f"{printable(path)} does not end in {self._ending}", param, ctx)
         return path
 
 
 OUTPUT_FILE = OutputFile()
+FEATURE_FILE = OutputFile(".npz")
 
 
 class GalleryPlace(click.Path):

@@ -161,6 +161,8 @@ def watch(
         raise click.UsageError("--resume goes on with a file of events: give -o FILE")
     if annotate_file is not None and (len(sources) > 1 or resume):
         raise click.UsageError("--annotate writes the video of one source, from its beginning")
+    if annotate_file is not None and _are_one_file(sources[0], annotate_file):
+        raise click.UsageError("--annotate would put its video in the place of the one that is watched")
     if end is not None and end <= start:
         raise click.UsageError("--end must lie after --start")
     if output == "csv":
@@ -246,6 +248,13 @@ def watch(
                 write_lines(told, _row, _WIDTHS)
         say(_summary(run, fpir if threshold is None else None))
     ctx.exit(3 if run.troubles else 0)
+
+
+def _are_one_file(source: str, file: Path) -> bool:
+    try:
+        return Path(source).samefile(file)
+    except (OSError, ValueError):  # one of them is not there, or no path
+        return False
 
 
 def _threshold(

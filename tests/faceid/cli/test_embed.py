@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.faceid.cli.conftest import Run
 
@@ -42,6 +43,15 @@ def test_a_pipe_is_refused_before_any_photo_is_looked_at(run: Run, tmp_path: Pat
     assert outcome.code == 2
     assert "it is a pipe; give the path of a file" in " ".join(outcome.stderr.split())
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("command", [["embed"], ["benchmark", "features"]])
+def test_a_photo_is_not_taken_for_the_file_to_write(run: Run, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"the only copy")
+    outcome = run(*command, "-o", tmp_path / "a.jpg", tmp_path)  # as of `-o *.jpg`
+    assert outcome.code == 2
+    assert "does not end in .npz" in " ".join(outcome.stderr.split())
+    assert (tmp_path / "a.jpg").read_bytes() == b"the only copy"
 
 
 def test_a_link_leads_to_the_file_that_is_written(run: Run, lfw_people: Path, tmp_path: Path) -> None:

@@ -179,6 +179,16 @@ def test_what_does_not_go_together_is_a_matter_of_usage(run: Run, arguments: tup
     assert says in done.stderr
 
 
+def test_the_annotated_video_does_not_take_the_place_of_the_one_that_is_watched(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"the only copy")
+    (tmp_path / "link.mp4").symlink_to("a.mp4")
+    for output in ("a.mp4", "link.mp4"):
+        done = run("watch", tmp_path / "a.mp4", "--annotate", tmp_path / output)
+        assert done.code == 2
+        assert "in the place of the one that is watched" in " ".join(done.stderr.split())
+    assert (tmp_path / "a.mp4").read_bytes() == b"the only copy"
+
+
 def test_killed_and_started_again_no_event_is_written_twice(staff: Path, film: Path, tmp_path: Path, run: Run) -> None:
     whole = tmp_path / "whole.jsonl"
     arguments = ["--gallery", str(staff), "--threshold", "0.5", "--json"]
