@@ -22,6 +22,7 @@ from faceid.pipeline import BATCH_PHOTOS, FoundFace
 from faceid.results import Record
 from faceid.vision.images import ImageError, UInt8Image, is_file, read_photo
 from faceid.vision.opencv import cv2
+from faceid.vision.photo_list import has_too_many_cells
 from faceid.vision.picture import Picture
 from faceid.vision.quality import Limits
 from indexer.decision.context import decision_score, people_needed
@@ -284,13 +285,20 @@ def _known_clusters(labels: Ids, who: Sequence[int | None]) -> dict[int, int]:
 
 
 def read_names(file: Path) -> dict[str, str]:
-    """Read names for people from a CSV with columns `person,name`. Raises ClusteringError."""
+    """Read a CSV with columns `person,name`. Raises ClusteringError, also for two names of one person."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             rows = csv.DictReader(lines, strict=True)
             if not {"person", "name"} <= set(rows.fieldnames or ()):
                 raise ValueError("no columns person,name")
-            return {row["person"]: row["name"].strip() for row in rows if row["person"] and (row["name"] or "").strip()}
+            names: dict[str, str] = {}
+            for row in rows:
+                name = (row["name"] or "").strip()
+                if has_too_many_cells(row):
+                    raise ValueError(f"line {rows.line_num}: more cells than columns; put quotes around a comma")
+                if row["person"] and name and names.setdefault(row["person"], name) != name:
+                    raise ValueError(f"line {rows.line_num}: another name of {row['person']} stands above")
+            return names
     except (OSError, ValueError, csv.Error, AttributeError) as error:
         raise ClusteringError(f"{printable(file)}: not a readable list of names ({error})") from error
 

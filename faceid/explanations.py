@@ -20,6 +20,7 @@ _EXPLANATIONS = {
     "linked_folder": "a link to a folder; links to folders are not followed",
     "not_in_a_persons_folder": "not in a person's folder",
     "incomplete_row": "the manifest's row lacks the path or the name",
+    "too_many_cells": "the manifest's row has more cells than there are columns; put quotes around a comma",
     "unreadable": "cannot be read",
     "truncated": "the end of the file is missing, but not of the picture",
 }

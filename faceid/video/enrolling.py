@@ -14,7 +14,7 @@ from faceid.video.reader import Sampling
 from faceid.video.sources import VIDEO_SUFFIXES, open_source
 from faceid.video.track_identity import TrackFace, TrackPolicy
 from faceid.video.watcher import Watcher
-from faceid.vision.photo_list import PersonPhoto, PhotoListError, manifest_rows
+from faceid.vision.photo_list import PersonPhoto, PhotoListError, Row, has_too_many_cells, manifest_rows
 from faceid.vision.picture import Picture
 from faceid.vision.quality import Limits
 from indexer.decision.decision import user_threshold
@@ -134,7 +134,9 @@ def _photo(clip: PersonClip, face: TrackFace) -> PersonPhoto:
     return PersonPhoto(Picture(face.picture, name, face.seconds), clip.name, clip.external_id)
 
 
-def _clip_of(row: dict[str, str], manifest: Path, line: int) -> PersonClip:
+def _clip_of(row: Row, manifest: Path, line: int) -> PersonClip:
+    if has_too_many_cells(row):
+        raise PhotoListError(f"{printable(manifest)}, line {line}: more cells than columns; put quotes around a comma")
     path, name = row.get("path") or "", row.get("name") or ""
     if not path or not name:
         raise PhotoListError(f"{printable(manifest)}, line {line}: the row lacks the path or the name")

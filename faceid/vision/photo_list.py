@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from faceid.vision.images import is_folder
 from faceid.vision.picture import Content, Picture
@@ -34,6 +34,10 @@ _SIDECARS = (
 _HIDDEN = (".", "~$")
 
 logger = logging.getLogger(__name__)
+
+
+Row = dict[str | None, Any]
+"""The cells of a row by their columns; those behind the last column are a list under None."""
 
 
 class PhotoListError(FaceIdError):
@@ -116,7 +120,7 @@ def photos_of_manifest(manifest: str | os.PathLike[str]) -> list[PersonPhoto]:
     return [_photo_of(row, manifest.parent) for _, row in manifest_rows(manifest, " (path,name[,external_id])")]
 
 
-def manifest_rows(manifest: Path, hint: str = "") -> Iterator[tuple[int, dict[str, str]]]:
+def manifest_rows(manifest: Path, hint: str = "") -> Iterator[tuple[int, Row]]:
     """Yield the rows of a CSV file with columns `path` and `name`, each with its line's number.
 
     Raises PhotoListError, with `hint` where a column is missing, where one is there twice, and for what is no CSV file
@@ -139,9 +143,14 @@ def manifest_rows(manifest: Path, hint: str = "") -> Iterator[tuple[int, dict[st
         raise PhotoListError(f"{printable(manifest)}: not a readable CSV file in UTF-8 ({error})") from error
 
 
-def _photo_of(row: dict[str, str], folder: Path) -> PersonPhoto:
+def has_too_many_cells(row: Row) -> bool:
+    """Say whether a row goes on behind the last column: in `a.jpg,Lee, Ann` a comma takes the name apart."""
+    return any(cell.strip() for cell in row.get(None) or ())
+
+
+def _photo_of(row: Row, folder: Path) -> PersonPhoto:
     path, name = row["path"] or "", row["name"] or ""
-    reason = None if path and name else "incomplete_row"
+    reason = "too_many_cells" if has_too_many_cells(row) else None if path and name else "incomplete_row"
     # The bytes of the name decide, whatever the locale takes them for.
     file = os.fsdecode(path.encode("utf-8", "surrogateescape"))
     return PersonPhoto(folder / file, name, row.get("external_id") or None, reason)

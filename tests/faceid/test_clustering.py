@@ -119,6 +119,16 @@ def test_the_manifest_names_photos_or_cut_outs_and_takes_names(archive, tmp_path
     assert text.count("data:image/jpeg") == 8
 
 
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [("a,Lee, Ann\n", "line 2: more cells"), ("a,Ann\nb,Bob\na,Bea\n", "line 4: another name of a")],
+)
+def test_a_list_of_names_that_is_not_clear_is_refused(tmp_path, rows, says):
+    (tmp_path / "names.csv").write_text(f"person,name\n{rows}")
+    with pytest.raises(ClusteringError, match=says):
+        read_names(tmp_path / "names.csv")
+
+
 def test_a_second_run_takes_away_what_is_its_own_and_nothing_else(archive, tmp_path):
     faces = add(Engine(), archive, read_faces(tmp_path, "m", 0.45))
     mine = tmp_path / "people" / "Ann" / "0000001.jpg"

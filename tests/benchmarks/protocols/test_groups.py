@@ -96,6 +96,7 @@ def test_rates_that_all_trials_cannot_support_are_refused():
         ("name,race\nx,y\n", "no column path or person"),
         ("path\np\n", "no column with groups"),
         ("path,sex\np0/0.jpg,f\np0/0.jpg,m\n", "line 3"),
+        ("path,origin\np0/0.jpg,Asian, East\n", "line 2: more cells"),
         ("path,sex\n\x00,f\n", None),
     ],
 )

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from faceid.video import sources
-from faceid.video.enrolling import time_of
+from faceid.video.enrolling import clips_of_manifest, time_of
 from faceid.video.frames import VideoError
 from faceid.video.sources import Decoded, FrameFolder, VideoFile, clock, open_source
+from faceid.vision.photo_list import PhotoListError
 from tests.faceid.video.clips import grey, turned, with_duration, write_sound, write_video
 
 
@@ -338,3 +339,12 @@ def test_times_are_seconds_or_have_colons() -> None:
 
 def test_a_clock() -> None:
     assert [clock(seconds) for seconds in (0, 59.4, 61, 36061)] == ["0:00:00", "0:00:59", "0:01:01", "10:01:01"]
+
+
+def test_a_clips_name_that_a_comma_takes_apart_is_refused_with_its_line(tmp_path: Path) -> None:
+    manifest = tmp_path / "clips.csv"
+    manifest.write_text('path,name\na.mp4,"Lee, Ann"\n')
+    assert [clip.name for clip in clips_of_manifest(manifest)] == ["Lee, Ann"]
+    manifest.write_text("path,name\na.mp4,Ann\nb.mp4,Lee, Ann\n")
+    with pytest.raises(PhotoListError, match="line 3: more cells than columns"):
+        clips_of_manifest(manifest)

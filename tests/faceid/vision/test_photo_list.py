@@ -109,6 +109,12 @@ def test_a_manifest_names_people_and_tells_namesakes_apart(tmp_path: Path) -> No
     ]
 
 
+def test_a_name_that_a_comma_takes_apart_is_one_failed_photo_and_not_another_name(tmp_path: Path) -> None:
+    manifest = tmp_path / "people.csv"
+    manifest.write_text("path,name\na.jpg,Lee, Ann\nb.jpg,Bob,, \nc.jpg,Bob,\n")
+    assert [photo.reason_code for photo in photos_of_manifest(manifest)] == ["too_many_cells", None, None]
+
+
 def test_an_incomplete_row_is_one_failed_photo(tmp_path: Path) -> None:
     manifest = tmp_path / "people.csv"
     manifest.write_text("path,name\na.jpg\n,Ann\nb.jpg,Bob\n")
