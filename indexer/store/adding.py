@@ -107,6 +107,14 @@ def hide_templates_of_others(connection: Connection, identity_ids: Sequence[int]
             change_rows(connection, "template", theirs, removed_at=now())
 
 
+def hide_templates(connection: Connection, template_ids: Sequence[int]) -> None:
+    """Hide single templates."""
+    for piece in chunks(template_ids):
+        theirs = template.c.id.in_(piece) & template.c.removed_at.is_(None)
+        with moving(connection, theirs):
+            change_rows(connection, "template", theirs, removed_at=now())
+
+
 def check_templates(new: Sequence[NewTemplate], bound: ModelBinding) -> None:
     """Raise VectorError for a vector that is none of this model's, GalleryError for a description that makes no sense.
 

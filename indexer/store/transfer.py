@@ -32,7 +32,7 @@ from indexer.crypto.sealed_export import is_sealed, sealing, unsealing
 from indexer.durable_file import PRIVATE, writing
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, Turn, clean_name
-from indexer.store.adding import add_templates
+from indexer.store.adding import add_templates, hide_templates
 from indexer.store.content import Content, Template, check_content, new_template
 from indexer.store.queries import bump_revision, chunks, every_template_row, gallery_row, next_ids, now, vectors_of
 from indexer.store.schema import identity, template
@@ -184,9 +184,7 @@ def add_content(connection: Connection, content: Content, origin: str, revive_er
                 change_rows(connection, "identity", identity.c.id == owner, removed_at=now())
             changed = True
         changed |= _add_aliases(connection, owner, record["aliases"])
-    for piece in chunks(fresh):
-        with moving(connection, template.c.id.in_(piece)):
-            change_rows(connection, "template", template.c.id.in_(piece), removed_at=now())
+    hide_templates(connection, fresh)
     if changed:
         bump_revision(connection)
     return added

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from indexer.errors import GalleryError, StoreDamaged
 from indexer.store import curation
-from indexer.store.adding import hide_templates_of_others
+from indexer.store.adding import hide_templates, hide_templates_of_others
 from indexer.store.crops import delete_crops
 from indexer.store.queries import bump_revision, chunks, record_audit
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
@@ -145,11 +145,20 @@ def _merge(connection: Connection, entry: Undoable, payload: dict[str, Any]) -> 
 def _reassign(connection: Connection, entry: Undoable, payload: dict[str, Any]) -> None:
     into_id = payload["into"]
     source_id = next(one for one in entry.identity_ids if one != into_id)
-    back = [
-        row.id
+    rows = [
+        row
         for piece in chunks(payload["templates"])
         for row in sound_rows(connection, "template", template.c.id.in_(piece) & (template.c.identity_id == into_id))
     ]
+    known = {
+        row.source_digest
+        for piece in chunks([row.source_digest for row in rows])
+        for row in rows_with(connection, "template", "source_digest", piece)
+        if row.identity_id == source_id
+    }
+    # A photo that was enrolled anew under the one whose it was is there already: the copy that was moved is hidden.
+    hide_templates(connection, [row.id for row in rows if row.source_digest in known])
+    back = [row.id for row in rows if row.source_digest not in known]
     curation.give_templates(connection, back, source_id)
     hide_templates_of_others(connection, [source_id])
 

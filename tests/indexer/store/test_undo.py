@@ -158,3 +158,19 @@ def test_a_person_may_take_a_former_name_again_and_nobody_else(people):
     people.erase(1)
     assert people.find("Ann") == people.find("Anna") == []
     assert people.check(deep=True) == []
+
+
+def test_a_photo_enrolled_anew_since_it_was_moved_stays_where_it_is_when_the_move_is_taken_back(people):
+    people.move_templates([1], 2)
+    moved, *_ = people.undoable()
+    people.remove(2)
+    assert people.add([photo("Ann", "a1")])[0].status == "enrolled"  # nobody shows it
+    people.undo()
+    people.undo(moved.id)
+    assert [(row.name, row.source) for row in people.templates()] == [
+        ("Ann", "photos/a2"),
+        ("Bob", "photos/b1"),
+        ("Cleo", "photos/c1"),
+        ("Ann", "photos/a1"),
+    ]
+    assert people.check(deep=True) == []
