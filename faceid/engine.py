@@ -436,12 +436,13 @@ class FaceEngine:
         """Return the photos, by their places, that must be looked at, as far as the gallery can tell now."""
         files = {i: file for i, file in batch.read() if isinstance(file, ReadPicture)}
         known = gallery.enrolled([file.digest for file in files.values()])
+        whose = _whose(gallery, batch.photos, files)
         remembered = _remembered(gallery, files, wishes)
         return {
             i: file
             for i, file in files.items()
             if file.digest not in remembered
-            and not _already_known(batch.photos[i], known.get(file.digest, []), wishes.restore)
+            and not _already_known(batch.photos[i], whose[i], known.get(file.digest, []), wishes.restore)
         }
 
     def _settled(
@@ -461,10 +462,11 @@ class FaceEngine:
                 files[i] = file
 
         known = gallery.enrolled([file.digest for file in files.values()])
+        whose = _whose(gallery, photos, files)
         moved: dict[int, str] = {}
         for i, file in files.items():
             entries = known.get(file.digest, [])
-            if settled := _already_known(photos[i], entries, wishes.restore):
+            if settled := _already_known(photos[i], whose[i], entries, wishes.restore):
                 results[i] = settled
                 moved |= {
                     one.template_id: photos[i].picture.address
@@ -804,9 +806,18 @@ def _is_name(photo: PersonPhoto) -> bool:
     return True
 
 
-def _already_known(photo: PersonPhoto, known: Sequence[Enrolled], restore: bool) -> Enrollment | None:
+def _whose(gallery: Gallery, photos: Sequence[PersonPhoto], places: Iterable[int]) -> dict[int, int | None]:
+    """Return, by their places, whom the gallery takes some photos' names for: an id, None for somebody new."""
+    wanted = list(places)
+    meant = gallery.meant([(photos[i].name, photos[i].external_id) for i in wanted])
+    return dict(zip(wanted, meant, strict=True))
+
+
+def _already_known(
+    photo: PersonPhoto, whose: int | None, known: Sequence[Enrolled], restore: bool
+) -> Enrollment | None:
     """Return the result for a photo whose bytes the gallery has seen; None if it must be (or may be) enrolled."""
-    own = [entry for entry in known if _same_person(photo, entry)]
+    own = [entry for entry in known if entry.identity_id == whose]
     if not known or (own and own[0].removed and restore):
         return None
     if not own:
@@ -825,12 +836,6 @@ def _has_moved(entry: Enrolled, settled: Enrollment, picture: Picture) -> bool:
         and entry.source != picture.address
         and not is_file(Path(entry.source))
     )
-
-
-def _same_person(photo: PersonPhoto, entry: Enrolled) -> bool:
-    if photo.external_id or entry.external_id:
-        return photo.external_id == entry.external_id
-    return clean_name(photo.name) == clean_name(entry.name)
 
 
 def _rejected(photo: PersonPhoto, found: PictureFaces, limits: Limits | None) -> Enrollment | None:

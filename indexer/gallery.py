@@ -69,6 +69,7 @@ from indexer.search.certified_search import Found, Proof, best_is_known, search
 from indexer.search.index_kinds import AUTO, check_kind
 from indexer.search.scores import check_vectors
 from indexer.store import (
+    adding,
     answered,
     crops,
     curation,
@@ -351,6 +352,14 @@ class Gallery:
         """For photos by SHA-256 (32 bytes), the templates they already have; a photo without one is left out."""
         with self._database.read() as connection:
             return store.enrolled(connection, digests)
+
+    def meant(self, names: Sequence[tuple[str, str | None]]) -> list[int | None]:
+        """Return whom each name with its external id means, as `add` takes it: an id, None for somebody new.
+
+        A former name, and one that was merged, mean the person it led to.
+        """
+        with self._database.read() as connection:
+            return adding.meant(connection, names)
 
     def rejected(self, digests: Sequence[bytes], policy: str) -> dict[bytes, tuple[str, ...]]:
         """For photos by SHA-256 (32 bytes), why they were rejected under this policy, as `remember_rejected` was told.

@@ -87,6 +87,13 @@ def add_templates(connection: Connection, new: Sequence[NewTemplate], restore: b
     ]
 
 
+def meant(connection: Connection, names: Sequence[tuple[str, str | None]]) -> list[int | None]:
+    """Return whom names with external ids mean, as `add_templates` takes them; None for somebody new, or no name."""
+    keys = [_key(*name) for name in names]
+    people = _load_people(connection, [key for key in keys if key is not None])
+    return [None if key is None or key not in people else people[key].id for key in keys]
+
+
 def hide_templates_of_others(connection: Connection, identity_ids: Sequence[int]) -> None:
     """After a restore: a photo that became another person's in the meantime stays hidden under the restored one."""
     other, owner = template.alias(), identity.alias()

@@ -109,6 +109,27 @@ def test_a_rejected_photo_is_not_looked_at_again_unless_asked_or_what_decided_it
     assert looks == [2, 1, 2, 2, 2]
 
 
+def test_a_photo_stays_its_persons_whatever_the_person_is_called_by_now(
+    shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path
+) -> None:
+    people = [PersonPhoto(third_photo, "Mae", "A  7 ")]
+    (first,) = shipped_engine.enroll(gallery, people)
+    (again,) = shipped_engine.enroll(gallery, people)
+    assert (first.status, again.status) == ("enrolled", "already_enrolled"), "an external id is normalised, too"
+    gallery.erase(gallery.find("A 7")[0].id)
+
+    people = [PersonPhoto(third_photo, "Mae")]
+    shipped_engine.enroll(gallery, people)
+    (mae,) = gallery.find("Mae")
+    gallery.rename(mae.id, "May")
+    assert [one.record()["name"] for one in shipped_engine.enroll(gallery, people)] == ["May"]
+    gallery.merge(mae.id, 1)
+    (merged,) = shipped_engine.enroll(gallery, people)
+    assert (merged.status, merged.reason_codes) == ("already_enrolled", ("known_by_another_name",))
+    (other,) = shipped_engine.enroll(gallery, [PersonPhoto(third_photo, "Somebody")])
+    assert (other.status, other.reason_codes) == ("rejected", ("enrolled_as_someone_else",))
+
+
 @pytest.mark.slow
 def test_streams_work_as_they_are_read(shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path) -> None:
     endless = (third_photo for _ in count())
