@@ -31,7 +31,10 @@ all_option = click.option("--all", "include_removed", is_flag=True, help="Remove
 
 @click.group()
 def gallery() -> None:
-    """List, correct, move and check a gallery. PERSON is an id, an external id, or a name that only one bears."""
+    """List, correct, move and check a gallery. PERSON is an id, an external id, or a name that only one bears.
+
+    '#7' is who has the id 7, whatever others are called.
+    """
 
 
 @gallery.command(name="list", epilog="Example: faceid gallery list --gallery staff --csv")

@@ -310,7 +310,7 @@ def find(connection: Connection, ref: str | int) -> list[Identity]:
     """Return whom `ref` means, removed people included: an id, an external id or a name; merged ones resolved."""
     text = str(ref)
     hits: list[Row[Any]] = []
-    if text.isascii() and text.isdigit() and int(text) < 2**63:
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63:  # Python reads no longer ones
         hits += rows_with(connection, "identity", "id", [int(text)])
     if isinstance(ref, str):
         word = clean_name(ref)

@@ -3,6 +3,7 @@
 import base64
 import json
 from typing import Annotated, Any
+from unicodedata import normalize
 
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from starlette.responses import Response
@@ -87,7 +88,7 @@ def list_people(
     """List people in order of id, a page at a time; somebody who is enrolled meanwhile comes at the end."""
     opened = service_of(request).galleries.get(gallery)
     after = -1 if cursor is None else _after(cursor, gallery)
-    wanted = (search or "").casefold()
+    wanted = normalize("NFC", search or "").casefold()  # as the gallery keeps names
     found = [one for one in opened.people() if one.id > after and (removed or not one.removed) and _fits(one, wanted)]
     page = found[:limit]
     return PeoplePage(
@@ -198,31 +199,21 @@ def _enroll(
             results = opened.engine.enroll(
                 writer, people, faces=faces, limits=Limits(), restore=restore, keep_crops=keep_crops
             )
+            (who,) = writer.meant([(name, external_id)])
         for result in results:
             service_of(request).metrics.enrolled.labels(opened.name, result.status).inc()
         records = [result.record() for result in results]
         if not any(result.status in ("enrolled", "already_enrolled") for result in results):
             raise Problem("no_face", "; ".join(result.message or result.status for result in results), _more(records))
-        identity = _enrolled(opened, name, external_id)
-        change.about = (identity.id,)
+        if who is None:
+            raise Problem("no_such_person", "the person was erased in the same moment")
+        change.about = (who,)
+        identity = opened.person(who)
     return Enrolled(request_id=request_id_of(request), person=person_record(identity), photos=records)
 
 
 def _more(records: list[EnrollmentRecord]) -> dict[str, Any]:
     return {"photos": records}
-
-
-def _enrolled(opened: OpenGallery, name: str, external_id: str | None) -> Identity:
-    wanted = clean_name(external_id) if external_id else None
-    own = clean_name(name)
-    found = [
-        one
-        for one in opened.reader.find(wanted or own)
-        if (one.external_id == wanted if wanted else one.external_id is None)
-    ]
-    if not found:  # a name that was renamed or merged since leads to who bears it now
-        found = opened.reader.find(wanted or own)
-    return found[0]
 
 
 def _fits(identity: Identity, wanted: str) -> bool:
@@ -238,7 +229,7 @@ def _cursor(last_id: int, gallery: str) -> str:
 def _after(cursor: str, gallery: str) -> int:
     try:
         of_gallery, last_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if of_gallery != gallery or not isinstance(last_id, int):
+        if of_gallery != gallery or type(last_id) is not int:
             raise ValueError
     except (ValueError, TypeError) as error:
         raise Problem("invalid_cursor", "take `next_cursor` of the page before, of the same gallery") from error

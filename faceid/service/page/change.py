@@ -21,7 +21,8 @@ from indexer.records import Identity
 router = page_router()
 
 _PLACE = "/galleries/{gallery}/people/{person}"
-_WITH_NUMBER = re.compile(r"(?:.*\()?#?(\d{1,18})\)?", re.DOTALL)
+_NUMBERED = re.compile(r"(?:.*\()?#([0-9]{1,18})\)?", re.DOTALL)
+_LABELLED = re.compile(r"(.+) \((.+)\)", re.DOTALL)
 _Text = Annotated[str, Form(min_length=1, max_length=255)]
 
 
@@ -104,11 +105,16 @@ def undo(request: Request, gallery: GalleryPath, entry: Annotated[int | None, Fo
 
 
 def _meant(opened: OpenGallery, typed: str) -> Identity:
-    """Return whom somebody means by a name, a number, or `Name (#number)`; raises Problem for none or several."""
-    found = opened.reader.find(typed.strip())
-    numbered = _WITH_NUMBER.fullmatch(typed.strip())
-    if not found and numbered:
+    """Return whom somebody means by a name, a number, or as answers label namesakes: `Name (external id or #number)`.
+
+    Raises Problem for none or several.
+    """
+    typed = typed.strip()
+    found = opened.reader.find(typed)
+    if not found and (numbered := _NUMBERED.fullmatch(typed)):
         return opened.person(int(numbered[1]))
+    if not found and (labelled := _LABELLED.fullmatch(typed)):
+        found = [one for one in opened.reader.find(labelled[2]) if labelled[1] == one.name]
     if len(found) == 1:
         return found[0]
     if not found:

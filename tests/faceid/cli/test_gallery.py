@@ -86,6 +86,20 @@ def test_nobody_of_that_name_is_said_plainly(run: Run, gallery: Path) -> None:
     assert "Nobody" in outcome.stderr
 
 
+def test_an_id_is_told_from_a_name_that_is_a_number(run: Run, gallery: Path) -> None:
+    at = ("--gallery", gallery)
+    assert run("gallery", "rename", 2, 1, *at).code == 0
+    several = run("gallery", "show", 1, *at)
+    assert (several.code, "give the id ('#1', '#2')" in several.stderr) == (1, True)
+    assert run("gallery", "remove", "#1", *at).code == 0
+    assert [(one["id"], one["removed"]) for one in run("gallery", "list", *at, "--all", "--json").records][:2] == [
+        (1, True),
+        (2, False),
+    ]
+    endless = run("gallery", "show", "9" * 5000, *at)
+    assert (endless.code, "bytes of UTF-8" in endless.stderr) == (1, True)
+
+
 def test_a_name_is_utf_8_whatever_the_locale_says(run: Run, gallery: Path, names: list[str]) -> None:
     def in_ascii(*arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(

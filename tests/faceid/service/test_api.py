@@ -143,6 +143,22 @@ def test_a_person_is_enrolled_found_renamed_merged_taken_back_and_erased(
     assert client.get(f"{GALLERY}/people/{ada}").json()["code"] == "no_such_person"
 
 
+def test_who_is_called_by_a_number_is_not_the_person_of_that_id(client: TestClient, drawn_people: Path) -> None:
+    for person, (name, external_id) in enumerate((("2", ""), ("Zoë", "3"), ("3", "")), start=1):
+        fields = {"name": name, "external_id": external_id}
+        told = client.post(f"{GALLERY}/people", data=fields, files=[photo(drawn_people, person, 3)]).json()
+        made = told["person"]
+        assert (made["name"], made["external_id"]) == (name, external_id or None)
+        shown = client.get(f"{GALLERY}/people/{made['id']}").json()["templates"]
+        assert [one["id"] for one in shown] == [told["photos"][0]["template_id"]]
+
+
+def test_a_search_finds_a_name_that_is_spelt_in_other_letters_of_the_same_look(client: TestClient) -> None:
+    client.patch(f"{GALLERY}/people/1", json={"name": "Zoë"})
+    found = client.get(f"{GALLERY}/people", params={"search": "ZOE\u0308"}).json()["people"]
+    assert [one["id"] for one in found] == [1]
+
+
 def test_photos_without_a_face_enrol_nobody_and_say_why(client: TestClient) -> None:
     answer = client.post(f"{GALLERY}/people", data={"name": "Nobody"}, files=[("photos", ("x.jpg", b"x"))])
     assert (answer.status_code, answer.json()["code"]) == (422, "no_face")

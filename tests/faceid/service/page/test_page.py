@@ -89,6 +89,18 @@ def test_people_are_found_renamed_merged_removed_brought_back_and_taken_back(log
     assert "hidden" in send(client, "/people/3/photos/remove", template="5")
 
 
+def test_a_label_with_an_external_id_is_not_taken_for_a_number(log_in: LogIn, drawn_people: Path) -> None:
+    client = log_in()
+    for person, external_id in ((3, "1"), (4, "2")):
+        fields = {"token": token_of(client), "name": "Ann", "external_id": external_id}
+        assert client.post(f"{HOME}/enroll", data=fields, files=[photo(drawn_people, person, 3)]).status_code == 200
+    # As answers label namesakes: this is nobody's id.
+    assert client.post(f"{HOME}/people/3/merge", data={"token": token_of(client), "other": "Ann (2)"}).url.path == (
+        f"{HOME}/people/8"
+    )
+    assert client.post(f"{HOME}/people/4/merge", data={"token": token_of(client), "other": "Bob (2)"}).status_code == 404
+
+
 def test_erasing_takes_the_typed_name_and_leaves_nobody(log_in: LogIn) -> None:
     client = log_in()
     refused = client.post(f"{HOME}/people/4/erase", data={"token": token_of(client), "confirm": "person-0003"})
