@@ -88,6 +88,24 @@ def test_sync_reports_gone_photos_and_prune_removes_them(run: Run, people: Path,
     assert run("gallery", "stats", *gallery, "--json").records[0]["templates"] == 2
 
 
+def test_what_could_not_be_read_is_not_gone_and_an_empty_folder_prunes_nobody(
+    run: Run, people: Path, tmp_path: Path
+) -> None:
+    gallery = ("--gallery", tmp_path / "g")
+    run("enroll", people, *gallery, *MODEL)
+    unread = min(people.glob("*/*.jpg"))
+    unread.write_bytes(b"")
+    prune = ("--faces", "centre", "--sync", "--prune", "--json")
+    records = run("enroll", people, *gallery, *prune).records
+    assert [one["status"] for one in records] == ["failed", "already_enrolled", "already_enrolled"]
+    people.rename(tmp_path / "elsewhere")
+    people.mkdir()  # as where a disk is not mounted
+    refused = run("enroll", people, *gallery, *prune)
+    assert (refused.code, refused.records) == (1, [])
+    assert "holds no photo, and 3 templates came from there" in " ".join(refused.stderr.split())
+    assert run("gallery", "stats", *gallery, "--json").records[0]["templates"] == 3
+
+
 def test_a_removed_person_stays_removed_until_restored(run: Run, people: Path, tmp_path: Path) -> None:
     gallery = ("--gallery", tmp_path / "g")
     run("enroll", people, *gallery, *MODEL)

@@ -94,11 +94,11 @@ def test_a_label_with_an_external_id_is_not_taken_for_a_number(log_in: LogIn, dr
     for person, external_id in ((3, "1"), (4, "2")):
         fields = {"token": token_of(client), "name": "Ann", "external_id": external_id}
         assert client.post(f"{HOME}/enroll", data=fields, files=[photo(drawn_people, person, 3)]).status_code == 200
+    token = token_of(client)
     # As answers label namesakes: this is nobody's id.
-    assert client.post(f"{HOME}/people/3/merge", data={"token": token_of(client), "other": "Ann (2)"}).url.path == (
-        f"{HOME}/people/8"
-    )
-    assert client.post(f"{HOME}/people/4/merge", data={"token": token_of(client), "other": "Bob (2)"}).status_code == 404
+    merged = client.post(f"{HOME}/people/3/merge", data={"token": token, "other": "Ann (2)"})
+    assert merged.url.path == f"{HOME}/people/8"
+    assert client.post(f"{HOME}/people/4/merge", data={"token": token, "other": "Bob (2)"}).status_code == 404
 
 
 def test_erasing_takes_the_typed_name_and_leaves_nobody(log_in: LogIn) -> None:
