@@ -85,14 +85,16 @@ class AuditLog:
                 return
 
     def _write_all(self, batch: Sequence[tuple[Entry, Future[None]]]) -> None:
+        # Who has given up waiting is not told, which would be an error; the entry is written all the same.
+        waiting = [written for _, written in batch if written.set_running_or_notify_cancel()]
         try:
             with self._database.write() as connection:
                 append(connection, [entry for entry, _ in batch])
         except Exception as error:  # whatever it is, those who wait must hear of it
-            for _, written in batch:
+            for written in waiting:
                 written.set_exception(error)
         else:
-            for _, written in batch:
+            for written in waiting:
                 written.set_result(None)
 
 

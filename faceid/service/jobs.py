@@ -149,12 +149,7 @@ class Jobs:
     def _take_up_again(self) -> None:
         (self._settings.data / UPLOADS).mkdir(mode=0o700, exist_ok=True)
         with self._database.write() as connection:
-            connection.execute(
-                update(job)
-                .where(job.c.state == "running", job.c.starts >= _MOST_STARTS)
-                .values(state="failed", ended_at=now(), message="the server ended each time that it was begun")
-            )
-            connection.execute(update(job).where(job.c.state == "running").values(state="queued"))
+            _put_back(connection)
             waiting = set(connection.execute(select(job.c.id).where(job.c.state == "queued")).scalars())
         for left in (self._settings.data / UPLOADS).iterdir():
             if left.stem not in waiting:
@@ -163,14 +158,20 @@ class Jobs:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
-            number = self._begin_next()
-            if number is None:
-                self._wake.wait()
+            try:
+                number = self._begin_next()
+                if number is not None:
+                    self._do(number)
+            except Exception as error:  # of a full disk, say: jobs go on when it takes something again
+                log.error("what became of a job cannot be noted", exc_info=error)
+                self._stopping.wait(_PATIENCE)
             else:
-                self._do(number)
+                if number is None:
+                    self._wake.wait()
 
     def _begin_next(self) -> str | None:
         with self._database.write() as connection:
+            _put_back(connection)  # whose end could not be noted: here, nothing is running
             chosen = select(job.c.id).where(job.c.state == "queued").order_by(job.c.created_at).limit(1)
             number: str | None = connection.execute(chosen).scalar()
             if number is not None:
@@ -324,6 +325,17 @@ class Jobs:
 
     def _upload_of(self, number: str) -> Path:
         return self._settings.data / UPLOADS / f"{number}.zip"
+
+
+def _put_back(connection: Connection) -> None:
+    """Put jobs that were left running into the queue again; those that were begun too often have failed."""
+    running = update(job).where(job.c.state == "running")
+    connection.execute(
+        running.where(job.c.starts >= _MOST_STARTS).values(
+            state="failed", ended_at=now(), message="the server ended each time that it was begun"
+        )
+    )
+    connection.execute(running.values(state="queued"))
 
 
 def _row(connection: Connection, number: str) -> Row[Any] | None:

@@ -123,6 +123,17 @@ def test_many_threads_write_one_chain(tmp_path: Path) -> None:
         assert (verify(database).rows, verify(database).broken_at) == (200, None)
 
 
+def test_who_gave_up_waiting_stops_no_other_entry(tmp_path: Path) -> None:
+    with ServiceDatabase(tmp_path / "data") as database:
+        log = AuditLog(database)
+        with database.write():  # the log has to wait
+            log.write(Entry("identify", "unknown:1", "1"))
+            log.write(Entry("identify", "unknown:1", "2")).cancel()
+        log.write(Entry("identify", "unknown:1", "3")).result(10)
+        log.close()
+        assert verify(database).rows == 3
+
+
 def test_who_asks_and_who_changes_is_noted_without_a_name(
     client: TestClient, drawn_people: Path, tmp_path: Path
 ) -> None:

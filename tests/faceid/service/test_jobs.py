@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import insert, update
+from sqlalchemy import Connection, insert, update
 
 from faceid import Gallery
 from faceid.service import jobs as jobs_module
 from faceid.service.database import ServiceDatabase, job, now
+from indexer.errors import FaceIdError
 from tests.faceid.service.conftest import Serve
 
 JOBS = "/v1/galleries/default/jobs"
@@ -111,6 +112,25 @@ def test_a_job_that_a_killed_server_left_is_done_at_the_next_start(
     assert sum(told["counts"].values()) == 8
     assert ended(client, "b" * 32)["state"] == "failed"
     assert list(uploads.iterdir()) == []
+
+
+def test_a_job_whose_end_cannot_be_noted_is_done_again_and_stops_no_other(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_PATIENCE", 0.01)
+    note = jobs_module.Jobs._set
+    refusals = iter([FaceIdError("service.db could not be used: database or disk is full")])
+
+    def note_or_fail(self: jobs_module.Jobs, connection: Connection, number: str, **values: Any) -> None:
+        if values.get("state") == "done":
+            for refusal in refusals:
+                raise refusal
+        note(self, connection, number, **values)
+
+    monkeypatch.setattr(jobs_module.Jobs, "_set", note_or_fail)
+    first, second = (client.post(f"{JOBS}/check").json()["job"]["id"] for _ in range(2))
+    assert (ended(client, second)["state"], ended(client, second)["starts"]) == ("done", 1)
+    assert (ended(client, first)["state"], ended(client, first)["starts"]) == ("done", 2)
 
 
 def test_a_stop_puts_the_running_job_back(
