@@ -1,6 +1,8 @@
 """Work that takes minutes: it says how far it is, can be cancelled, and survives a stop and a kill."""
 
 import io
+import json
+import shutil
 import time
 import zipfile
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from sqlalchemy import Connection, insert, update
 
 from faceid import Gallery
 from faceid.service import jobs as jobs_module
-from faceid.service.database import ServiceDatabase, job, now
+from faceid.service.database import ServiceDatabase, job, job_record, now
 from indexer.errors import FaceIdError
 from tests.faceid.service.conftest import Serve
 
@@ -112,6 +114,26 @@ def test_a_job_that_a_killed_server_left_is_done_at_the_next_start(
     assert sum(told["counts"].values()) == 8
     assert ended(client, "b" * 32)["state"] == "failed"
     assert list(uploads.iterdir()) == []
+
+
+def test_a_folder_that_changed_while_the_server_was_down_is_enrolled_whole(
+    serve: Serve, drawn_people: Path, tmp_path: Path
+) -> None:
+    number, folder = "a" * 32, tmp_path / "import"
+    photos = []
+    for person in sorted(drawn_people.iterdir())[:3]:
+        (folder / f"new-{person.name}").mkdir(parents=True)
+        photos.append(Path(shutil.copy(person / "3.jpg", folder / f"new-{person.name}")))
+    done = json.dumps({"source": str(photos[0]), "status": "enrolled"})
+    with ServiceDatabase(tmp_path / "data") as database, database.write() as connection:
+        common = {"gallery": "default", "counts": '{"enrolled": 1}', "created_at": now(), "state": "running"}
+        asked = '{"folder": "import", "faces": "exactly-one"}'
+        connection.execute(insert(job).values(id=number, kind="enroll", asked=asked, done=1, starts=1, **common))
+        connection.execute(insert(job_record).values(job_id=number, number=0, record=done))
+    photos[0].unlink()
+    client = serve(folders={"import": str(folder)})
+    told = ended(client, number)
+    assert (told["state"], told["done"], told["total"], told["counts"]) == ("done", 3, 3, {"enrolled": 3})
 
 
 def test_a_job_whose_end_cannot_be_noted_is_done_again_and_stops_no_other(
