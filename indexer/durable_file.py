@@ -23,10 +23,15 @@ _OTHER_KINDS = {
 }
 
 
-def require_file(path: Path) -> None:
-    """Raise FileNotWritten where something is at `path`, or where its link leads, that is no file.
+# What a gallery, or a server, cannot be made again from anything else than a backup.
+_THE_TRUTH = ("gallery.db", "gallery.db-wal", "gallery.key", "service.db", "service.db-wal")
 
-    A pipe or a device that a file took the place of would be lost, and whoever reads from it would wait for ever.
+
+def require_file(path: Path) -> None:
+    """Raise FileNotWritten where something is at `path`, or where its link leads, that an output must not replace.
+
+    A pipe or a device would be lost, and whoever reads from it would wait for ever; a gallery's own database, with all
+    that it holds.
     """
     with _told(path):
         try:
@@ -35,6 +40,11 @@ def require_file(path: Path) -> None:
             return
     if kind is not None:
         raise FileNotWritten(f"{printable(path)} could not be written: it is a {kind}; give the path of a file")
+    if Path(os.path.realpath(path)).name in _THE_TRUTH:
+        raise FileNotWritten(
+            f"{printable(path)} could not be written: it is a gallery's or a server's own database or key; give the"
+            " path of another file"
+        )
 
 
 @contextmanager

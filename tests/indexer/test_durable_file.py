@@ -128,3 +128,14 @@ def test_a_link_in_a_folder_of_ours_leads_nowhere(tmp_path: Path) -> None:
 
     assert target.read_text() == "somebody's"
     assert not link.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["gallery.db", "gallery.key", "service.db"])
+def test_an_output_never_takes_the_place_of_a_gallery(tmp_path: Path, name: str) -> None:
+    truth, link = tmp_path / name, tmp_path / "staff.parquet"
+    truth.write_text("everybody")
+    link.symlink_to(truth)
+    for place in (truth, link):
+        with pytest.raises(FileNotWritten, match="own database or key"), writing(place):
+            pytest.fail("it would be lost")
+    assert truth.read_text() == "everybody"
