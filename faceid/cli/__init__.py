@@ -5,6 +5,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Any
 
 import click
@@ -120,8 +121,23 @@ def cli() -> None:
     """
 
 
+def _open_what_is_closed() -> None:
+    """Give a program that was started without its standard streams (`2>&-`) ones that lead nowhere.
+
+    Python has none for them then, every message would be an error, and the next file that is opened would take the
+    number of standard error, to which libraries write.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # it has taken the lowest number that was free
+    os.close(opened)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - as long as the program
+
+
 def main() -> None:
     """Run the command line; a defect of ours ends in one line, not in a traceback (set FACEID_DEBUG to see it)."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # Whatever the locale says: programs read UTF-8, and a name must not stop the output.

@@ -181,6 +181,15 @@ def test_a_full_output_is_one_sentence(gallery: Path) -> None:
     assert ended.stderr.splitlines()[0] == "Error: the output cannot be written: No space left on device"
 
 
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_program_without_standard_streams_does_its_work(gallery: Path, tmp_path: Path, closed: str) -> None:
+    arguments = [*FACEID, "gallery", "rename", "1", "Ann Lee", "--gallery", str(gallery)]
+    assert subprocess.run(["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *arguments], check=False).returncode == 0
+    with Gallery.open(gallery) as opened:
+        assert opened.find(1)[0].name == "Ann Lee"
+        assert opened.check(deep=True) == []
+
+
 def test_an_output_that_cannot_be_made_is_one_sentence(run: Run, gallery: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     outcome = run(
