@@ -61,10 +61,13 @@ class Verdict:
     reason_codes: tuple[str, ...] = field(default=())
 
 
-def add_templates(connection: Connection, new: Sequence[NewTemplate], restore: bool) -> list[Added]:
+def add_templates(
+    connection: Connection, new: Sequence[NewTemplate], restore: bool, to_hide: Sequence[bool] | None = None
+) -> list[Added]:
     """One Added for each template, in order.
 
-    Raises what `check_templates` raises, and then writes nothing.
+    Those that the caller is going to hide (`to_hide`, one for each) may be of photos that somebody else shows. Raises
+    what `check_templates` raises, and then writes nothing.
     """
     row = gallery_row(connection)
     check_templates(new, row.model)
@@ -73,7 +76,10 @@ def add_templates(connection: Connection, new: Sequence[NewTemplate], restore: b
     keys = [key_of[one.name, one.external_id] for one in new]
     people = _load_people(connection, [key for key in keys if key is not None])
     photos = _load_photos(connection, new, people)
-    verdicts = [_judge(one, key, people, photos, restore) for one, key in zip(new, keys, strict=True)]
+    hiding = [False] * len(new) if to_hide is None else to_hide
+    verdicts = [
+        _judge(one, key, people, photos, restore, hide) for one, key, hide in zip(new, keys, hiding, strict=True)
+    ]
     _write(connection, row.model_id, verdicts)
     return [
         Added(
@@ -223,6 +229,7 @@ def _judge(
     people: dict[Key, Person],
     photos: dict[bytes, list[TemplateEntry]],
     restore: bool,
+    hide: bool,
 ) -> Verdict:
     if key is None:
         return Verdict("rejected", reason_codes=("invalid_name",))
@@ -239,7 +246,8 @@ def _judge(
     known = next((photo for photo in same if photo.person is person), None)
     if not restore and (person.removed or (known is not None and known.removed)):
         return Verdict("rejected", person, known, ("removed",))
-    if any(not photo.removed and not photo.person.removed for photo in same if photo.person is not person):
+    shown = any(not photo.removed and not photo.person.removed for photo in same if photo.person is not person)
+    if shown and not hide:
         return Verdict("rejected", person, None, ("enrolled_as_someone_else",))
     person.restored |= person.removed
     person.removed = False

@@ -32,7 +32,7 @@ from indexer.crypto.sealed_export import is_sealed, sealing, unsealing
 from indexer.durable_file import PRIVATE, writing
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, Turn, clean_name
-from indexer.store.adding import add_templates, hide_templates
+from indexer.store.adding import add_templates, hide_templates, hide_templates_of_others, meant
 from indexer.store.content import Content, Template, check_content, new_template
 from indexer.store.queries import bump_revision, chunks, every_template_row, gallery_row, next_ids, now, vectors_of
 from indexer.store.schema import identity, template
@@ -166,8 +166,13 @@ def add_content(connection: Connection, content: Content, origin: str, revive_er
     order = sorted(range(len(templates)), key=lambda place: hidden[place])
     order = [place for place in order if templates[place].source_digest not in gone]
     new = [new_template(content, place) for place in order]
+    known_here = meant(connection, [(one["name"], one["external_id"]) for one in people])
+    stays_hidden = [
+        one.removed or (people[one.person]["removed"] and known_here[one.person] is None) for one in templates
+    ]
     added: list[Added] = [Added("rejected", None, None, ("erased",))] * len(templates)
-    for place, one in zip(order, add_templates(connection, new, False), strict=True):
+    enrolled = add_templates(connection, new, False, [stays_hidden[place] for place in order])
+    for place, one in zip(order, enrolled, strict=True):
         added[place] = one
     fresh = [
         one.template_id
@@ -180,6 +185,7 @@ def add_content(connection: Connection, content: Content, origin: str, revive_er
         if owner is None:
             continue
         if record["removed"] and owner not in before:
+            hide_templates_of_others(connection, [owner])
             with moving(connection, template.c.identity_id == owner):
                 change_rows(connection, "identity", identity.c.id == owner, removed_at=now())
             changed = True

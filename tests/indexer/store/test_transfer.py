@@ -58,6 +58,24 @@ def test_an_empty_gallery_becomes_the_same_one(gallery, export, tmp_path):
         assert new.find("Robert")[0].name == "Bob"
 
 
+def test_who_was_removed_stays_so_though_the_photos_are_somebody_elses_by_now(gallery, tmp_path):
+    gallery.add([photo("Ann", "a1"), photo("Ann", "a2"), photo("Bob", "b1")])
+    gallery.remove_templates([2])
+    gallery.remove(2)
+    gallery.add([photo("Cleo", "a2"), photo("Cleo", "b1")])
+    gallery.export(tmp_path / "export.parquet")
+    with Gallery.create(tmp_path / "new", MODEL) as new:
+        assert {one.status for one in new.import_(tmp_path / "export.parquet")} == {"enrolled"}
+        assert content(new)[1:] == content(gallery)[1:]
+        assert [(one.templates, one.removed) for one in new.find("Bob")] == [(0, True)], "Cleo shows it, not he"
+        (other,) = new.add([photo("Bob", "b2")])
+        assert other.reason_codes == ("removed",)
+        assert new.check(deep=True) == []
+        revision = new.revision
+        new.import_(tmp_path / "export.parquet")
+        assert new.revision == revision
+
+
 def test_importing_twice_or_into_itself_changes_nothing(gallery, export):
     before, revision = content(gallery), gallery.revision
     added = gallery.import_(export)
