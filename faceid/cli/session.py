@@ -10,6 +10,7 @@ from faceid.engine import FaceEngine
 from faceid.workers.crew import Crew
 from faceid.workers.processes import process_crew
 from indexer.crypto.keys import KeyProvider, usual_key
+from indexer.decided_on import DEFAULT_DECIDED_ON
 from indexer.errors import GalleryError
 from indexer.fusion import DEFAULT_FUSION, Fusion
 from indexer.gallery import Gallery
@@ -55,11 +56,13 @@ def open_to_enroll(
 
 @contextmanager
 def open_to_import(gallery_path: Place, file: Path, source_key: KeyProvider | None) -> Iterator[Gallery]:
-    """Open a gallery to write, or make one bound to the model of an exported file."""
+    """Open a gallery to write, or make one bound to the model of an exported file, that decides as its gallery did."""
     if has_gallery(gallery_path):
         opened = Gallery.open(gallery_path, writable=True)
     else:
-        opened = Gallery.create(gallery_path, read_export(file, source_key or usual_key()).model)
+        content = read_export(file, source_key or usual_key())
+        opened = Gallery.create(gallery_path, content.model, content.fusion or DEFAULT_FUSION)
+        opened.set_decided_on(content.decided_on or DEFAULT_DECIDED_ON)
     with opened as gallery:
         yield gallery
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from indexer.decided_on import DECIDED_ON, DecidedOn
 from indexer.errors import FaceIdError, GalleryError
+from indexer.fusion import FUSIONS, Fusion
 from indexer.records import FloatMatrix, ModelBinding, NewTemplate, Turn, clean_name
 from indexer.store.adding import check_templates
 
@@ -29,7 +31,8 @@ class Template:
 class Content:
     """What moves: people as JSON records, their templates in order of person, vectors float32 [n, D].
 
-    `turn` says how these are turned, where they are.
+    `turn` says how these are turned, where they are; `fusion` and `decided_on` how the gallery that it is of decides,
+    None where that was not noted.
     """
 
     model: ModelBinding
@@ -37,12 +40,16 @@ class Content:
     templates: list[Template]
     vectors: FloatMatrix
     turn: Turn | None = None
+    fusion: Fusion | None = None
+    decided_on: DecidedOn | None = None
 
 
 def check_content(content: Content, origin: str) -> None:
     """Raise GalleryError, naming the origin, unless everything is what a gallery could have written."""
     try:
         _check_model(content.model)
+        _demand(content.fusion in (*FUSIONS, None), "its fusion is none that there is")
+        _demand(content.decided_on in (*DECIDED_ON, None), "it is decided on nothing that there is")
         _demand(isinstance(content.people, list), "its list of people is none")
         for record in content.people:
             _check_person(record)

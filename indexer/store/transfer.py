@@ -5,7 +5,8 @@ The file has one row for each template: `person` int32 (a place in the list of p
 `detection_score`, `quality` double (null where unknown), `precision` string, `removed` bool, `crop` binary (a small
 JPEG of the face, null where none is kept), `vector` list of float32.
 Its key-value metadata holds under `faceid` a JSON text: {"format": "faceid-gallery-3", "model": {"name", "digest",
-"dimension"}, "people": [{"name", "external_id", "removed", "aliases": [{"name", "external_id"}]}], "sha256"}.
+"dimension"}, "fusion", "decided_on", "people": [{"name", "external_id", "removed", "aliases": [{"name",
+"external_id"}]}], "sha256"}; how the gallery decides is not there in files of before that was noted.
 The SHA-256 (hex) is taken over the same JSON without "sha256" (keys sorted, no spaces, UTF-8), then for each block of
 16,384 rows over each row's columns but `vector` as a JSON array in this order (the digest in hex, the crop's SHA-256 in
 hex) and a line feed, then over the block's vectors as little-endian float32. Format 2, without `crop`, is read, too.
@@ -34,7 +35,16 @@ from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, Turn, clean_name
 from indexer.store.adding import add_templates, hide_templates, hide_templates_of_others, meant
 from indexer.store.content import Content, Template, check_content, new_template
-from indexer.store.queries import bump_revision, chunks, every_template_row, gallery_row, next_ids, now, vectors_of
+from indexer.store.queries import (
+    GalleryRow,
+    bump_revision,
+    chunks,
+    every_template_row,
+    gallery_row,
+    next_ids,
+    now,
+    vectors_of,
+)
 from indexer.store.schema import identity, template
 from indexer.store.sealed_cells import issue_keys, sought
 from indexer.store.sealed_rows import change_rows, every_row, insert_rows, moving, rows_with
@@ -72,7 +82,7 @@ def write_export(connection: Connection, path: Path, key: KeyProvider | None) ->
     pyarrow, parquet = _import_pyarrow()
     row = gallery_row(connection)
     people, rows = _people_and_templates(connection)
-    head = _head(row.model, people, row.turn)
+    head = _head(row, people)
     digest = hashlib.sha256(_canonical(head))
     schema = _schema(pyarrow, row.model.dimension)
     with (
@@ -135,7 +145,8 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
         raise GalleryError(f"{path} is no readable export of a gallery: {str(error)[:200]}") from error
     if found != expected:
         raise GalleryError(f"{path} is damaged: its SHA-256 does not fit; export it again")
-    content = Content(model, head.get("people", []), templates, vectors, turn)
+    decides = head.get("fusion"), head.get("decided_on")
+    content = Content(model, head.get("people", []), templates, vectors, turn, *decides)
     check_content(content, str(path))
     return content
 
@@ -286,12 +297,18 @@ def _add_aliases(connection: Connection, owner: int, aliases: list[dict[str, Any
     return added
 
 
-def _head(model: ModelBinding, people: list[dict[str, Any]], turn: Turn | None) -> dict[str, Any]:
-    bound = {"name": model.name, "digest": model.digest, "dimension": model.dimension}
-    head = {"format": _FORMAT, "model": bound, "people": people}
-    return (
-        head if turn is None else {**head, "format": _TURNED, "turn": {"key_id": turn.key_id, "salt": turn.salt.hex()}}
-    )
+def _head(row: GalleryRow, people: list[dict[str, Any]]) -> dict[str, Any]:
+    bound = {"name": row.model.name, "digest": row.model.digest, "dimension": row.model.dimension}
+    head = {
+        "format": _FORMAT,
+        "model": bound,
+        "fusion": row.fusion,
+        "decided_on": row.decided_on,
+        "people": people,
+    }
+    if row.turn is None:
+        return head
+    return {**head, "format": _TURNED, "turn": {"key_id": row.turn.key_id, "salt": row.turn.salt.hex()}}
 
 
 def _canonical(head: dict[str, Any]) -> bytes:

@@ -80,6 +80,17 @@ def test_an_export_is_imported_elsewhere(run: Run, gallery: Path, names: list[st
     assert "12 already enrolled" in again.stderr
 
 
+def test_a_gallery_that_an_import_makes_decides_as_the_exported_one(run: Run, gallery: Path, tmp_path: Path) -> None:
+    before = run("gallery", "stats", "--gallery", gallery, "--json").records[0]
+    other = {"max": "mean", "mean": "max"}[before["fusion"]]
+    assert run("gallery", "set", "fusion", other, "--gallery", gallery).code == 0
+    assert run("gallery", "set", "decision", "context", "--gallery", gallery).code == 0
+    run("gallery", "export", tmp_path / "people.faceid", "--gallery", gallery)
+    run("gallery", "import", tmp_path / "people.faceid", "--gallery", tmp_path / "other")
+    made = run("gallery", "stats", "--gallery", tmp_path / "other", "--json").records[0]
+    assert (made["fusion"], made["decided_on"]) == (other, "context")
+
+
 def test_nobody_of_that_name_is_said_plainly(run: Run, gallery: Path) -> None:
     outcome = run("gallery", "remove", "Nobody", "--gallery", gallery)
     assert outcome.code == 1

@@ -120,6 +120,8 @@ def test_what_the_helper_writes_is_taken_in_when_it_is_sound(gallery, tmp_path):
         ("has no name", {"head": {"model": {"name": None, "digest": "a" * 64, "dimension": DIMENSION}}}),
         ("no readable export", {"head": {"model": {"name": "m", "digest": "a" * 64, "dimension": 15}}}),
         ("no readable export", {"head": {"model": ["m"]}}),
+        ("fusion", {"head": {"fusion": "median"}}),
+        ("decided on", {"head": {"decided_on": ["context"]}}),
     ],
 )
 def test_content_that_no_gallery_wrote_is_refused_whole(gallery, tmp_path, what, content):
