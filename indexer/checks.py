@@ -142,7 +142,7 @@ def _pending(connection: Connection) -> Iterator[Problem]:
         yield Problem(
             "erase_pending",
             "what was erased is gone from every search, and its bytes are still in the files: they go when the gallery"
-            " is next opened for writing while nobody reads it",
+            " is next opened for writing while nobody reads it, and the disk has room for another copy of it",
         )
 
 

@@ -645,7 +645,7 @@ class Gallery:
 
     @property
     def erasure_notes(self) -> tuple[str, ...]:
-        """What the last erasing did in the database's files and what is out of its reach, in words; none of a folder's.
+        """What the last erasing did in the database's files, what is out of its reach or in its way, in words.
 
         That is `erase`, `purge`, `forget_strangers`, or what was pending when the gallery was opened.
         """
@@ -1046,11 +1046,13 @@ class Gallery:
             self._cache.remove()
         try:
             if not self._save_cache(erased=True):
+                self._erasure_notes = ("another program is saving the caches",)
                 return False
         except FileNotWritten:  # a full disk: the caches can be made again, the erasing cannot wait for it
             self._cache.remove()
         gone_elsewhere, scrubbed = self._outside.erase(), self._database.scrub()
-        self._erasure_notes = scrubbed.notes
+        away = () if gone_elsewhere else ("an index elsewhere cannot be reached",)
+        self._erasure_notes = (*scrubbed.notes, *away)
         if not (gone_elsewhere and scrubbed.done):
             return False
         with self._database.write() as connection:

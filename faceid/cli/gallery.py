@@ -75,7 +75,8 @@ def rename(person: str, new_name: str, gallery_path: Place) -> None:
     with Gallery.open(gallery_path, writable=True) as opened:
         identity = one_person(opened, person)
         opened.rename(identity.id, new_name)
-        say(f"{identity.name} (id {identity.id}) is now called {new_name}.")
+        (renamed,) = opened.find(identity.id)
+        say(f"{identity.name} (id {identity.id}) is now called {renamed.name}.")
 
 
 @gallery.command(epilog='Example: faceid gallery merge "A. Lee" "Ann Lee" --gallery staff')
@@ -132,7 +133,7 @@ def erase(people: tuple[str, ...], gallery_path: Place) -> None:
         for identity in [one_person(opened, person) for person in people]:
             state = opened.erase(identity.id)
             if state == "pending":
-                say(f"Id {identity.id}: pending, a reader holds an older revision; the rest is erased when it leaves.")
+                say(f"Id {identity.id}: pending; gone from every search, the bytes go with the next change.")
             else:
                 beyond = ", and with its key what backups hold" if opened.has_person_keys else ""
                 say(f"Id {identity.id} is erased{beyond}.")

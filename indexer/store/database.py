@@ -84,10 +84,10 @@ class Database:
         with translated(self.path), self._writer.connect() as connection, connection.begin():
             yield connection
 
-    def scrub(self) -> bool:
-        """Rewrite the file without its free space and empty the write-ahead log.
+    def scrub(self) -> str | None:
+        """Rewrite the file without its free space and empty the write-ahead log; what is in the way of it, in words.
 
-        False while a reader of an older revision, or a full disk, is in the way.
+        That is a reader of an older revision, or a full disk.
 
         secure_delete zeroes deleted cells, but what SQLite left behind when it moved a cell to another page while
         balancing its trees is not a deleted cell: only VACUUM gets rid of that.
@@ -98,12 +98,14 @@ class Database:
                 raw.execute("VACUUM")
                 busy: int = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             except library(self.keys).OperationalError as error:
-                if not any(word in str(error) for word in ("locked", "busy", "full")):
+                if "full" in str(error):
+                    return "the disk is full: erasing takes room for another copy of the database"
+                if not any(word in str(error) for word in ("locked", "busy")):
                     raise
                 busy = 1
             finally:
                 raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-            return busy == 0
+            return "a reader holds an older revision" if busy else None
 
     @contextmanager
     def raw(self, engine: Engine | None = None) -> Iterator[Any]:

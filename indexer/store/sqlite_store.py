@@ -119,11 +119,11 @@ class SqliteStore:
 
     def scrub(self) -> Scrubbed:
         """See `Store`."""
-        done = self._database.scrub()
-        if done and self._people is not None:
+        hindrance = self._database.scrub()
+        if hindrance is None and self._people is not None:
             with self._database.read() as connection:
                 self._people.keep_only(connection.execute(select(identity.c.id)).scalars())
-        return Scrubbed(done)
+        return Scrubbed(hindrance is None, () if hindrance is None else (hindrance,))
 
     def renew_sealing(self) -> bool:
         """See `Store`."""

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import sqlite3
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -142,6 +144,29 @@ def test_a_pending_erase_is_finished_by_the_next_writer(gallery):
     reader.close()
     with Gallery.open(gallery.path, writable=True):
         assert traces(gallery.path, ANN) == []
+
+
+class FullDisk:
+    """A connection whose disk has no room for another copy of the database."""
+
+    def execute(self, statement):
+        if statement == "VACUUM":
+            raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.mark.plain
+def test_what_is_in_the_way_of_an_erase_is_told(gallery, monkeypatch):
+    gallery.add(ANN + BOB)
+    with monkeypatch.context() as patch:
+        patch.setattr("indexer.store.database.Database.raw", lambda *_: nullcontext(FullDisk()))
+        assert gallery.erase(1) == "pending"
+    assert [note.partition(":")[0] for note in gallery.erasure_notes] == ["the disk is full"]
+    reader = raw_connection(gallery.path / "gallery.db")
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM template").fetchone()
+    assert gallery.erase(2) == "pending"
+    assert gallery.erasure_notes == ("a reader holds an older revision",)
+    reader.close()
 
 
 def test_of_the_trail_nothing_remains_that_guessing_could_turn_into_a_name(gallery):

@@ -50,7 +50,8 @@ def test_list_and_show_tell_who_is_there_and_from_which_photo(run: Run, gallery:
 
 def test_rename_merge_remove_and_restore(run: Run, gallery: Path, names: list[str]) -> None:
     at = ("--gallery", gallery)
-    assert run("gallery", "rename", names[0], "Ann Lee", *at).code == 0
+    renamed = run("gallery", "rename", names[0], " Ann  Lee ", *at)
+    assert renamed.stderr.split("is now called ")[1] == "Ann Lee.\n", "as the gallery keeps it"
     assert run("gallery", "merge", names[1], "Ann Lee", *at).code == 0
     assert len(run("gallery", "show", "Ann Lee", *at, "--json").records) == 2
     assert run("gallery", "remove", names[2], names[3], *at).code == 0
