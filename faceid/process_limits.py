@@ -1,14 +1,28 @@
-"""Limits that a process of ours sets itself before it reads what may cost without end. NumPy is not imported here."""
+"""Processes of ours for what may cost without end: how they are started, and the limits they set themselves.
+
+NumPy is not imported here.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 OUT_OF_CPU_TIME, OUT_OF_TIME = -24, 124
 """How a process ends that took more seconds than it had: by SIGXCPU, or where there is none."""
+
+
+def python_running(module: str) -> list[str]:
+    """Return the command of a Python process that runs `main` of one of our modules.
+
+    `-I` keeps the environment and the current folder out, so it is told where the modules are.
+    """
+    program = f"import sys, json; sys.path[:] = json.loads(sys.argv[1]); from {module} import main; main()"
+    return [sys.executable, "-I", "-c", program, json.dumps(sys.path)]
 
 
 def limit_this_process(memory: int, seconds: int) -> None:

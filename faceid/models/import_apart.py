@@ -13,16 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceid.models.model_file import ModelError, ModelSpec
-from faceid.process_limits import OUT_OF_CPU_TIME, OUT_OF_TIME
+from faceid.process_limits import OUT_OF_CPU_TIME, OUT_OF_TIME, python_running
 
 SECONDS = 300
 """Of CPU time, for opening a network and nine crops: the largest that people use take a second a crop."""
 MEMORY, MEMORY_A_BYTE = 4_000_000_000, 6
 """Bytes a network may take, and beside them so many for each byte of its file, of which several copies are made."""
-
-_PROGRAM = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from faceid.models.import_child import main; main()"
-)
 
 
 def read_onnx_apart(source: Path, name: str, **arguments: Any) -> tuple[ModelSpec, NDArray[np.uint8]]:
@@ -59,7 +55,7 @@ def _as_list(value: object) -> object:
 def _asked(request: bytes) -> tuple[bytes, int]:
     """Return what the process answers, and how it ended."""
     with subprocess.Popen(
-        [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path)],
+        python_running("faceid.models.import_child"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

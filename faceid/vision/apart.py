@@ -14,17 +14,13 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from faceid.process_limits import OUT_OF_CPU_TIME
+from faceid.process_limits import OUT_OF_CPU_TIME, python_running
 
 # One photo may take so long, and so much memory beyond that of a bare interpreter: the largest honest ones take 6 s on
 # an idle core (docs/results/photos.md).
 SECONDS = 30
 MEMORY = 1_200_000_000
 
-# `-I` keeps the environment and the current folder out, so the child is told where the modules are.
-_PROGRAM = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from faceid.vision.decode_child import main; main()"
-)
 _DTYPES: dict[str, type[np.generic]] = {"RGB": np.uint8, "I": np.int32, "U": np.uint32, "F": np.float32}
 
 
@@ -77,7 +73,7 @@ class Child:
                 "unreadable", f"{self._name} is decoded by a Python process, and no Python is known here"
             )
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path)],
+            python_running("faceid.vision.decode_child"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

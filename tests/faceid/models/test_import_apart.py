@@ -19,6 +19,7 @@ from faceid.models import import_apart
 from faceid.models.import_apart import read_onnx_apart
 from faceid.models.model_file import ModelError
 from faceid.models.onnx_import import read_onnx
+from faceid.process_limits import python_running
 from tests.faceid.hand_made_network import SIDE, corner_network, write_network
 
 SETTINGS = {
@@ -88,7 +89,7 @@ def test_a_network_that_computes_without_end_is_given_up(tmp_path: Path, monkeyp
 
 
 def test_a_process_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_apart, "_PROGRAM", "import os; os.abort()")
+    monkeypatch.setattr(import_apart, "python_running", lambda _: [sys.executable, "-c", "import os; os.abort()"])
     with pytest.raises(ModelError, match=r"mine\.onnx: the network brings down the process .*status -6"):
         read_onnx_apart(corner_network(tmp_path / "mine.onnx"), "mine", points=None)
 
@@ -135,9 +136,9 @@ def _is_running(process: int) -> bool:
 
 def test_without_limits_of_the_system_the_clock_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_apart, "SECONDS", 2)
-    monkeypatch.setattr(
-        import_apart, "_PROGRAM", f"import sys; sys.modules['resource'] = None; {import_apart._PROGRAM}"
-    )
+    *python, program, path = python_running("faceid.models.import_child")
+    without = f"import sys; sys.modules['resource'] = None; {program}"
+    monkeypatch.setattr(import_apart, "python_running", lambda _: [*python, without, path])
     source = unfolding(tmp_path / "mine.onnx", (2048, 2048), products=1000)
     with pytest.raises(ModelError, match="more than 2 seconds"):
         read_onnx_apart(source, "mine", input_size=None, points=None)

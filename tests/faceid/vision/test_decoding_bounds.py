@@ -1,6 +1,7 @@
 """What one photo may cost: memory, seconds, and no more; whatever it does, the next one is read."""
 
 import os
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +35,7 @@ def test_a_big_photo_comes_halved_and_says_so(kind: str, monkeypatch: pytest.Mon
 
 def test_a_photo_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "SECONDS", 1)
-    monkeypatch.setattr(apart, "_PROGRAM", "import time; time.sleep(60)")
+    monkeypatch.setattr(apart, "python_running", lambda _: [sys.executable, "-c", "import time; time.sleep(60)"])
     assert reason(saved(PICTURE, "TIFF")) == "too_slow"
 
 
@@ -47,7 +48,8 @@ def test_a_photo_that_computes_too_long_is_given_up(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 11)", "raise SystemExit(1)"])
 def test_a_decoder_that_falls_over_costs_its_photo(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apart, "_PROGRAM", f"import os, sys; sys.stdin.buffer.read(9); {end}")
+    program = f"import os, sys; sys.stdin.buffer.read(9); {end}"
+    monkeypatch.setattr(apart, "python_running", lambda _: [sys.executable, "-c", program])
     assert reason(saved(PICTURE, "GIF")) == "unreadable"
     assert reason(saved(PICTURE, "TIFF") + bytes(5_000_000)) == "unreadable", "while it is still being sent"
     monkeypatch.undo()
