@@ -29,9 +29,9 @@ router = APIRouter(route_class=GuardedRoute, tags=["people"])
 
 
 class Wish(Message):
-    """The body of a change: a field that is not known is refused, so that no wish is passed over."""
+    """The body of a change: no field that is not known is passed over, and no `true` taken for the number 1."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class NewName(Wish):

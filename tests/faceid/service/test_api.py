@@ -143,6 +143,18 @@ def test_a_person_is_enrolled_found_renamed_merged_taken_back_and_erased(
     assert client.get(f"{GALLERY}/people/{ada}").json()["code"] == "no_such_person"
 
 
+@pytest.mark.parametrize("number", [True, "1", 1.0])
+def test_what_is_no_number_means_nobody(client: TestClient, number: object) -> None:
+    """A `true` would have merged two people."""
+    for path, wish in {
+        "people/2/merge": {"into": number},
+        "people/2/photos/remove": {"template_ids": [number]},
+        "undo": {"entry": number},
+    }.items():
+        told = client.post(f"{GALLERY}/{path}", json=wish)
+        assert (told.status_code, told.json()["code"]) == (422, "invalid_request")
+
+
 def test_who_is_called_by_a_number_is_not_the_person_of_that_id(client: TestClient, drawn_people: Path) -> None:
     for person, (name, external_id) in enumerate((("2", ""), ("Zoë", "3"), ("3", "")), start=1):
         fields = {"name": name, "external_id": external_id}
