@@ -22,7 +22,7 @@ from faceid.pipeline import BATCH_PHOTOS, FoundFace
 from faceid.results import Record
 from faceid.vision.images import ImageError, UInt8Image, is_file, read_photo
 from faceid.vision.opencv import cv2
-from faceid.vision.photo_list import has_too_many_cells
+from faceid.vision.photo_list import TOO_MANY_CELLS, has_too_many_cells
 from faceid.vision.picture import Picture
 from faceid.vision.quality import Limits
 from indexer.decision.context import decision_score, people_needed
@@ -295,7 +295,7 @@ def read_names(file: Path) -> dict[str, str]:
             for row in rows:
                 name = (row["name"] or "").strip()
                 if has_too_many_cells(row):
-                    raise ValueError(f"line {rows.line_num}: more cells than columns; put quotes around a comma")
+                    raise ValueError(f"line {rows.line_num}: {TOO_MANY_CELLS}")
                 if row["person"] and name and names.setdefault(row["person"], name) != name:
                     raise ValueError(f"line {rows.line_num}: another name of {row['person']} stands above")
             return names

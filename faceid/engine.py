@@ -436,13 +436,13 @@ class FaceEngine:
         """Return the photos, by their places, that must be looked at, as far as the gallery can tell now."""
         files = {i: file for i, file in batch.read() if isinstance(file, ReadPicture)}
         known = gallery.enrolled([file.digest for file in files.values()])
-        whose = _whose(gallery, batch.photos, files)
+        whose = _whose(gallery, batch.photos, [i for i, file in files.items() if file.digest in known])
         remembered = _remembered(gallery, files, wishes)
         return {
             i: file
             for i, file in files.items()
             if file.digest not in remembered
-            and not _already_known(batch.photos[i], whose[i], known.get(file.digest, []), wishes.restore)
+            and not _already_known(batch.photos[i], whose.get(i), known.get(file.digest, []), wishes.restore)
         }
 
     def _settled(
@@ -462,11 +462,11 @@ class FaceEngine:
                 files[i] = file
 
         known = gallery.enrolled([file.digest for file in files.values()])
-        whose = _whose(gallery, photos, files)
+        whose = _whose(gallery, photos, [i for i, file in files.items() if file.digest in known])
         moved: dict[int, str] = {}
         for i, file in files.items():
             entries = known.get(file.digest, [])
-            if settled := _already_known(photos[i], whose[i], entries, wishes.restore):
+            if settled := _already_known(photos[i], whose.get(i), entries, wishes.restore):
                 results[i] = settled
                 moved |= {
                     one.template_id: photos[i].picture.address
@@ -806,11 +806,10 @@ def _is_name(photo: PersonPhoto) -> bool:
     return True
 
 
-def _whose(gallery: Gallery, photos: Sequence[PersonPhoto], places: Iterable[int]) -> dict[int, int | None]:
+def _whose(gallery: Gallery, photos: Sequence[PersonPhoto], places: Sequence[int]) -> dict[int, int | None]:
     """Return, by their places, whom the gallery takes some photos' names for: an id, None for somebody new."""
-    wanted = list(places)
-    meant = gallery.meant([(photos[i].name, photos[i].external_id) for i in wanted])
-    return dict(zip(wanted, meant, strict=True))
+    meant = gallery.meant([(photos[i].name, photos[i].external_id) for i in places])
+    return dict(zip(places, meant, strict=True))
 
 
 def _already_known(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceid.feature_set import FeatureSet
-from faceid.vision.photo_list import has_too_many_cells
+from faceid.vision.photo_list import TOO_MANY_CELLS, has_too_many_cells
 from indexer.errors import FaceIdError
 from indexer.text import printable
 
@@ -41,9 +41,7 @@ def read_groups(file: Path, features: FeatureSet, columns: Sequence[str] | None)
     known: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, start=2):
         if has_too_many_cells(row):
-            raise GroupTableError(
-                f"{printable(file)}, line {number}: more cells than columns; put quotes around a comma"
-            )
+            raise GroupTableError(f"{printable(file)}, line {number}: {TOO_MANY_CELLS}")
         name = row[key] or ""
         groups = {head: (row[head] or "").strip() for head in wanted}
         if known.setdefault(name, groups) != groups:

@@ -14,7 +14,7 @@ from faceid.video.reader import Sampling
 from faceid.video.sources import VIDEO_SUFFIXES, open_source
 from faceid.video.track_identity import TrackFace, TrackPolicy
 from faceid.video.watcher import Watcher
-from faceid.vision.photo_list import PersonPhoto, PhotoListError, Row, has_too_many_cells, manifest_rows
+from faceid.vision.photo_list import TOO_MANY_CELLS, PersonPhoto, PhotoListError, Row, has_too_many_cells, manifest_rows
 from faceid.vision.picture import Picture
 from faceid.vision.quality import Limits
 from indexer.decision.decision import user_threshold
@@ -136,7 +136,7 @@ def _photo(clip: PersonClip, face: TrackFace) -> PersonPhoto:
 
 def _clip_of(row: Row, manifest: Path, line: int) -> PersonClip:
     if has_too_many_cells(row):
-        raise PhotoListError(f"{printable(manifest)}, line {line}: more cells than columns; put quotes around a comma")
+        raise PhotoListError(f"{printable(manifest)}, line {line}: {TOO_MANY_CELLS}")
     path, name = row.get("path") or "", row.get("name") or ""
     if not path or not name:
         raise PhotoListError(f"{printable(manifest)}, line {line}: the row lacks the path or the name")

@@ -40,6 +40,10 @@ Row = dict[str | None, Any]
 """The cells of a row by their columns; those behind the last column are a list under None."""
 
 
+TOO_MANY_CELLS = "more cells than columns; put quotes around a comma"
+"""What is wrong with a row of which `has_too_many_cells` is true."""
+
+
 class PhotoListError(FaceIdError):
     """A folder or manifest as a whole cannot be read: it is not there, or not UTF-8, or lacks its columns."""
 

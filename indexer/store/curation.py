@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, delete, select, update
 
 from indexer.errors import GalleryError
 from indexer.records import clean_name
-from indexer.store.adding import hide_templates_of_others, is_utf8
+from indexer.store.adding import hide_templates, hide_templates_of_others, is_utf8
 from indexer.store.crops import delete_crops
 from indexer.store.queries import bump_revision, chunks, keep_undo, next_ids, now, record_audit
 from indexer.store.rejections import forget_all
@@ -131,12 +131,10 @@ def remove_templates(connection: Connection, template_ids: Sequence[int]) -> int
         rows = sound_rows(connection, "template", template.c.id.in_(piece))
         known |= {row.id for row in rows}
         hidden += [row.id for row in rows if row.removed_at is None]
-        visible = template.c.id.in_(piece) & template.c.removed_at.is_(None)
-        with moving(connection, visible):
-            change_rows(connection, "template", visible, removed_at=now())
     if len(known) < len(wanted):
         raise GalleryError(f"there is no template {min(set(wanted) - known)} in this gallery")
     if hidden:
+        hide_templates(connection, hidden)
         record_audit(connection, "remove_photos", [(None, {"templates": len(hidden)})])
         keep_undo(connection, {"templates": sorted(hidden)})
         bump_revision(connection)
