@@ -114,7 +114,8 @@ class Config:
         distill: the teacher, where there is one.
         initial: checkpoint of another run whose network this one starts from, and whose class centres, where the heads
             are of unit weights; its input may have been smaller. Or a model file, for the network alone. Where its
-            embeddings have another dimension, the linear layer begins anew: at the least-squares fit to the teacher.
+            embeddings have another dimension, or nobody knows which of the teacher's axes they match (a model file does
+            not tell), the linear layer begins anew: at the least-squares fit to the teacher.
         cache: folder for the teacher's embeddings, where runs share them; by default they lie with the run.
         epochs: passes over the training faces; the last, incomplete batch of a pass is left out.
         batch_size: faces a step.

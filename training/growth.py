@@ -64,10 +64,11 @@ def read_start(path: Path) -> Start:
     )
 
 
-def start_from(network: nn.Module, start: Start, input_size: tuple[int, int]) -> Tensor | None:
+def start_from(network: nn.Module, start: Start, input_size: tuple[int, int], *, anew: bool = False) -> Tensor | None:
     """Copy the weights into this network; return those of the linear layer, [E, F], if it does not fit.
 
-    It does not where the embeddings have another dimension: then the network keeps what was drawn for it.
+    It does not where the embeddings have another dimension, or are to begin `anew`, because they are to match other
+    axes: then the network keeps what was drawn for it.
 
     Raises:
         ConfigError: the networks differ in more than the input size and the dimension.
@@ -78,7 +79,7 @@ def start_from(network: nn.Module, start: Start, input_size: tuple[int, int]) ->
         weights[LINEAR] = stretch_linear(weights[LINEAR], old, new)
     own = network.state_dict()
     former = None
-    if LINEAR in weights and LINEAR in own and len(weights[LINEAR]) != len(own[LINEAR]):
+    if LINEAR in weights and LINEAR in own and (anew or len(weights[LINEAR]) != len(own[LINEAR])):
         former = weights[LINEAR]
         weights |= {name: tensor for name, tensor in own.items() if name.startswith(EMBEDDING)}
     try:

@@ -262,13 +262,22 @@ def _resume(run: _Run, file: Path) -> None:
 def _start_from(run: _Run, initial: Start, progress: TextIO) -> None:
     """Begin with another run's network and, where the people are the same, its class centres."""
     size = run.config.input_size
-    former = start_from(run.network, initial, size)
+    former = start_from(run.network, initial, size, anew=_matches_other_axes(run, initial))
     if former is not None and run.targets is not None:
         print("the linear layer begins at the least-squares fit to the teacher", file=progress, flush=True)
         aims = distillation_of(run.objectives).aims(run.targets)
         fit_linear(run.network, run.faces, aims, former, input_size=size, seed=run.config.seed)
     if isinstance(head := run.objectives.get("head"), SphereHead):
         start_centres(head, run.faces.identities, initial)
+
+
+def _matches_other_axes(run: _Run, initial: Start) -> bool:
+    """Whether the embedding matches axes of the teacher that the start does not tell (a model file has none)."""
+    distill = run.config.distill
+    if distill is None or initial.axes is not None:
+        return False
+    cut = distill.components > 0 or distill.targets is not None
+    return cut and isinstance(distillation_of(run.objectives).projection, nn.Identity)
 
 
 def _threads(run: _Run) -> _Threads:

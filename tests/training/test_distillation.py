@@ -1,5 +1,6 @@
 """Learning from a better network: the loss, what is computed once, and a run that is taught by a teacher alone."""
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import torch
 
 from tests.training.tiny_run import SIDE, config, record, rows, write_teacher
 from training.checkpoint import read_checkpoint
+from training.config import DistillConfig
 from training.data.pack import read_packs
 from training.distillation import Distillation, class_centres, even_axes
 from training.errors import ConfigError
+from training.export import export_model
+from training.targets import make_targets
 from training.teacher import teacher_embeddings
 from training.trainer import CHECKPOINT, TRAINING_LOG, run
 
@@ -127,3 +131,25 @@ def test_a_run_matches_its_teacher_along_the_axes_it_keeps_and_the_next_run_take
     after = config(packs, tmp_path, data=more, distill=distill, epochs=1, initial=str(tmp_path / "run" / CHECKPOINT))
     run(after, tmp_path / "next", io.StringIO())
     assert torch.equal(read_checkpoint(tmp_path / "next" / CHECKPOINT).distillation["axes"], lessons["axes"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", ["teacher", "targets"])
+def test_from_a_model_file_the_linear_layer_is_fitted_to_the_axes_of_the_new_run(
+    given: str, packs: Path, tmp_path: Path
+) -> None:
+    """The file does not tell which axes its embeddings match: copied, the layer would match other ones."""
+    model = write_teacher(tmp_path / "teacher.safetensors")
+    distill = {"teacher": str(model.path), "weight": 2.0, "components": 8}
+    run(config(packs, tmp_path, distill=distill, head=None, epochs=12), tmp_path / "run", io.StringIO())
+    exported = export_model(tmp_path / "run", tmp_path / "exported.safetensors", training_data="packs", licence="none")
+    after = config(packs, tmp_path, distill=distill, head=None, epochs=1, seed=2, initial=str(exported.path))
+    if given == "targets":
+        make_targets(after, tmp_path / "targets", io.StringIO())
+        targets = DistillConfig(targets=tmp_path / "targets", weight=2.0)
+        after = dataclasses.replace(after, distill=targets)
+    said = io.StringIO()
+    run(after, tmp_path / "next", said)
+    assert "the linear layer begins at the least-squares fit to the teacher" in said.getvalue()
+    last = float(rows(tmp_path / "run" / TRAINING_LOG)[-1]["loss"])
+    assert float(rows(tmp_path / "next" / TRAINING_LOG)[0]["loss"]) < 1.5 * last
