@@ -71,6 +71,14 @@ def test_the_table_has_a_row_a_damage_and_a_column_a_model(packs: Path, tmp_path
     measured = list(measure_degraded(models, faces))
     assert [name for name, _ in measured] == list(DAMAGES)
     assert all(isinstance(each, Validation) for _, figures in measured for each in figures)
-    lines = list(table(["one", "two"], iter(measured[:1])))
-    assert lines[0] == "| probes | one | two |"
-    assert lines[2].startswith("| as they are | 100.0 / ")
+    # In bfloat16, where the processor has it, the drawn networks are off by a pair or two.
+    assert all(each.accuracy > 0.99 for each in measured[0][1])
+
+
+def test_a_line_of_the_table_has_three_figures_a_model_in_percent() -> None:
+    one, two = Validation(1.0, 0.875, 0.5, 0.9, 0.25), Validation(0.97, 0.8, 0.5, 0.9, math.nan)
+    assert list(table(["one", "two"], iter([("as they are", [one, two])]))) == [
+        "| probes | one | two |",
+        "|---|---|---|",
+        "| as they are | 100.0 / 87.5 / 25.0 | 97.0 / 80.0 / nan |",
+    ]
