@@ -25,7 +25,7 @@ for each in "$@"; do
     fi
     model=$folder/$name.safetensors
     faceid train export "$folder" -o "$model" --licence "non-commercial research" \
-        --training-data "aligned faces of CelebA and Pins, and where a teacher taught FairFace and UTKFace" &&
+        --training-data "aligned faces of CelebA and Pins, and where a teacher taught FairFace, UTKFace, All-Age-Faces and more of CelebA" &&
         split --bytes 15M --numeric-suffixes "$model" "$OUT/$name.safetensors."
     (cd "$runs" && tar -cJf "$OUT/logs.tar.xz" ./*/log.txt ./*/*.csv)
 done

@@ -65,14 +65,19 @@ def test_probes_are_compared_with_the_enrolled_photos_and_not_with_one_another()
 
 
 @pytest.mark.slow
-def test_the_table_has_a_row_a_damage_and_a_column_a_model(packs: Path, tmp_path: Path) -> None:
+def test_the_table_has_a_row_a_damage_and_a_column_a_model(
+    packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In bfloat16, where the processor has it, the drawn networks would be off by a pair or two.
+    monkeypatch.setattr("faceid.models.embedding.has_bfloat16", lambda: False)
     models = [write_teacher(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (1, 2)]
     faces = read_packs([packs / "validation.tar"], side=SIDE)
     measured = list(measure_degraded(models, faces))
     assert [name for name, _ in measured] == list(DAMAGES)
     assert all(isinstance(each, Validation) for _, figures in measured for each in figures)
-    # In bfloat16, where the processor has it, the drawn networks are off by a pair or two.
-    assert all(each.accuracy > 0.99 for each in measured[0][1])
+    lines = list(table(["one", "two"], iter(measured[:1])))
+    assert lines[0] == "| probes | one | two |"
+    assert lines[2].startswith("| as they are | 100.0 / ")
 
 
 def test_a_line_of_the_table_has_three_figures_a_model_in_percent() -> None:
