@@ -44,7 +44,7 @@ def fit_linear(
     if not isinstance(network, SphereFace) or network.embedding.out_features != aims.shape[1]:
         raise ConfigError(
             "initial weights of another dimension go with a SphereFace whose dimension is that of the teacher "
-            "(distill.components where they are given), and so does a model file, which does not tell the axes it matches"
+            "(distill.components where they are given), and so does a model file, which does not tell its axes"
         )
     chosen = np.random.default_rng(seed).permutation(len(faces.labels))[:FACES]
     features = _features(network, faces, chosen, input_size)
