@@ -34,11 +34,11 @@ class DecodeFailed(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file announces: width and height in pixels, Pillow's mode, whether it is an animation."""
+    """What a file announces: width and height in pixels, whether it has 16 bits a colour, whether it moves."""
 
     width: int
     height: int
-    mode: str
+    deep: bool
     moving: bool
 
 
@@ -94,7 +94,7 @@ class Child:
         with self._in_time():
             self._send(json.dumps(request).encode() + b"\n" + self._data)
             said = self._receive()
-        return Header(said["width"], said["height"], said["mode"], said["moving"])
+        return Header(said["width"], said["height"], said["deep"], said["moving"])
 
     def decode(self, reduction: int, most: int) -> Decoded:
         """Return the pixels, `reduction` pixels a side made one; `most` is how many there may be after that."""

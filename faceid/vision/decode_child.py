@@ -5,7 +5,6 @@ a line of JSON and the file's bytes, it answers with a line about the header; to
 picture and its pixels. NumPy is not imported, so that the process starts fast.
 """
 
-import io
 import json
 import math
 import re
@@ -13,15 +12,21 @@ import sys
 from typing import Any, BinaryIO
 
 from PIL import Image as Pillow
+from PIL import ImagePalette, TiffImagePlugin
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, COLORMAP, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
 from faceid.process_limits import limit_this_process
-from faceid.vision.openers import opener
+from faceid.vision import deep_colour
+from faceid.vision.openers import UNKNOWN_PIXELS, NotRead, opened, reason_of
 from faceid.vision.strips import DEEP_MODES, load, strips
 
-# What Pillow says of a sound TIFF with, say, floating-point colours or greys of 64 bits.
-_UNKNOWN_PIXELS = "unknown pixel mode"
+# Tags of a TIFF, and what they say: a smaller copy of a picture that lies elsewhere in the file, each sample in a plane
+# of its own.
+_KIND_OF_PAGE, _FURTHER_PICTURES, _PLANES = 254, 330, 284
+_REDUCED, _SEPARATE = (1, 3, 5, 7), 2
+# What Pillow makes of planes is wrong for these: it loses the second, or takes numbers below zero for others.
+_NOT_IN_PLANES = ("LA", "La", "PA", "LAB")
 _EXIF = re.compile(rb"Exif\0\0(?=II\*\0|MM\0\*)")
 
 
@@ -31,27 +36,49 @@ def main() -> None:
     request = json.loads(ask.readline())
     limit_this_process(request["memory"], request["seconds"])
     Pillow.MAX_IMAGE_PIXELS = None  # this process is ours, and whoever asks has limits of his own
+    _read_tiffs_by_libtiff()
     try:
         image = _open(request["format"], ask.read(request["bytes"]))
-        _say(answer, {"width": image.width, "height": image.height, "mode": image.mode, "moving": _moves(image)})
+        deep = deep_colour.is_deep(image)
+        _say(answer, {"width": image.width, "height": image.height, "deep": deep, "moving": _moves(image)})
         if line := ask.readline():
             _decode(image, json.loads(line)["reduction"], answer)
     except MemoryError:
         _say(answer, {"error": "too_large", "reason": "does not fit in the memory that one photo may take"})
-    except SyntaxError as error:
-        sound = str(error) == _UNKNOWN_PIXELS
-        reason = "its pixels are of a kind that is not read" if sound else f"truncated or damaged ({error})"
-        _say(answer, {"error": "unreadable", "reason": reason})
-    # Pillow's decoders raise whatever a damaged file makes them stumble over, also struct.error.
+    # Pillow's decoders raise whatever a damaged file makes them stumble over, also SyntaxError and struct.error.
     except Exception as error:
-        _say(answer, {"error": "unreadable", "reason": f"truncated or damaged ({error})"})
+        _say(answer, {"error": "unreadable", "reason": reason_of(error)})
+
+
+def _read_tiffs_by_libtiff() -> None:
+    """Have libtiff decode TIFFs of any kind: Pillow's own way mistakes planes, and colours at half the size."""
+    TiffImagePlugin.READ_LIBTIFF = True
+    # It gives samples in the order of this machine, whatever the file's.
+    orders = (TiffImagePlugin.II, TiffImagePlugin.MM)
+    native, other = orders if sys.byteorder == "little" else orders[::-1]
+    for kind, modes in list(TiffImagePlugin.OPEN_INFO.items()):
+        if kind[0] == native:
+            TiffImagePlugin.OPEN_INFO[other, *kind[1:]] = modes
 
 
 def _open(name: str, data: bytes) -> ImageFile:
     if name == "AVIF":
         # Its orientation is part of the picture; Pillow would rewrite the EXIF data and stumble over odd tags.
         data = _EXIF.sub(b"Exif\0\0\0\0\0\0", data)
-    return opener(name)(io.BytesIO(data))
+    image = opened(name, data)
+    if isinstance(image, TiffImageFile):
+        _check_tiff(image)
+    return image
+
+
+def _check_tiff(image: TiffImageFile) -> None:
+    tags = image.tag_v2
+    if tags.get(_KIND_OF_PAGE) in _REDUCED and _FURTHER_PICTURES in tags:
+        raise NotRead("a raw photo, of which only a small preview could be read; save it as JPEG")
+    if tags.get(_PLANES) == _SEPARATE and image.mode in _NOT_IN_PLANES:
+        raise NotRead(UNKNOWN_PIXELS)
+    if image.mode == "P" and max(tags[COLORMAP]) < 256:  # by programs that took the 16 bits of a colour for 8
+        image.palette = ImagePalette.raw("RGB;L", bytes(tags[COLORMAP]))
 
 
 def _moves(image: ImageFile) -> bool:

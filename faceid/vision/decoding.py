@@ -5,7 +5,6 @@ at full speed; what has a rich format or costs more is decoded where it can be g
 to the program around us is touched: neither warnings, nor Pillow's limits or plugins.
 """
 
-import io
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,9 +23,8 @@ from faceid.vision.apart import Child, Decoded, DecodeFailed
 from faceid.vision.deep_grey import to_eight_bits
 from faceid.vision.jpeg_file import JpegFile
 from faceid.vision.memory_budget import process_budget
-from faceid.vision.openers import FORMATS, format_of, opener
+from faceid.vision.openers import FORMATS, format_of, opened
 from faceid.vision.orientation import AS_STORED, ORIENTATION, orientation
-from faceid.vision.png_file import PngFile
 from faceid.vision.strips import REDUCED_IN_DECODING, load, strips
 
 # The largest phone sensors have 200 Mpx.
@@ -52,9 +50,6 @@ _PICTURE_BYTES = 4
 _DECODER_BYTES = {"AVIF": 12, "HEIC": 12, "WebP": 12, "JPEG 2000": 16, "TIFF": 1}
 _COEFFICIENT_BYTES = 2
 _BUDGET = process_budget(apart.MEMORY)
-
-# Of 16 bits a colour Pillow keeps the upper eight; where the highest of them is not used, the lower ones are looked at.
-_UPPER_BIT = 128
 
 # Pillow's decoders in C; those of run-length bitmaps and of textual PNM are written in Python and take minutes.
 _FAST_CODECS = {"raw", "zip", "jpeg"}
@@ -96,6 +91,7 @@ class _Source:
     exif: bytes = b""
     xmp: bytes = b""
     coefficients: int = 0  # held while decoding, of the photo's full size whatever the reduction
+    deep: bool = False  # 16 bits a colour
 
     @property
     def reduction(self) -> int:
@@ -105,7 +101,8 @@ class _Source:
     def memory(self) -> int:
         """Bytes that decoding takes, about."""
         decoded = self.width * self.height // (self.reduction**2 if self.name in REDUCED_IN_DECODING else 1)
-        a_pixel = _PICTURE_BYTES + _DECODER_BYTES.get(self.name, 0)
+        lower_half = deep_colour.BYTES_A_PIXEL if self.deep and self.reduction == 1 else 0
+        a_pixel = _PICTURE_BYTES + _DECODER_BYTES.get(self.name, 0) + lower_half
         return self.coefficients * _COEFFICIENT_BYTES + decoded * a_pixel + len(self.data)
 
 
@@ -119,8 +116,8 @@ def decode_bytes(data: bytes) -> Pixels:
             return _decode_jpeg(data)
         case "PNG":
             png = png_file.look_through(data)
-            pixels = _decode_still(_Source(name, png.clean, png.width, png.height, png.exif, png.xmp), png.frames)
-            return _with_low_bits(pixels, png) if png.deep_colours and pixels.rgb.max() < _UPPER_BIT else pixels
+            source = _Source(name, png.clean, png.width, png.height, png.exif, png.xmp, deep=png.deep_colours)
+            return _decode_still(source, png.frames)
         case "WebP":
             webp = webp_file.look_through(data)
             return _decode_still(_Source(name, data, webp.width, webp.height, webp.exif, webp.xmp), webp.frames)
@@ -230,19 +227,11 @@ def _decode_still(source: _Source, frames: int) -> Pixels:
 
 
 def _decode_bitmap(name: str, data: bytes) -> Pixels:
-    image = opener(name)(io.BytesIO(data))
-    source = _Source(name, data, *image.size)
+    image = opened(name, data)
+    source = _Source(name, data, *image.size, deep=deep_colour.is_deep(image))
     _check_size(*image.size)
     fast = source.reduction == 1 and all(tile.codec_name in _FAST_CODECS for tile in image.tile)
     return _decode_here(source) if fast and _torn_ones_fail() else _decode_in_child(source)
-
-
-def _with_low_bits(pixels: Pixels, png: PngFile) -> Pixels:
-    if pixels.reduction > 1 or not png_file.is_whole(png.clean):
-        return pixels
-    with _BUDGET.reserved(png.width * png.height * deep_colour.BYTES_A_PIXEL):
-        scaled = deep_colour.scaled_colours(png.clean)
-    return pixels if scaled is None else replace(pixels, rgb=_upright(scaled, png.exif, png.xmp))
 
 
 def _torn_ones_fail() -> bool:
@@ -253,7 +242,7 @@ def _torn_ones_fail() -> bool:
 def _decode_here(source: _Source) -> Pixels:
     try:
         with _reserved(source):
-            image = opener(source.name)(io.BytesIO(source.data))
+            image = opened(source.name, source.data)
             return _finished(Decoded(_array(image, load(image, source.reduction))), source)
     except DecompressionBombError:  # a limit of the program around us, where Pillow looks at it; ours are kept
         return _decode_in_child(source)
@@ -265,7 +254,7 @@ def _decode_in_child(source: _Source) -> Pixels:
         if header.moving:
             raise _moving()
         _check_size(header.width, header.height)
-        source = replace(source, width=header.width, height=header.height)
+        source = replace(source, width=header.width, height=header.height, deep=header.deep)
         with _reserved(source):
             decoded = child.decode(source.reduction, MAX_KEPT_PIXELS)
     return _finished(decoded, source)

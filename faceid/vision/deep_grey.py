@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# A hot pixel, or a number that means "no value", says nothing about the others: so many at either end are left out.
-_OUTLIERS = 0.001
+from faceid.vision.deep_colour import OUTLIERS
+
 _SAMPLE = 2**20  # so many pixels of a large picture tell
 
 
@@ -37,5 +37,5 @@ def _floats(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _range(values: NDArray[Any]) -> NDArray[Any]:
     sample = values.ravel()[:: max(values.size // _SAMPLE, 1)]
-    found: NDArray[Any] = np.quantile(sample, (_OUTLIERS, 1 - _OUTLIERS), method="nearest")
+    found: NDArray[Any] = np.quantile(sample, (OUTLIERS, 1 - OUTLIERS), method="nearest")
     return found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from faceid.vision.apart import DecodeFailed
 from faceid.vision.decoding import Pixels, decode_bytes
+from faceid.vision.openers import reason_of
 from indexer.errors import FaceIdError
 from indexer.regular_file import open_regular
 from indexer.text import printable
@@ -111,4 +112,4 @@ def decode(data: bytes, source: str | os.PathLike[str]) -> Pixels:
         raise ImageError(source, "too_large", "does not fit in memory") from error
     # Pillow's decoders raise whatever a damaged file makes them stumble over, also SyntaxError and struct.error.
     except Exception as error:
-        raise ImageError(source, "unreadable", f"truncated or damaged ({error})") from error
+        raise ImageError(source, "unreadable", reason_of(error)) from error

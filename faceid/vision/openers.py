@@ -4,11 +4,13 @@ The classes are called themselves, not `Image.open`: that would mind the limit o
 program around us. A short list is a small attack surface.
 """
 
+import io
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import IO
 
-from PIL.ImageFile import ImageFile
+from PIL.ImageFile import ImageFile, _Tile
 
 _CLASSES = {
     "JPEG": "PIL.JpegImagePlugin.JpegImageFile",
@@ -23,6 +25,11 @@ _CLASSES = {
     "HEIC": "pillow_heif.HeifImageFile",
 }
 FORMATS = tuple(_CLASSES)
+_DEEP_PNM = {"I": "I;16B", "RGB": "RGB;16B"}
+
+UNKNOWN_PIXELS = "its pixels are of a kind that is not read"
+# What Pillow says of sound files with, say, floating-point colours, 12 bits a sample in a JPEG, 10 a colour in a BMP.
+_UNKNOWN = re.compile(r"unknown pixel mode|Unsupported BMP|cannot handle \d+-(bit|layer)|determine J2K image mode")
 
 _STARTS = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -38,6 +45,10 @@ _STARTS = (
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
 )
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+
+class NotRead(Exception):
+    """A sound file of a kind that is not read; its text says so."""
 
 
 def format_of(data: bytes) -> str | None:
@@ -61,8 +72,24 @@ def _of_brands(data: bytes) -> str | None:
     return "HEIC" if brands & _HEIF_BRANDS else None
 
 
-def opener(name: str) -> Callable[[IO[bytes]], ImageFile]:
-    """Return what opens a file of this format: it reads the header, not yet the pixels. Raises ImportError (HEIC)."""
+def opened(name: str, data: bytes) -> ImageFile:
+    """Open the bytes of a file of this format: its header is read, not yet the pixels. Raises ImportError (HEIC)."""
     module, _, attribute = _CLASSES[name].rpartition(".")
-    found: Callable[[IO[bytes]], ImageFile] = getattr(import_module(module), attribute)
-    return found
+    opener: Callable[[IO[bytes]], ImageFile] = getattr(import_module(module), attribute)
+    image = opener(io.BytesIO(data))
+    image.tile = [_in_c(tile, image.mode) for tile in image.tile]
+    return image
+
+
+def reason_of(error: Exception) -> str:
+    """Say what an error means that an image raised while it was opened or decoded."""
+    if isinstance(error, NotRead):
+        return str(error)
+    return UNKNOWN_PIXELS if _UNKNOWN.search(str(error)) else f"truncated or damaged ({error})"
+
+
+def _in_c(tile: _Tile, mode: str) -> _Tile:
+    """Have whole bits (10, 12, 14, 16) of a PNM read as they are: Pillow scales them number by number, in Python."""
+    most = tile.args[1] if tile.codec_name == "ppm" and isinstance(tile.args, tuple) else 0
+    deep = most > 255 and most & (most + 1) == 0
+    return tile._replace(codec_name="raw", args=_DEEP_PNM[mode]) if deep else tile

@@ -3,6 +3,7 @@
 Text, profiles and times are left out: a decoder may stumble over them, and a few bytes of them can unpack to gigabytes.
 """
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _XMP_KEY = b"XML:com.adobe.xmp\0"
-_EXIF_KEY = b"Raw profile type exif\0"  # as ImageMagick wrote it before the chunk eXIf existed
+# As ImageMagick and ExifTool wrote it before the chunk eXIf existed.
+_EXIF_KEY = re.compile(rb"Raw profile type (exif|APP1)\0")
 _MAX_PROFILE = 2**20  # bytes; EXIF data in other formats is at most 64 KiB
 
 
@@ -76,8 +78,8 @@ def _read_metadata(file: PngFile, kind: bytes, body: bytes) -> None:
         file.exif = body
     elif kind == b"iTXt" and body.startswith(_XMP_KEY):
         file.xmp = body
-    elif kind in (b"zTXt", b"tEXt") and body.startswith(_EXIF_KEY) and not file.exif:
-        file.exif = _raw_profile(body.removeprefix(_EXIF_KEY), packed=kind == b"zTXt")
+    elif kind in (b"zTXt", b"tEXt") and (key := _EXIF_KEY.match(body)) and not file.exif:
+        file.exif = _raw_profile(body[key.end() :], packed=kind == b"zTXt")
 
 
 def _raw_profile(body: bytes, packed: bool) -> bytes:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
+from faceid.vision import deep_colour
+
 # Formats whose decoders can leave the finer detail out, which saves time and memory.
 REDUCED_IN_DECODING = ("JPEG", "JPEG 2000")
 DEEP_MODES = ("I", "F")
@@ -23,11 +25,14 @@ _STRIP_PIXELS = 2**22
 def load(image: ImageFile, reduction: int) -> int:
     """Decode the pixels, reduced where the format's decoder can do that; return the reduction that is still to do."""
     stored = image.size
+    lower = deep_colour.lower_half(image) if reduction == 1 else None
     if image.format == "JPEG":
         image.draft(None, (math.ceil(image.width / reduction), math.ceil(image.height / reduction)))
     elif image.format == "JPEG2000" and reduction > 1:
         image.reduce = reduction.bit_length() - 1  # type: ignore[method-assign,assignment]
     image.load()
+    if lower is not None:
+        deep_colour.scale(image, lower)
     return 1 if image.size != stored else reduction
 
 

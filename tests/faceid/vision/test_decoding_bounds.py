@@ -13,7 +13,8 @@ from PIL import Image
 from faceid.vision import apart, decoding
 from faceid.vision.images import ImageError, decode, read_photo
 from faceid.vision.memory_budget import MemoryBudget
-from tests.faceid.vision.zoo import PICTURE, base_picture, saved, with_tags
+from faceid.vision.openers import opened
+from tests.faceid.vision.zoo import PICTURE, base_picture, raw_png, raw_tiff, saved, with_tags
 
 
 def reason(data: bytes) -> str:
@@ -110,12 +111,52 @@ def test_heic_without_its_plugin_says_what_to_install(monkeypatch: pytest.Monkey
     assert caught.value.reason_code == "needs_plugin"
 
 
-def test_a_sound_photo_of_pixels_that_are_not_read_is_not_called_damaged() -> None:
-    # 64 bits a sample, floating-point: tags BitsPerSample and SampleFormat.
-    odd = with_tags(saved(Image.new("F", (4, 4)), "TIFF"), (258, 3, 1, b"\x40\0\0\0"), (339, 3, 1, b"\3\0\0\0"))
+def jpeg_of(bits: int) -> bytes:
+    photo = saved(PICTURE, "JPEG")
+    frame = photo.index(b"\xff\xc0")
+    return photo[: frame + 4] + bytes([bits]) + photo[frame + 5 :]
+
+
+def bmp_of(header_bytes: int) -> bytes:
+    photo = saved(PICTURE, "BMP")
+    return photo[:14] + bytes([header_bytes]) + photo[15:]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        # 64 bits a sample, floating-point: tags BitsPerSample and SampleFormat.
+        with_tags(saved(Image.new("F", (4, 4)), "TIFF"), (258, 3, 1, b"\x40\0\0\0"), (339, 3, 1, b"\3\0\0\0")),
+        jpeg_of(bits=12),
+        bmp_of(header_bytes=16),
+    ],
+    ids=["tiff", "jpeg", "bmp"],
+)
+def test_a_sound_photo_of_pixels_that_are_not_read_is_not_called_damaged(odd: bytes) -> None:
     with pytest.raises(ImageError, match="of a kind that is not read") as caught:
         decode(odd, Path("photo"))
     assert caught.value.reason_code == "unreadable"
+
+
+def test_the_preview_of_a_raw_photo_is_refused_as_what_it_is() -> None:
+    with pytest.raises(ImageError, match="a raw photo, of which only a small preview"):
+        decode(raw_tiff(PICTURE, {262: [2], 254: [1], 330: [8]}), Path("photo.dng"))
+
+
+@pytest.mark.parametrize("photo", [b"P6 48 32 4095\n", b"P5 48 32 65535\n"])
+def test_a_pnm_of_many_bits_is_not_read_number_by_number(photo: bytes) -> None:
+    assert [tile.codec_name for tile in opened("PNM", photo).tile] == ["raw"]
+
+
+@pytest.mark.parametrize("name", ["PNG", "TIFF"])
+def test_a_photo_of_16_bits_a_colour_is_reckoned_with_both_its_halves(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = np.full((500, 500, 3), 4095, np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+    photo = raw_png(500, 500, 16, 2, rows) if name == "PNG" else raw_tiff(deep, {262: [2], 259: [8]})
+    monkeypatch.setattr(apart, "MEMORY", 500 * 500 * 6)
+    assert reason(photo) == "too_large"
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])

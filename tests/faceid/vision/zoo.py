@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,7 @@ def zoo() -> Iterator[Animal]:
         gifs(),
         pnms(),
         tiffs(),
+        odd_tiffs(),
         modern(),
         moving(),
         strangers(),
@@ -181,9 +182,10 @@ def orientations() -> Iterator[Animal]:
         yield Animal(f"png orientation as an XMP {name}", png, PICTURE)
     raw = exif(turn_tag(6))
     profile = f"\nexif\n{len(raw):8d}\n{raw.hex()}\n".encode()
-    for code, body in ((b"zTXt", b"\0" + zlib.compress(profile)), (b"tEXt", profile)):
-        png = png_with(saved(side, "PNG"), chunk(code, b"Raw profile type exif\0" + body))
-        yield Animal(f"png orientation in a raw profile {code.decode()}", png, PICTURE)
+    for key in (b"exif", b"APP1"):
+        for code, body in ((b"zTXt", b"\0" + zlib.compress(profile)), (b"tEXt", profile)):
+            png = png_with(saved(side, "PNG"), chunk(code, b"Raw profile type " + key + b"\0" + body))
+            yield Animal(f"png orientation in a raw profile {key.decode()} {code.decode()}", png, PICTURE)
 
 
 ODD = {
@@ -375,7 +377,7 @@ def odd_greys(grey: NDArray[np.float64], expected: Callable[[NDArray[Any]], Pixe
 
 
 def deep_colours() -> Iterator[Animal]:
-    """PNGs of 16 bits a colour, of which only so many are used."""
+    """Photos of 16 bits a colour, of which only so many are used."""
     stored = stored_turned(PICTURE, 6)
     turned = chunk(b"eXIf", exif(turn_tag(6))[6:])
     for bits in (10, 12, 16):
@@ -385,6 +387,32 @@ def deep_colours() -> Iterator[Animal]:
         opaque = np.dstack([deep, np.full((48, 32), 65535, ">u2")]).astype(">u2")
         rows = b"".join(b"\0" + row.tobytes() for row in opaque)
         yield Animal(f"png of colours of {bits} bits in 16 and alpha", raw_png(32, 48, 16, 6, rows, turned), PICTURE)
+        straight = (PICTURE.astype(np.uint32) << (bits - 8)).astype(np.uint16)
+        for packing in (1, 8):
+            tiff = raw_tiff(straight, {259: [packing], 262: [2]}, "<" if packing == 1 else ">")
+            yield Animal(f"tiff of colours of {bits} bits in 16, packed {packing}", tiff, PICTURE)
+        ppm = b"P6 48 32 65535\n" + straight.astype(">u2").tobytes()
+        yield Animal(f"ppm of colours of {bits} bits in 16", ppm, PICTURE)
+        ppm = b"P6 48 32 %d\n" % (2**bits - 1) + straight.astype(">u2").tobytes()
+        yield Animal(f"ppm of colours of {bits} bits", ppm, PICTURE)
+    yield from odd_colours(PICTURE.astype(np.uint16) * 16)
+
+
+def odd_colours(deep: NDArray[np.uint16]) -> Iterator[Animal]:
+    """Colours of 12 bits in 16 with pixels that say nothing about the others."""
+    hot = deep.copy()
+    hot[5, 5] = 65535
+    hot_rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in hot)
+    yield Animal("png of colours of 12 bits with a hot pixel", raw_png(48, 32, 16, 2, hot_rows), PICTURE, off=1)
+    clear = np.dstack([deep, np.full((32, 48), 65535)])
+    clear[:, :8] = (65535, 65535, 65535, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in clear)
+    shown = PICTURE.copy()
+    shown[:, :8] = 255
+    yield Animal("png of colours of 12 bits with a clear edge", raw_png(48, 32, 16, 6, rows), shown)
+    grey = np.dstack([GREY[..., 0].astype(np.uint16) * 16, np.full((32, 48), 65535)])
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in grey)
+    yield Animal("png of a grey of 12 bits in 16 and alpha", raw_png(48, 32, 16, 4, rows), GREY)
 
 
 def pngs() -> Iterator[Animal]:
@@ -502,6 +530,69 @@ def tiffs() -> Iterator[Animal]:
         ("a count of billions", (0x010E, 2, 0xFFFFFFFF, b"\x08\0\0\0")),
     ):
         yield Animal(f"tiff sideways with {what}", with_tags(side, turn_tag(6), tag), PICTURE)
+
+
+def raw_tiff(
+    samples: NDArray[Any], tags: dict[int, list[int]], order: Literal["<", ">"] = "<", planes: bool = False
+) -> bytes:
+    """A TIFF of samples [H, W, S], packed (zip) if the tags say so; with `planes` each sample in a plane of its own."""
+    height, width, count = samples.shape
+    parts = np.split(samples, count, axis=2) if planes else [samples]
+    strips = [part.astype(part.dtype.newbyteorder(order)).tobytes() for part in parts]
+    strips = [zlib.compress(strip) for strip in strips] if tags.get(259) == [8] else strips
+    places = [8 + sum(map(len, strips[:number])) for number in range(len(strips))]
+    bits = samples.dtype.itemsize * 8
+    lengths = list(map(len, strips))
+    own = {256: [width], 257: [height], 258: [bits] * count, 259: [1], 273: places, 277: [count], 278: [height]}
+    own |= {279: lengths, 284: [2 if planes else 1]} | tags
+    body = b"".join(strips)
+    directory, values = b"", b""
+    behind = 8 + len(body) + 2 + 12 * len(own) + 4
+    for tag, numbers in sorted(own.items()):
+        value = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(value) > 4:
+            value, values = struct.pack(order + "I", behind + len(values)), values + value
+        directory += struct.pack(order + "HHI", tag, 4, len(numbers)) + value
+    start = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8 + len(body))
+    return start + body + struct.pack(order + "H", len(own)) + directory + bytes(4) + values
+
+
+def odd_tiffs() -> Iterator[Animal]:
+    """TIFFs of which Pillow alone makes other pictures, or none, or a small preview."""
+    grey = GREY[..., :1]
+    opaque = np.full_like(grey, 255)
+    rgb, one = {262: [2]}, {262: [1]}
+    wide = PICTURE.astype(np.uint16) * 257
+    palette = np.arange(256).repeat(3).reshape(256, 3)
+    ycc = np.asarray(Image.fromarray(PICTURE).convert("YCbCr")).astype(int)
+    blocks = ycc.reshape(16, 2, 24, 2, 3).swapaxes(1, 2)
+    colours = blocks[..., 1:].mean(axis=(2, 3)).astype(np.uint8)
+    halved = np.concatenate([blocks[..., 0].reshape(16, 24, 4).astype(np.uint8), colours], axis=2)
+    as_halved = {256: [48], 257: [32], 258: [8] * 3, 262: [6], 277: [3], 278: [32], 530: [2, 2]}
+    orders: dict[str, Literal["<", ">"]] = {"little": "<", "big": ">"}
+    for name, order in orders.items():
+        for packing in (1, 8):
+            what, packed = f"odd tiff {name}-endian packed {packing}", {259: [packing]}
+            yield Animal(f"{what} of planes of 16 bits", raw_tiff(wide, rgb | packed, order, planes=True), PICTURE)
+            negative = raw_tiff(255 - grey, packed | {262: [0]}, order, planes=True)
+            yield Animal(f"{what} of one plane whose white is zero", negative, GREY)
+            floats = raw_tiff((grey / 255).astype(np.float32), packed | one | {339: [3]}, order)
+            yield Animal(f"{what} of floats", floats, GREY, off=1)
+            signed = raw_tiff(grey.astype(np.int16) * 64, packed | one | {339: [2]}, order)
+            yield Animal(f"{what} of 16 bits with a sign", signed, GREY)
+            whole = raw_tiff(grey.astype(np.uint32) * 0x1010101, packed | one, order)
+            yield Animal(f"{what} of 32 bits without a sign", whole, GREY)
+            dark = raw_tiff(65535 - grey.astype(np.uint16) * 257, packed | {262: [0]}, order)
+            yield Animal(f"{what} of 16 bits whose white is zero", dark, GREY)
+            both = raw_tiff(np.dstack([grey, opaque]), packed | one | {338: [2]}, order, planes=True)
+            yield Animal(f"{what} of planes of grey and alpha", both, reason_code="unreadable")
+            indexed = raw_tiff(grey, packed | {262: [3], 320: palette.T.ravel().tolist()}, order)
+            yield Animal(f"{what} with a palette of 8 bits", indexed, GREY)
+            yield Animal(
+                f"{what} of colours at half the size", raw_tiff(halved, packed | as_halved, order), PICTURE, off=9
+            )
+    yield Animal("tiff that is a copy of nothing", raw_tiff(PICTURE, rgb | {254: [1]}), PICTURE)
+    yield Animal("preview of a raw photo", raw_tiff(PICTURE, rgb | {254: [1], 330: [8]}), reason_code="unreadable")
 
 
 def _tag_of(entry: bytes) -> int:
