@@ -108,7 +108,7 @@ def beside_photos(name: str) -> bool:
 def _photos_of(entries: Iterable[os.DirEntry[str]]) -> Iterator[PersonPhoto]:
     for entry in entries:
         person = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
+        if _is_own_folder(entry):
             for path, reason in _files(person):
                 yield PersonPhoto(path, printable(entry.name), reason_code=reason)
         else:
@@ -170,17 +170,25 @@ def photos_in(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) 
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    # Not by calling itself: folders can lie deeper in each other than calls may.
+    waiting: list[Path | os.DirEntry[str]] = [folder]
+    while waiting:
+        next_one = waiting.pop()
+        if isinstance(next_one, os.DirEntry) and not _is_own_folder(next_one):
+            yield Path(next_one), _linked_folder(next_one)
+            continue
+        try:
+            waiting += reversed(_entries(Path(next_one)))
+        except OSError:
+            yield Path(next_one), "unreadable"
+
+
+def _is_own_folder(entry: os.DirEntry[str]) -> bool:
+    """Say whether it is a folder, and no link to one; what cannot be looked at is none: reading it gives the reason."""
     try:
-        entries = _entries(folder)
-    except OSError:
-        yield folder, "unreadable"
-        return
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(path)
-        else:
-            yield path, _linked_folder(entry)
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:  # on drives that have to be asked for it
+        return False
 
 
 def _linked_folder(entry: os.DirEntry[str]) -> str | None:

@@ -1,10 +1,14 @@
 """Which photos, of whom: folders, manifests and paths, with a line for everything that cannot be used."""
 
+import inspect
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from faceid.vision import photo_list
 from faceid.vision.photo_list import PersonPhoto, PhotoListError, photos_in, photos_of_manifest, photos_of_people
 
 
@@ -80,6 +84,37 @@ def test_links_to_folders_are_reported_not_followed_and_links_to_files_are_follo
     loop.symlink_to(loop)
     listed = {photo.path: photo.reason_code for photo in photos_of_people(tmp_path)}
     assert listed == {photo: None, circle: "linked_folder", link: None, loop: None}
+
+
+def test_folders_deeper_than_calls_may_be_nested_are_searched(tmp_path: Path) -> None:
+    photo = touch(tmp_path.joinpath(*["d"] * 200, "1.jpg"))
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        assert [picture.path for picture in photos_in(tmp_path)] == [photo]
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_an_entry_that_cannot_be_looked_at_is_one_picture_among_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network drives do not say what an entry is, and asking for it needs a permission."""
+
+    class Hidden:
+        name, path = "a", str(tmp_path / "a")
+
+        def __fspath__(self) -> str:
+            return self.path
+
+        def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+            raise PermissionError(13, "Permission denied")
+
+    touch(tmp_path / "b")
+    (seen,) = os.scandir(tmp_path)
+    monkeypatch.setattr(os, "DirEntry", (Hidden, os.DirEntry))
+    monkeypatch.setattr(photo_list, "_entries", lambda folder: [Hidden(), seen])
+    assert [picture.path for picture in photos_in(tmp_path)] == [tmp_path / "a", tmp_path / "b"]
 
 
 def test_paths_are_taken_as_given_and_folders_searched_to_the_bottom(tmp_path: Path) -> None:
