@@ -179,9 +179,8 @@ def _decode_jpeg(data: bytes) -> Pixels:
     pixels = _decode_clean_jpeg(stored)
     upright = replace(pixels, rgb=_upright(pixels.rgb, file.exif, file.xmp))
     # The end marker alone proves little: what mends files puts one behind any part of a photo.
-    if file.complete and not _ends_in_filling(pixels.rgb, file.components):
-        return upright
-    share = _share_of_rows(stored)
+    ended = file.complete and not _ends_in_filling(pixels.rgb, file.components)
+    share = min(1 - file.lost, 1.0 if ended else _share_of_rows(stored))
     if share < LEAST_SHARE_OF_ROWS:
         raise _cut(share)
     return upright if file.complete and share == 1 else replace(upright, remarks=("truncated",))

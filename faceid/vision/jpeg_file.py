@@ -8,9 +8,10 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 END = b"\xff\xd9"
-_SOS, _EOI, _JFIF, _ADOBE, _COMMENT = 0xDA, 0xD9, 0xE0, 0xEE, 0xFE
+_SOS, _EOI, _JFIF, _ADOBE, _COMMENT, _DRI = 0xDA, 0xD9, 0xE0, 0xEE, 0xFE, 0xDD
 # JFIF and Adobe say which colours the components are; whatever else applications have put in is left out.
 _LEFT_OUT = {_EOI, _COMMENT, *range(0xE0, 0xF0)} - {_JFIF, _ADOBE}
 # Start of frame: the codes C0 to CF without those of tables (C4, CC) and the reserved one (C8).
@@ -19,6 +20,8 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: TEM, the restarts, the start of the file
 _MARKER = re.compile(rb"\xff+([^\xff\x00])", re.DOTALL)
 _AFTER_SCAN = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])", re.DOTALL)
+# Between two of these lie so many blocks; they are numbered 0 to 7, over and over, anew in each scan.
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 COEFFICIENTS = 64
 
 
@@ -31,13 +34,15 @@ class JpegFile:
     """What the markers say; `clean` are the bytes to decode, without metadata and without an end marker.
 
     `width` and `height` in pixels as stored; `complete` whether the end marker is there; `refined` whether every
-    coefficient of every component has had its last scan, so that nothing but rows of that scan can be missing.
+    coefficient of every component has had its last scan, so that nothing but rows of that scan can be missing; `lost`
+    the share of a scan, 0 to 1, whose restart markers are missing from their numbering.
     """
 
     width: int = 0
     height: int = 0
     progressive: bool = False
     scans: int = 0
+    lost: float = 0
     complete: bool = False
     clean: bytes = b""
     exif: bytes = b""
@@ -58,16 +63,20 @@ class JpegFile:
 
 def look_through(data: bytes) -> JpegFile:
     """Walk the markers of a JPEG file up to its end or to where it breaks off. Raises JpegError."""
-    file, kept = JpegFile(), [data[:2]]
+    file, kept, restarts = JpegFile(), [data[:2]], False
     for code, start, end in _segments(data):
         body = data[start + 4 : end]
         if code == _EOI:
             file.complete = True
         elif code in _FRAMES:
             _read_frame(file, code, body)
+        elif code == _DRI:
+            restarts = True
         elif code == _SOS:
-            end = _scan_end(data, end)
+            scan, end = end, _scan_end(data, end)
             _read_scan(file, body)
+            if restarts:
+                _count_restarts(file, _RESTART.findall(data, scan, end))
         elif code == 0xE1:
             _read_metadata(file, body)
         if code not in _LEFT_OUT:
@@ -131,6 +140,12 @@ def _read_scan(file: JpegFile, body: bytes) -> None:
             for coefficient in band:
                 missing[coefficient] = bits & 15 if file.progressive else 0
     file.scans += 1
+
+
+def _count_restarts(file: JpegFile, markers: list[bytes]) -> None:
+    numbers = [marker[0] & 7 for marker in markers]
+    lost = sum((number - before - 1) % 8 for before, number in pairwise([7, *numbers]))
+    file.lost = max(file.lost, lost / (len(numbers) + lost + 1))
 
 
 def _read_metadata(file: JpegFile, body: bytes) -> None:

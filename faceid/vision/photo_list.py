@@ -22,12 +22,12 @@ _BESIDE_PHOTOS = {
     *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "$recycle.bin", "network trash folder"),
     *("system volume information", "lost+found", "__macosx"),
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "zbthumbnail.info", "photothumb.db"),
-    *("digikam4.db", "thumbnails-digikam.db"),
+    *("digikam4.db", "thumbnails-digikam.db", "captureone", "nksc_param", "ipod photo cache"),
 }
 # ... what editors, cameras and photo services note about a photo, in a file of its own, what a browser has not loaded
 # to its end, ...
 _SIDECARS = (
-    *(".xmp", ".aae", ".thm", ".pp3", ".dop", ".on1", ".lrv", ".cos", ".nks", ".arp", ".json"),
+    *(".xmp", ".aae", ".thm", ".pp3", ".dop", ".on1", ".lrv", ".cos", ".nks", ".arp", ".acr", ".vrd", ".json"),
     *("@synoeastream", "@synoresource", ":encryptable", ":zone.identifier", ".part", ".crdownload"),
 )
 # ... and hidden files, and those by which an office program marks a file that it has open.

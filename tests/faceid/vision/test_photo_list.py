@@ -50,7 +50,8 @@ def test_hidden_files_are_no_photos(tmp_path: Path) -> None:
         *("@Recycle/old.jpg", "@Recently-Snapshot/GMT01/1.jpg", "Network Trash Folder/1.jpg"),
         *("1.jpg.json", "1.jpg.supplemental-metadata.json", "metadata.json", "1.jpg:Zone.Identifier"),
         *("Thumbs.db:encryptable", "digikam4.db", "thumbnails-digikam.db", "ZbThumbnail.info", "photothumb.db"),
-        *("1.cos", "1.nks", "1.arp", "~$1.jpg", "1.jpg.part", "1.jpg.crdownload"),
+        *("1.cos", "1.nks", "1.arp", "1.acr", "1.vrd", "~$1.jpg", "1.jpg.part", "1.jpg.crdownload"),
+        *("CaptureOne/Cache/1.jpg.cot", "NKSC_PARAM/1.jpg.nksc", "iPod Photo Cache/1.ithmb"),
     ],
 )
 def test_thumbnails_and_sidecars_are_passed_over_and_logged(

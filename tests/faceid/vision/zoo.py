@@ -312,6 +312,13 @@ def ended_all_the_same(noisy: Pixels) -> Iterator[Animal]:
     yield Animal("jpeg with a hole of a tenth", holed, reason_code="unreadable")
     zeros = whole[:middle] + bytes(1000) + end
     yield Animal("jpeg of zeros behind its half", zeros, reason_code="unreadable")
+    for times in (1, 10):
+        rows = saved(np.tile(noisy, (times, 1, 1)), "JPEG", quality=90, subsampling=0, restart_marker_rows=1)
+        one_less = rows[: rows.index(b"\xff\xd2")] + rows[rows.index(b"\xff\xd3") :]
+        name = f"jpeg lacking one of {12 * times} parts between restart markers"
+        picture = np.asarray(Image.open(io.BytesIO(rows)))
+        used = {"picture": picture, "remarks": ("truncated",), "off": 4} if times > 1 else {"reason_code": "unreadable"}
+        yield Animal(name, one_less, **used)
     progressive = saved(noisy, "JPEG", quality=90, progressive=True)
     third = progressive[: len(progressive) // 3] + end
     yield Animal("progressive third of a jpeg and an end", third, reason_code="unreadable")
