@@ -22,7 +22,8 @@ _AMBIGUOUS = re.compile("[()#]")  # in an external id, as part of a label
 # What shows nothing although it counts as a letter, mark or symbol: Unicode's Default_Ignorable_Code_Point beyond its
 # format characters (DerivedCoreProperties.txt), and the empty pattern of Braille.
 _INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
 )
 
 

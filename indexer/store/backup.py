@@ -1,6 +1,7 @@
 """A consistent copy of a gallery that is in use, in a folder of its own: as it is, or encrypted under a new key."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,17 @@ def make_backup(source: Database, folder: Path) -> None:
     meanwhile is not in it. It takes its name in the folder only when it is complete and on the disk. An encrypted
     gallery's copy is encrypted, and has its envelope.
     """
-    _prepare(source, folder)
     sealed = read_envelope(source.path.parent) if source.keys else None
-    if sealed is not None:
-        write_envelope(folder, sealed)
-    with (
-        replacing(folder / source.path.name, PRIVATE) as temporary,
-        source.raw() as raw,
-        closing(connect_new(temporary, source.keys)) as copy,
-    ):
-        raw.backup(copy)
-        _finish(copy)
+    with _prepared(source, folder):
+        if sealed is not None:
+            write_envelope(folder, sealed)
+        with (
+            replacing(folder / source.path.name, PRIVATE) as temporary,
+            source.raw() as raw,
+            closing(connect_new(temporary, source.keys)) as copy,
+        ):
+            raw.backup(copy)
+            _finish(copy)
 
 
 def make_encrypted_copy(source: Database, folder: Path, key: KeyProvider) -> None:
@@ -46,22 +47,27 @@ def make_encrypted_copy(source: Database, folder: Path, key: KeyProvider) -> Non
     Every page is written anew, so that nothing of the source's free space is in it.
     """
     require_encryption()
-    _prepare(source, folder)
-    sealed, keys = seal_new(folder, key, people=source.people is not None)
-    if source.people is not None:
-        with source.read() as connection:  # whoever is erased from now on may be in the copy
-            source.people.fetch(connection.execute(select(identity.c.id)).scalars())
-    write_envelope(folder, sealed)
-    with translated(source.path), replacing(folder / source.path.name, PRIVATE) as temporary:
-        _export(source, temporary, keys)
+    with _prepared(source, folder):
+        sealed, keys = seal_new(folder, key, people=source.people is not None)
         if source.people is not None:
-            _give_keys(source.people, temporary, keys)
-        with closing(connect_new(temporary, keys)) as copy:
-            _finish(copy)
+            with source.read() as connection:  # whoever is erased from now on may be in the copy
+                source.people.fetch(connection.execute(select(identity.c.id)).scalars())
+        write_envelope(folder, sealed)
+        with translated(source.path), replacing(folder / source.path.name, PRIVATE) as temporary:
+            _export(source, temporary, keys)
+            if source.people is not None:
+                _give_keys(source.people, temporary, keys)
+            with closing(connect_new(temporary, keys)) as copy:
+                _finish(copy)
 
 
-def _prepare(source: Database, folder: Path) -> None:
-    """Make the folder, without what an earlier attempt left; raises GalleryError where it holds anything else."""
+@contextmanager
+def _prepared(source: Database, folder: Path) -> Iterator[None]:
+    """Make the folder, without what an earlier attempt left; raises GalleryError where it holds anything else.
+
+    Where the copy fails, a folder that was made for it goes: nobody is to take it for a backup.
+    """
+    made = not folder.exists()
     name = source.path.name
     # An envelope without a database is what a copy leaves that was stopped.
     leftovers = (f".{name}.", f".{envelope.FILE}.", envelope.FILE)
@@ -73,6 +79,14 @@ def _prepare(source: Database, folder: Path) -> None:
             leftover.unlink()
     except OSError as error:
         raise GalleryError(f"{folder} cannot take a copy: {error.strerror}") from error
+    try:
+        yield
+    except BaseException:
+        if made:
+            with suppress(OSError):  # what cannot be taken away the next attempt does
+                (folder / envelope.FILE).unlink(missing_ok=True)
+                folder.rmdir()
+        raise
 
 
 def _export(source: Database, temporary: Path, keys: GalleryKeys) -> None:

@@ -30,7 +30,17 @@ class Undoable:
 
 
 def undoable(connection: Connection) -> list[Undoable]:
-    """Return what can be taken back, newest first."""
+    """Return what can be taken back, newest first: nothing about somebody who was erased since."""
+    kept = _kept(connection)
+    about = {one for entry in kept for one in entry.identity_ids}
+    there: set[int] = set()
+    for piece in chunks(sorted(about)):
+        there.update(connection.execute(select(identity.c.id).where(identity.c.id.in_(piece))).scalars())
+    return [entry for entry in kept if there.issuperset(entry.identity_ids)]
+
+
+def _kept(connection: Connection) -> list[Undoable]:
+    """Return every entry that has an undo record, newest first."""
     payloads = {row.audit_id: json.loads(row.payload) for row in every_row(connection, "undo")}
     entries = [row for piece in chunks(sorted(payloads)) for row in rows_with(connection, "audit", "id", piece)]
     found = []
@@ -74,7 +84,7 @@ def purge(connection: Connection, older_than: timedelta) -> int:
     The aliases that renames left go too. The caller then scrubs: a record, or an alias, holds a former name.
     """
     before = (datetime.now(UTC) - older_than).strftime("%Y-%m-%dT%H:%M:%SZ")
-    old = [one.id for one in undoable(connection) if one.at <= before]
+    old = [one.id for one in _kept(connection) if one.at <= before]
     if not old:
         return 0
     for piece in chunks(old):
@@ -106,9 +116,6 @@ def _refuse_if_later(connection: Connection, entry: Undoable, payload: dict[str,
                 f"entry {row.id} ({row.action}) came later and is about the same people as entry {entry.id}"
                 f" ({entry.action}); undo or reverse that one first"
             )
-    for identity_id in entry.identity_ids:
-        if connection.execute(select(identity.c.id).where(identity.c.id == identity_id)).first() is None:
-            raise GalleryError(f"entry {entry.id} cannot be undone: identity {identity_id} was erased")
 
 
 def _rename(connection: Connection, entry: Undoable, payload: dict[str, Any]) -> None:
@@ -169,5 +176,7 @@ def _remove_photos(connection: Connection, entry: Undoable, payload: dict[str, A
         mine = template.c.id.in_(piece)
         with moving(connection, mine):
             change_rows(connection, "template", mine, removed_at=None)
-        owners |= set(connection.execute(select(template.c.identity_id).where(mine)).scalars())
+        # Who is removed shows nothing: what became somebody else's meanwhile is looked at when the person comes back.
+        shown = select(template.c.identity_id).join(identity, identity.c.id == template.c.identity_id)
+        owners |= set(connection.execute(shown.where(mine, identity.c.removed_at.is_(None))).scalars())
     hide_templates_of_others(connection, sorted(owners))

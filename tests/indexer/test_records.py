@@ -12,7 +12,8 @@ from indexer.records import Candidate, clean_name
     "spelling",
     [" Bob Lee", "Bob Lee ", "Bob  Lee", "Bob\u00a0Lee", "Bob\u2003Lee", "B\u200bob Lee", "\ufeffBob Lee",
      "Bob\u200d Lee", "\u202eBob Lee", "Bob\u2066 Lee\u2069", "Bo\u00adb Lee", "Bob\u034f Lee", "Bob\ufe0f Lee",
-     "\u115fBob Lee", "Bob Lee\u3164", "B\u17b4ob Lee", "Bob\u180b Lee", "\u2800Bob Lee", "Bob Lee\U000e0101"],
+     "\u115fBob Lee", "Bob Lee\u3164", "B\u17b4ob Lee", "Bob\u180b Lee", "\u2800Bob Lee", "Bob Lee\U000e0101",
+     "Bob\u2065 Lee", "\ufff0Bob Lee", "Bob Lee\U000e0000", "Bob\U000e0fff Lee"],
 )  # fmt: skip
 def test_what_looks_like_bob_lee_is_bob_lee(spelling: str) -> None:
     assert clean_name(spelling) == "Bob Lee"

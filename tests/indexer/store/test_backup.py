@@ -1,11 +1,12 @@
 """A backup is the gallery as it was at one moment, complete, while others go on reading and writing."""
 
+import errno
 import threading
 
 import pytest
 
 from benchmarks.measurements.durability.scenario import state, traces
-from indexer.errors import GalleryError, StoreDamaged
+from indexer.errors import FileNotWritten, GalleryError, StoreDamaged
 from indexer.gallery import Gallery
 from tests.indexer.made_up_people import photo, unit_vectors
 from tests.odd_files import put_odd_file
@@ -62,6 +63,21 @@ def test_something_that_is_there_is_not_overwritten(gallery, tmp_path):
 
 
 @pytest.mark.no_person_keys
+def test_a_disk_that_takes_no_backup_keeps_nothing_that_looks_like_one(gallery, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr("indexer.store.backup._finish", full)
+    for folder in (tmp_path / "backup", tmp_path / "mine"):
+        with pytest.raises(FileNotWritten, match="No space left"):
+            gallery.backup(folder)
+    assert not (tmp_path / "backup").exists()
+    assert (tmp_path / "mine").is_dir(), "that was there before"
+    monkeypatch.undo()
+    gallery.backup(tmp_path / "mine")
+
+
 def test_what_was_erased_while_a_reader_was_in_the_way_is_not_in_the_backup(gallery, tmp_path):
     gallery.add([photo("Ann Erased", "ann/1"), photo("Bob", "bob/1")])
     with Gallery.open(gallery.path) as reader, reader._database.read() as connection:

@@ -174,3 +174,23 @@ def test_a_photo_enrolled_anew_since_it_was_moved_stays_where_it_is_when_the_mov
         ("Ann", "photos/a1"),
     ]
     assert people.check(deep=True) == []
+
+
+def test_photos_that_are_brought_back_hide_no_other_of_a_person_who_was_removed_since(people):
+    people.remove_templates([1])
+    hidden, *_ = people.undoable()
+    people.remove(1)
+    people.add([photo("Bob", "a2")])  # whose photo it is by now, nobody else shows it
+    people.undo(hidden.id)
+    people.remove(2)
+    people.restore(1)
+    assert [row.source for row in people.templates_of(1)] == ["photos/a1", "photos/a2"]
+
+
+def test_a_move_to_somebody_who_was_erased_stands_in_no_undos_way(people):
+    people.rename(3, "Clea")
+    people.move_templates([1], 2)
+    people.erase(2)
+    assert [one.action for one in people.undoable()] == ["rename"]
+    assert people.undo().action == "rename"
+    assert people.purge() == 1, "what is left of the move goes, too"
