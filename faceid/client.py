@@ -598,11 +598,13 @@ def _part(photo: Photo, number: int, files: ExitStack) -> tuple[str, Any]:
 
 
 def _read(response: httpx.Response, call: _Call[Result]) -> Result:
-    if response.is_success:
-        return call.result(response.json())
     try:
         said = response.json()
-    except ValueError:  # a proxy in between has its own words
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):  # a proxy in between has its own words, a page to log in at, say
         said = {"detail": response.text[:200]}
+    elif response.is_success:
+        return call.result(said)
     wait = response.headers.get("retry-after", "")
-    raise ServiceProblem(response.status_code, said, float(wait) if wait.isdigit() else None)
+    raise ServiceProblem(response.status_code, said, float(wait) if wait.isdecimal() else None)

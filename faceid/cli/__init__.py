@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points, version
@@ -33,6 +34,8 @@ COMMANDS = {
 }
 
 
+_EMPTY = re.compile("(--[a-z-]+=)?")  # as `--gallery "$STAFF"` and `--gallery="$STAFF"` are without STAFF
+
 # The rooms above this one, whose commands plug themselves in; a folder of the user's may bear their names.
 ROOMS = ("benchmarks", "training")
 
@@ -54,8 +57,13 @@ class FaceIdGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that was typed, and give it what the settings file says for it."""
+        """Find the command that was typed, and give it what the settings file says for it.
+
+        Raises click.UsageError for an argument that is empty: a path that is means the current folder.
+        """
         _load(args[0])  # says why, where it cannot be
+        if not ctx.resilient_parsing and any(_EMPTY.fullmatch(one) for one in args):
+            raise click.UsageError("an argument is empty; is a variable not set?")
         name, command, rest = super().resolve_command(ctx, args)
         settings = read_settings()
         if settings and name and command:

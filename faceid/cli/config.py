@@ -83,7 +83,7 @@ class Settings:
         chosen = {_plain(key): value for key, value in (_fitting(shared, command) | table).items()}
         for key, value in chosen.items():
             several = isinstance(value, list) and (options[key].multiple or options[key].nargs != 1)
-            if not all(isinstance(one, str | int | float) for one in (value if several else [value])):
+            if not all(_is_value(options[key], one) for one in (value if several else [value])):
                 self._refuse(f"{key} = {value!r:.60}", "is no value of that option")
         return {str(options[key].name): _value(options[key], value) for key, value in chosen.items()}
 
@@ -126,7 +126,7 @@ def settings_in(path: Path, *, here: bool) -> Settings:
     Raises click.UsageError when it is not TOML, and FileNotFoundError or NotADirectoryError when there is none.
     """
     try:
-        values = tomllib.loads(read_regular(path, _LARGEST).decode())
+        values = tomllib.loads(read_regular(path, _LARGEST).decode("utf-8-sig"))
         _check_plain("", values)
         return Settings(path.absolute(), here, values)
     except (FileNotFoundError, NotADirectoryError):
@@ -144,7 +144,7 @@ def file_of(ctx: click.Context, parameter: str) -> Path | None:
 
 
 def _check_plain(key: str, value: object) -> None:
-    """Raise ValueError for what no option takes: a number that is not finite, a text with a NUL."""
+    """Raise ValueError for what no option takes: numbers not finite or too large, texts that are empty or have a NUL."""
     if isinstance(value, dict):
         for name, inner in value.items():
             _check_plain(f"{key}.{name}" if key else name, inner)
@@ -153,8 +153,12 @@ def _check_plain(key: str, value: object) -> None:
             _check_plain(key, inner)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{key} = {value} is not a finite number")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:  # TOML has 64 bits
+        raise ValueError(f"{key} is too large a number")
     elif isinstance(value, str) and "\0" in value:
         raise ValueError(f"{key} has a NUL in it")
+    elif value == "":  # a path that is empty means the current folder
+        raise ValueError(f"{key} is empty; leave it out")
 
 
 def _own_place() -> Path:
@@ -180,11 +184,20 @@ def _fitting(settings: dict[str, Any], command: click.Command) -> dict[str, Any]
     return {key: value for key, value in settings.items() if _plain(key) in options}
 
 
+def _is_value(option: click.Option, value: object) -> bool:
+    return isinstance(value, str | int | float) and (option.is_flag or not isinstance(value, bool))
+
+
 def _value(option: click.Option, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_value(option, one) for one in value]
     if isinstance(value, str) and (value == "~" or value.startswith("~/")):
         return str(Path(value).expanduser())
     # `bgr = true` chooses what the flag `--bgr` stands for.
-    return option.flag_value if option.is_flag and not option.is_bool_flag and value is True else value
+    if option.is_flag and not option.is_bool_flag and value is True:
+        return option.flag_value
+    # Others as if they were typed: click makes 2 of the number 2.7, and falls over 5 in the place of a path.
+    return value if isinstance(value, bool) else str(value)
 
 
 def _plain(name: str) -> str:

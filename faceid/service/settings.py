@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from faceid.inference.cpu_features import available_cores
 from indexer.errors import FaceIdError
@@ -71,6 +79,14 @@ class Settings(BaseModel):
     min_face_size: int = Field(default=20, ge=12)
     detector: str = "mtcnn"
     detector_weights: Path | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `true` in the place of a number: it would be 1, and the audit log be kept for a day."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError(f"{value} is no value of it")
+        return value
 
     def engine(self) -> dict[str, Any]:
         """Return the arguments of `FaceEngine`."""

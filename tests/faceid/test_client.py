@@ -97,10 +97,13 @@ def test_a_refusal_is_an_error_with_the_servers_code(client: Client) -> None:
     assert refused.value.request_id
 
 
-def test_words_of_a_proxy_in_between_are_an_error_too() -> None:
+@pytest.mark.parametrize(
+    ("status", "words"), [(503, "<html>try later</html>"), (502, '["try later"]'), (200, "try later")]
+)
+def test_words_of_a_proxy_in_between_are_an_error_too(status: int, words: str) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.headers["authorization"] == "Bearer k"
-        return httpx.Response(503, text="<html>try later</html>", headers={"Retry-After": "7"})
+        return httpx.Response(status, text=words, headers={"Retry-After": "7"})
 
     client = Client("http://localhost", key="k")
     client._http = httpx.Client(

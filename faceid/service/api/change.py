@@ -24,6 +24,7 @@ from faceid.service.gate import GuardedRoute, access
 from faceid.service.idempotency import request_digest
 from faceid.service.problems import Problem
 from indexer.gallery import Gallery
+from indexer.records import clean_name
 
 router = APIRouter(route_class=GuardedRoute, tags=["people"])
 
@@ -72,7 +73,7 @@ class Changed(Message):
 
 
 class Erased(Message):
-    """`pending`: another program still reads an older revision; the last bytes go when it leaves."""
+    """`pending`: gone from every search; a reader or a full disk is in the way, the bytes go with a later change."""
 
     request_id: str
     state: Literal["done", "pending"]
@@ -199,7 +200,7 @@ def erase(
 
     def work() -> Erased:
         identity = opened.person(person)
-        if wish.confirm != identity.name:
+        if clean_name(wish.confirm) != identity.name:
             raise Problem("invalid_request", "`confirm` is not the person's name")
         with changing(request, "erase", gallery, [person]), opened.writing() as writer:
             state = writer.erase(person)

@@ -88,7 +88,7 @@ def list_people(
     """List people in order of id, a page at a time; somebody who is enrolled meanwhile comes at the end."""
     opened = service_of(request).galleries.get(gallery)
     after = -1 if cursor is None else _after(cursor, gallery)
-    wanted = normalize("NFC", search or "").casefold()  # as the gallery keeps names
+    wanted = " ".join(normalize("NFC", search or "").split()).casefold()  # as the gallery keeps names
     found = [one for one in opened.people() if one.id > after and (removed or not one.removed) and _fits(one, wanted)]
     page = found[:limit]
     return PeoplePage(

@@ -1,5 +1,6 @@
 """What the forms of a person's page do, and the page of changes that can be taken back."""
 
+import json
 import re
 from typing import Annotated
 
@@ -85,8 +86,8 @@ def erase(
     confirm: Annotated[str, Form(max_length=255)] = "",
 ) -> Response:
     """Destroy everything about the person; the name was typed to say so."""
-    api.erase(request, gallery, person, api.Confirmation(confirm=confirm))
-    return go(f"/galleries/{gallery}/people", "erased")
+    told = json.loads(api.erase(request, gallery, person, api.Confirmation(confirm=confirm)).body)
+    return go(f"/galleries/{gallery}/people", "erased" if told["state"] == "done" else "erase_pending")
 
 
 @router.get("/galleries/{gallery}/changes", openapi_extra=access("curate"))

@@ -2,6 +2,7 @@
 
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +80,33 @@ def test_an_output_that_is_full_is_said_plainly(arguments: str) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script_for_the_shell(run: Run, shell: str) -> None:
     assert "_FACEID_COMPLETE" in run("completion", shell).stdout
+
+
+NAMES = ["Ann Lee", "$(touch hurt)", "a;touch hurt", "Lee, Ann", "*", r"back\slash", "O'Hara", "Zoë"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_takes_a_name_that_is_offered_for_one_word_and_runs_nothing_of_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(run("completion", "bash").stdout)
+    program = tmp_path / "faceid"
+    program.write_text("#!/bin/sh\n" + "".join(f"printf 'plain,%s\\n' {shlex.quote(name)}\n" for name in NAMES))
+    program.chmod(0o755)
+    ask = "source ./script; COMP_CWORD=3; COMP_WORDS=(faceid gallery show {word}); _faceid_completion ./faceid"
+
+    def typed(word: str, then: str) -> list[str]:
+        asked = f"{ask.format(word=word)}; {then}"
+        done = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    each = r'for one in "${COMPREPLY[@]}"; do eval "set -- $one"; printf "%s\n" "$@"; done'
+    assert typed("''", each) == NAMES
+    the_same_there = [name for name in NAMES if not set(name) & set("$\\'")]
+    assert typed(r"\"", r'printf "%s\n" "${COMPREPLY[@]}"') == the_same_there
+    assert not (tmp_path / "hurt").exists()
+
+
+def test_fish_takes_a_name_with_a_comma_whole(run: Run) -> None:
+    assert 'string split --max 1 ","' in run("completion", "fish").stdout
 
 
 def test_doctor_reports_versions_model_and_gallery(run: Run, gallery: object) -> None:

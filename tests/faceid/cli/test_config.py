@@ -65,6 +65,11 @@ def test_what_decides_is_not_taken_from_the_current_folder(
         ("min_face_size = [1, 2]", "min_face_size = [1, 2] is no value of that option"),
         ("[identify]\ntop_k = 1979-05-27", "is no value of that option"),
         ("gallery = 'a' \n[identify]\nmodel = \"a\\u0000b\"", "identify.model has a NUL in it"),
+        ("gallery = ''", "gallery is empty"),
+        ("[identify]\ntop_k = 2.7", "'2.7' is not a valid integer"),
+        ("[identify]\ntop_k = true", "top_k = True is no value of that option"),
+        ("[identify]\njson = 2", "'2' is not a valid boolean"),
+        (f"min_face_size = 0x{'f' * 5000}", "min_face_size is too large a number"),
         ("gallery = ", "not a readable TOML file"),
         ("gallery = '\xff'", "not a readable TOML file"),
     ],
@@ -115,6 +120,19 @@ def test_tables_of_groups_are_checked_too_and_no_question_is_answered_by_a_file(
     outcome = run("gallery", "list", "--gallery", gallery)
     assert outcome.code == 2
     assert says in outcome.stderr
+
+
+def test_a_value_is_taken_as_if_it_was_typed_and_a_byte_order_mark_is_none(run: Run, own_file: Path) -> None:
+    own_file.write_text("gallery = 5\r\n", encoding="utf-8-sig")
+    assert "there is no gallery in 5" in run("gallery", "list").stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("identify", ""), ("embed", "-o", "x.npz", ""), ("gallery", "list", "--gallery=")]
+)
+def test_an_argument_that_is_empty_does_not_mean_the_current_folder(run: Run, arguments: tuple[str, ...]) -> None:
+    outcome = run(*arguments)
+    assert (outcome.code, "an argument is empty" in outcome.stderr) == (2, True)
 
 
 def test_a_tilde_is_the_home_folder(run: Run, tmp_path: Path, gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ def test_a_person_is_enrolled_found_renamed_merged_taken_back_and_erased(
     assert not client.post(f"{GALLERY}/people/{ada}/restore").json()["person"]["removed"]
     wrong = client.post(f"{GALLERY}/people/{ada}/erase", json={"confirm": "Ada"})
     assert wrong.json()["code"] == "invalid_request"
-    assert client.post(f"{GALLERY}/people/{ada}/erase", json={"confirm": "Ada King"}).json()["state"] == "done"
+    assert client.post(f"{GALLERY}/people/{ada}/erase", json={"confirm": "Ada  King "}).json()["state"] == "done"
     assert client.get(f"{GALLERY}/people/{ada}").json()["code"] == "no_such_person"
 
 
@@ -165,9 +165,10 @@ def test_who_is_called_by_a_number_is_not_the_person_of_that_id(client: TestClie
         assert [one["id"] for one in shown] == [told["photos"][0]["template_id"]]
 
 
-def test_a_search_finds_a_name_that_is_spelt_in_other_letters_of_the_same_look(client: TestClient) -> None:
-    client.patch(f"{GALLERY}/people/1", json={"name": "Zoë"})
-    found = client.get(f"{GALLERY}/people", params={"search": "ZOE\u0308"}).json()["people"]
+@pytest.mark.parametrize("typed", ["ZOE\u0308", "zoë ", "Zoë\u00a0 Lee"])
+def test_a_search_finds_a_name_that_is_spelt_in_other_letters_of_the_same_look(client: TestClient, typed: str) -> None:
+    client.patch(f"{GALLERY}/people/1", json={"name": "Zoë Lee"})
+    found = client.get(f"{GALLERY}/people", params={"search": typed}).json()["people"]
     assert [one["id"] for one in found] == [1]
 
 
@@ -242,6 +243,23 @@ def test_metrics_count_decisions_and_name_nobody(client: TestClient, drawn_peopl
     text = client.get("/metrics").text
     assert 'faceid_decisions_total{decision="identified",gallery="default"} 1.0' in text
     assert "person-" not in text
+
+
+def test_metrics_keep_no_method_that_somebody_made_up(client: TestClient) -> None:
+    assert client.request("MADEUP", "/").status_code == 405
+    text = client.get("/metrics").text
+    assert "MADEUP" not in text
+    assert 'method="other"' in text
+
+
+def test_true_is_no_number_among_the_settings(tmp_path: Path) -> None:
+    from faceid.service.settings import SettingsError, make_settings
+
+    settings = {"galleries": {"default": tmp_path}, "data": tmp_path}
+    assert make_settings(settings | {"keep_crops": True}).keep_crops
+    for name in ("audit_days", "workers", "seconds"):
+        with pytest.raises(SettingsError, match=name):
+            make_settings(settings | {name: True})
 
 
 if __name__ == "__main__":

@@ -109,6 +109,14 @@ def test_erasing_takes_the_typed_name_and_leaves_nobody(log_in: LogIn) -> None:
     assert client.get(f"{HOME}/people/4").status_code == 404
 
 
+def test_an_erase_that_is_pending_is_not_called_done(log_in: LogIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = log_in()
+    monkeypatch.setattr("indexer.gallery.Gallery._finish_erase", lambda _: False)
+    told = send(client, "/people/4/erase", confirm="person-0004")
+    assert "Erased for good" not in told
+    assert "the last bytes go with a later change" in told.lower()
+
+
 @pytest.mark.slow
 def test_each_enrolled_photo_says_what_became_of_it_and_why(log_in: LogIn, drawn_people: Path) -> None:
     client = log_in()
