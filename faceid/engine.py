@@ -817,10 +817,11 @@ def _already_known(
 ) -> Enrollment | None:
     """Return the result for a photo whose bytes the gallery has seen; None if it must be (or may be) enrolled."""
     own = [entry for entry in known if entry.identity_id == whose]
-    if not known or (own and own[0].removed and restore):
+    shown = [entry for entry in known if not entry.removed]  # one that was taken from somebody is free for another
+    if (own[0].removed and restore) if own else not shown:
         return None
     if not own:
-        return _enrollment(photo, "rejected", ("enrolled_as_someone_else",), known[0].template_id)
+        return _enrollment(photo, "rejected", ("enrolled_as_someone_else",), shown[0].template_id)
     if own[0].removed:
         return _enrollment(photo, "rejected", ("removed",), own[0].template_id)
     return _enrollment(photo, "already_enrolled", (), own[0].template_id, kept_name=own[0].name)

@@ -144,7 +144,7 @@ def read_answers(file: Path) -> list[tuple[str, Answer]]:
     """
     answers: list[tuple[str, Answer]] = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise AnswersError(f"{printable(file)}: cannot be read ({error})") from error
     for number, line in enumerate(lines, start=1):

@@ -144,7 +144,7 @@ def file_of(ctx: click.Context, parameter: str) -> Path | None:
 
 
 def _check_plain(key: str, value: object) -> None:
-    """Raise ValueError for what no option takes: numbers not finite or too large, texts that are empty or have a NUL."""
+    """Raise ValueError for what no option takes: numbers not finite or too large, texts empty or with a NUL."""
     if isinstance(value, dict):
         for name, inner in value.items():
             _check_plain(f"{key}.{name}" if key else name, inner)

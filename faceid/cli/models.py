@@ -1,5 +1,6 @@
 """`faceid models ...`: the networks at hand.  In Python: `faceid.models.model_zoo`."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,10 @@ class InputSize(click.ParamType[tuple[int, int]]):
         """Parse the size."""
         if isinstance(value, tuple):
             return value
-        height, _, width = str(value).lower().partition("x")
-        if not (height.isdigit() and width.isdigit()):
+        sides = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", str(value).lower())
+        if not sides:
             self.fail(f"{value!r} is not HEIGHTxWIDTH, as in 112x112", param, ctx)
-        return int(height), int(width)
+        return int(sides[1]), int(sides[2])
 
 
 @click.group()

@@ -12,7 +12,16 @@ from PIL import Image
 
 import faceid
 from benchmarks.demo.people import write_people
-from faceid import FaceEngine, Gallery, ModelMismatch, PersonPhoto, Picture, photos_of_people, user_threshold
+from faceid import (
+    Enrollment,
+    FaceEngine,
+    Gallery,
+    ModelMismatch,
+    PersonPhoto,
+    Picture,
+    photos_of_people,
+    user_threshold,
+)
 from indexer import errors
 from indexer.records import ModelBinding
 
@@ -128,6 +137,24 @@ def test_a_photo_stays_its_persons_whatever_the_person_is_called_by_now(
     assert (merged.status, merged.reason_codes) == ("already_enrolled", ("known_by_another_name",))
     (other,) = shipped_engine.enroll(gallery, [PersonPhoto(third_photo, "Somebody")])
     assert (other.status, other.reason_codes) == ("rejected", ("enrolled_as_someone_else",))
+
+
+def test_a_photo_that_was_taken_from_one_person_may_be_enrolled_as_anothers(
+    shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path
+) -> None:
+    def enroll(name: str) -> Enrollment:
+        return shipped_engine.enroll(gallery, [PersonPhoto(third_photo, name)])[0]
+
+    wrong = enroll("Bob").template_id
+    assert wrong is not None
+    gallery.remove_templates([wrong])
+    right = enroll("Ann")
+    assert (right.status, right.reason_codes) == ("enrolled", ())
+    other = enroll("Cleo")
+    assert (other.reason_codes, other.template_id) == (("enrolled_as_someone_else",), right.template_id)
+    gallery.remove(gallery.find("Ann")[0].id)
+    assert enroll("Cleo").status == "enrolled"
+    assert enroll("Bob").reason_codes == ("removed",)
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def erase(
     confirm: Annotated[str, Form(max_length=255)] = "",
 ) -> Response:
     """Destroy everything about the person; the name was typed to say so."""
-    told = json.loads(api.erase(request, gallery, person, api.Confirmation(confirm=confirm)).body)
+    told = json.loads(bytes(api.erase(request, gallery, person, api.Confirmation(confirm=confirm)).body))
     return go(f"/galleries/{gallery}/people", "erased" if told["state"] == "done" else "erase_pending")
 
 

@@ -59,6 +59,6 @@ def test_a_table_from_labelled_photos_serves_verify_or_says_how_many_are_needed(
     assert run("verify", photo, again, "--model", "mobilefacenet", "--far", "1e-4").code == 1
 
 
-@pytest.mark.parametrize("size", ["112", "112x", "axb", "112x112x3"])
+@pytest.mark.parametrize("size", ["112", "112x", "axb", "112x112x3", "\u00b2x\u00b2", f"{'9' * 5000}x1"])
 def test_a_size_that_is_none_is_a_usage_error(run: Run, shared: Path, size: str) -> None:
     assert run("models", "import", shared / "weights" / "mobilefacenet.onnx", "--input", size).code == 2

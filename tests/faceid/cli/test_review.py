@@ -134,7 +134,7 @@ def test_rejected_and_later(gallery, tmp_path):
     "line", ["{", "[]", '{"finding": 3, "answer": "accept"}', '{"finding": "broken:3", "answer": "yes"}']
 )
 def test_a_file_that_holds_no_answers_is_refused_with_its_line(gallery, tmp_path, line):
-    (tmp_path / "answers").write_text('\n{"finding": "broken:3", "answer": "later"}\n' + line)
+    (tmp_path / "answers").write_text('\n{"finding": "broken:3", "answer": "later"}\n' + line, encoding="utf-8-sig")
     result = invoke(gallery, "--apply", str(tmp_path / "answers"))
     assert result.exit_code == 2
     assert "line 3" in result.stderr
