@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -130,7 +131,7 @@ def make(
 
     with _database(ctx, **place) as database:
         lifetime = None if days is None else timedelta(days=days)
-        row, text = make_key(database, label, dict(_role(role) for role in roles), lifetime)
+        row, text = make_key(database, label, _roles(roles), lifetime)
     if output:
         write_records([{**_record(row), "key": text}], output, dict, dict)
     else:
@@ -197,9 +198,13 @@ def export(ctx: click.Context, /, gallery: str | None, **place: Any) -> None:
     """Write the log as JSON Lines, oldest first."""
     from faceid.service.audit import entries
 
+    found = False
     with _database(ctx, **place) as database:
         for one in entries(database, gallery=gallery):
             click.echo(json.dumps(one, ensure_ascii=True))
+            found = True
+    if gallery is not None and not found:
+        say(f"No entry is about a gallery called {gallery!r}.")
 
 
 def _database(ctx: click.Context, **place: Any) -> "ServiceDatabase":
@@ -249,10 +254,19 @@ def _user_data() -> Path:
     return user_data_path("faceid", appauthor=False)
 
 
+def _roles(texts: Sequence[str]) -> dict[str, "Role"]:
+    roles = dict(_role(text) for text in texts)
+    if len(roles) < len(texts):
+        raise click.UsageError("two roles for one gallery: give the larger one, which may do what the other may")
+    return roles
+
+
 def _role(text: str) -> tuple[str, "Role"]:
     from faceid.service.keys import EVERY_GALLERY, ROLES
 
-    gallery, _, role = text.rpartition("=")
+    gallery, mark, role = text.rpartition("=")
+    if mark and not gallery:  # a variable that is not set must not open every gallery
+        raise click.UsageError(f"{text!r} names no gallery; a role for all of them stands without `=`")
     for known in ROLES:
         if role == known:
             return gallery or EVERY_GALLERY, known

@@ -94,6 +94,22 @@ def test_a_key_is_shown_once_and_never_kept(run: Run, tmp_path: Path) -> None:
     assert "no key is called" in run("serve", "keys", "revoke", "9", *data).stderr
 
 
+@pytest.mark.parametrize(
+    ("roles", "words"),
+    [(["=admin"], "names no gallery"), (["desk=identify", "desk=admin"], "two roles for one gallery")],
+)
+def test_a_role_that_is_not_clear_makes_no_key(run: Run, tmp_path: Path, roles: list[str], words: str) -> None:
+    data = ("--data", tmp_path / "d")
+    outcome = run("serve", "keys", "make", "x", *(part for role in roles for part in ("--role", role)), *data)
+    assert (outcome.code, words in outcome.stderr) == (2, True)
+    assert run("serve", "keys", "list", "--json", *data).records == []
+
+
+def test_an_audit_log_of_nobodys_gallery_is_not_empty_without_a_word(run: Run, tmp_path: Path) -> None:
+    outcome = run("serve", "audit", "export", "--gallery", "stafff", "--data", tmp_path / "d")
+    assert (outcome.stdout, outcome.stderr) == ("", "No entry is about a gallery called 'stafff'.\n")
+
+
 def test_the_data_folder_is_nobody_elses(run: Run, tmp_path: Path) -> None:
     run("serve", "keys", "list", "--data", tmp_path / "d")
     assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
