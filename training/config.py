@@ -1,7 +1,10 @@
 """A training run as a YAML file: every key is known and typed, and a key that is not known is an error."""
 
 import dataclasses
+import math
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,6 +215,24 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.YAMLError(f"line {mark.line + 1}: an alias (*name); write out what it stands for")
         return super().compose_node(parent, index)
 
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping; refuse a key that comes twice, of which YAML would take the last without a word."""
+        node = super().compose_mapping_node(anchor)
+        known: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in known:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {key.value} is there twice")
+            known.add(str(key.value))
+        return node
+
+
+# To YAML 1.1 a number without a dot, or without a sign in its exponent, is a text.
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$", re.ASCII),
+    list("-+.0123456789"),
+)
+
 
 def config_of(record: Any, folder: Path) -> Config:
     """Check a config that was read from YAML; its relative paths start at `folder`. Raises ConfigError."""
@@ -238,6 +259,9 @@ def to_record(config: Config) -> dict[str, Any]:
 
 
 def _check_ranges(config: Config) -> None:
+    for key, number in _numbers(dataclasses.asdict(config), ""):
+        if not math.isfinite(number):
+            raise ConfigError(f"{key} must be a finite number, not {number}")
     if config.precision not in ("float32", "bfloat16", "auto"):
         raise ConfigError(f"precision is float32, bfloat16 or auto, not {config.precision!r}")
     if config.head is None and config.distill is None:
@@ -250,6 +274,9 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(f"ema lies in 0..1, below 1, not {config.ema}")
     if "input_size" not in config.network.arguments:
         raise ConfigError("network.arguments needs input_size: [height, width]")
+    size = config.network.arguments["input_size"]
+    if not (isinstance(size, list) and len(size) == 2 and all(type(each) is int and each > 0 for each in size)):
+        raise ConfigError(f"network.arguments.input_size is [height, width] in pixels, not {size!r}")
     if config.device not in ("cpu", "cuda"):
         raise ConfigError(f"device is cpu or cuda, not {config.device!r}")
     if config.device == "cuda" and config.threads != 1:
@@ -276,6 +303,23 @@ def _check_ranges(config: Config) -> None:
     for name in ("epochs", "batch_size", "threads", "checkpoint_steps", "validation_steps", "log_steps"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} must be 1 or more, not {getattr(config, name)}")
+    if config.data.side < 1:
+        raise ConfigError(f"data.side must be 1 or more, not {config.data.side}")
+    if not 0 <= config.seed < 2**63:
+        raise ConfigError(f"seed must be 0 or more, and below 2^63, not {config.seed}")
+    for name, number in dataclasses.asdict(config.optimiser).items():
+        if number < 0:
+            raise ConfigError(f"optimiser.{name} must be 0 or more, not {number}")
+
+
+def _numbers(values: Any, where: str) -> Iterator[tuple[str, float]]:
+    """Yield every float in nested mappings and lists, with its key."""
+    if isinstance(values, float):
+        yield where, values
+    elif isinstance(values, dict | list | tuple):
+        inner = values.items() if isinstance(values, dict) else enumerate(values)
+        for key, value in inner:
+            yield from _numbers(value, f"{where}.{key}" if where else str(key))
 
 
 def _typed(record: Any) -> Config:

@@ -231,6 +231,11 @@ def _batches(config: Config, faces: FaceSource, group: Group) -> Batches:
     shares = group.size * config.threads
     if group.size > 1 and config.batch_size % shares:
         raise ConfigError(f"a batch of {config.batch_size} cannot be shared evenly by {shares} threads of processes")
+    if config.batch_size < 2 * shares:
+        raise ConfigError(
+            f"a batch of {config.batch_size} has no two faces for each of {shares} threads; give a larger batch_size, "
+            "or fewer threads"
+        )
     return Batches(
         faces,
         size=config.batch_size,

@@ -69,6 +69,17 @@ def test_what_is_not_said_has_the_default(tmp_path: Path) -> None:
         ({"data": {"training": ["a.tar"]}}, "data: Object missing required field `validation`"),
         ({"data": {"training": "a.tar", "validation": []}}, "data.training: Expected `array`, got `str`"),
         ({"network": {"name": "sphereface4"}}, "needs input_size"),
+        ({"network": {"name": "sphereface4", "arguments": {"input_size": 64}}}, "input_size is [height, width]"),
+        ({"network": {"name": "sphereface4", "arguments": {"input_size": [64, 0]}}}, "input_size is [height, width]"),
+        ({"optimiser": {"clip_norm": float("nan")}}, "optimiser.clip_norm must be a finite number"),
+        ({"optimiser": {"warmup_epochs": float("inf")}}, "optimiser.warmup_epochs must be a finite number"),
+        ({"optimiser": {"momentum": -0.9}}, "optimiser.momentum must be 0 or more"),
+        (
+            {"head": {"name": "cosface", "arguments": {"margin": float("nan")}}},
+            "head.arguments.margin must be a finite",
+        ),
+        ({"seed": -1}, "seed must be 0 or more"),
+        ({"data": {"training": [], "validation": [], "side": 0}}, "data.side must be 1 or more"),
         ({"network": "sphereface4"}, "network: Expected `object`, got `str`"),
     ],
 )
@@ -78,6 +89,21 @@ def test_a_mistake_is_refused_with_file_and_key(tmp_path: Path, change: dict[str
         read_config(path)
     assert text in str(raised.value)
     assert str(path) in str(raised.value)
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, MINIMAL)
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    path.write_text(f"{path.read_text(encoding='utf-8')}epochs: 30\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"line {lines + 1}: the key epochs is there twice"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1E-3", ".1e-2", "1.e-3", "0.01e-1", "+1e-3"])
+def test_a_number_is_one_with_or_without_a_dot(tmp_path: Path, number: str) -> None:
+    path = written(tmp_path, MINIMAL)
+    path.write_text(f"{path.read_text(encoding='utf-8')}optimiser: {{peak_rate: {number}}}\n", encoding="utf-8")
+    assert read_config(path).optimiser.peak_rate == 0.001
 
 
 @pytest.mark.parametrize("text", ["epochs: [", "- a list", ""])

@@ -178,6 +178,21 @@ def test_a_batch_larger_than_the_pack_is_refused(packs: Path, tmp_path: Path) ->
         run(config(packs, tmp_path, batch_size=100), tmp_path / "run", io.StringIO())
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"batch_size": 3}, "no two faces for each of 2 threads"),
+        ({"network": {"name": "sphereface4", "arguments": {"input_size": [16, 16], "dimension": -4}}}, "negative"),
+        ({"head": {"name": "asoftmax", "arguments": {"annealing": {"reach": 0}}}}, "division by zero"),
+    ],
+)
+def test_what_nothing_can_be_made_of_is_refused_before_training(
+    packs: Path, tmp_path: Path, change: dict[str, object], text: str
+) -> None:
+    with pytest.raises(ConfigError, match=text):
+        run(config(packs, tmp_path, **change), tmp_path / "run")
+
+
 def test_a_network_that_does_not_exist_is_refused_before_training(packs: Path, tmp_path: Path) -> None:
     network = {"name": "sphereface5", "arguments": {"input_size": [16, 16]}}
     with pytest.raises(ConfigError, match="unknown architecture 'sphereface5'"):

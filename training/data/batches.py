@@ -16,6 +16,7 @@ from faceid.vision.opencv import cv2
 from training.augment import Augmentation, augment
 from training.data.faces import FaceSource, Ints, UInt8Images
 from training.device_augment import augment_on_device
+from training.errors import DataError
 
 READ_AT_ONCE = 4096  # faces on their way to a device
 ORDER_DRAW, AUGMENTATION_DRAW, IDENTITY_DRAW = 0, 1, 2  # streams of random numbers that never meet
@@ -56,6 +57,12 @@ class Batches:
         if photos_per_identity > 0:
             self._by_person = np.argsort(faces.labels, kind="stable")
             self._starts = np.concatenate([[0], np.cumsum(np.bincount(faces.labels))])
+            wanted, people = size // photos_per_identity, len(self._starts) - 1
+            if people < wanted:
+                raise DataError(
+                    f"a batch of {size} shows {wanted} people, {photos_per_identity} photos of each; the faces show "
+                    f"{people}"
+                )
 
     def chosen(self, step: int) -> Ints:
         """Faces of this step, counted from 1: int64 [size]."""

@@ -59,7 +59,7 @@ def build_head(name: str, dimension: int, classes: int, *, steps: int, **argumen
             first, last = arguments["ramp"]
             arguments["ramp"] = MarginRamp(round(first * steps), round(last * steps))
         return HEADS[name](dimension, classes, **arguments)
-    except TypeError as error:
+    except (TypeError, ArithmeticError) as error:  # a schedule without length has no slope
         raise ValueError(f"the head {name} does not take these arguments: {error}") from error
 
 

@@ -61,10 +61,16 @@ def read_study(path: Path) -> dict[str, Config]:
     record = read_yaml(path)
     if not isinstance(record, dict) or set(record) != {"shared", "seeds", "runs"}:
         raise ConfigError(f"{path}: a study has the keys shared, seeds and runs")
+    shared, seeds, runs = record["shared"], record["seeds"], record["runs"]
+    mappings = isinstance(shared, dict) and isinstance(runs, dict)
+    if not (mappings and all(isinstance(each or {}, dict) for each in runs.values()) and isinstance(seeds, list)):
+        raise ConfigError(f"{path}: shared is a config, seeds a list, and runs has for each run what it changes")
+    if not (seeds and runs):
+        raise ConfigError(f"{path}: a study has a seed and a run at least")
     configs = {}
-    for seed in record["seeds"]:
-        for name, changes in record["runs"].items():
-            merged = _merged(record["shared"], changes or {}) | {"name": name, "seed": seed}
+    for seed in seeds:
+        for name, changes in runs.items():
+            merged = _merged(shared, changes or {}) | {"name": name, "seed": seed}
             try:
                 configs[f"{name}-{seed}"] = config_of(merged, path.parent)
             except ConfigError as error:

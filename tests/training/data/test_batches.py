@@ -10,6 +10,7 @@ from training.augment import Augmentation
 from training.data.batches import Batches, stream
 from training.data.faces import FaceSource
 from training.data.pack import read_packs
+from training.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,11 @@ def test_a_batch_of_identities_has_so_many_photos_of_each(faces: FaceSource) -> 
         assert len(people) == 4
         assert set(counts) == {4}
         assert len(set(chosen)) == 16  # everyone has six photos: none twice
+
+
+def test_more_people_than_there_are_fill_no_batch(faces: FaceSource) -> None:
+    with pytest.raises(DataError, match="shows 16 people, 1 photos of each; the faces show"):
+        batches(faces, photos=1)
 
 
 def test_someone_with_fewer_photos_shows_each_before_any_again(faces: FaceSource) -> None:

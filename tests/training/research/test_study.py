@@ -53,6 +53,16 @@ def test_a_study_that_cannot_be_is_refused(packs: Path, tmp_path: Path, runs: di
         read_study(write_study(packs, tmp_path, runs))
 
 
+@pytest.mark.parametrize(
+    "change", [{"seeds": 3}, {"seeds": []}, {"runs": ["plain"]}, {"runs": {"plain": 3}}, {"runs": {}}, {"shared": None}]
+)
+def test_a_study_of_another_form_is_refused(packs: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    study = write_study(packs, tmp_path, {"plain": {}})
+    study.write_text(yaml.safe_dump(yaml.safe_load(study.read_text(encoding="utf-8")) | change), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"study\.yaml"):
+        read_study(study)
+
+
 @pytest.mark.slow
 def test_runs_side_by_side_end_where_they_would_alone(packs: Path, tmp_path: Path) -> None:
     huge = {"head": {"name": "softmax"}, "optimiser": {"peak_rate": 1e18, "warmup_epochs": 0.0}}
