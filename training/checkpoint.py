@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from indexer.durable_file import replacing
 from training.errors import CheckpointError
 
 FORMAT = "faceid-training-1"
@@ -49,7 +49,11 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write under another name, then rename: a kill leaves the old file or the new one, never half of one."""
+    """Write under another name, then rename: a kill leaves the old file or the new one, never half of one.
+
+    Raises:
+        CheckpointError, FileNotWritten: the disk does not take it.
+    """
     tensors = {
         f"{part}.{name}": tensor.detach().contiguous()
         for part in PARTS
@@ -64,11 +68,13 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "digest": _digest(tensors),
     }
     header["header_digest"] = _header_digest(header)
-    unfinished = path.with_name(path.name + ".unfinished")
-    save_file(tensors, unfinished, header)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        with replacing(path) as unfinished:
+            save_file(tensors, unfinished, header)
+    except SafetensorError as error:  # of a full disk: to safetensors that is no OSError
+        raise CheckpointError(
+            f"the checkpoint {path} could not be written ({error}); the one before is whole"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -5,8 +5,11 @@ from typing import Literal
 
 import click
 
-from faceid.cli.options import OUTPUT_FILE
+from faceid.cli.options import OUTPUT_FILE, Number, OutputFile
 from indexer.durable_file import writing
+
+PICTURE = OutputFile(".png")
+PART_MIB = Number(0.001, 1e6)
 
 
 @click.group()
@@ -25,7 +28,7 @@ def train() -> None:
 )
 @click.option(
     "--within",
-    type=click.FloatRange(min=0),
+    type=Number(0, 1e9),
     help="Seconds: fewer epochs than CONFIG says where this machine, measured on the first steps, does no more.",
 )
 def run_command(config: Path, output: Path, within: float | None) -> None:
@@ -52,7 +55,9 @@ def run_command(config: Path, output: Path, within: float | None) -> None:
     help="List of suspects to write; data.leave_out in a config takes it.",
 )
 @click.option(
-    "--limit", type=float, help="Degrees from the own centre that are too many; found from the data if absent."
+    "--limit",
+    type=Number(0, 180),
+    help="Degrees from the own centre that are too many; found from the data if absent.",
 )
 def clean_command(config: Path, model: str, output: Path, limit: float | None) -> None:
     """List the training faces of CONFIG that are probably not of the person they are filed under."""
@@ -124,8 +129,14 @@ def targets_command(config: Path, output: Path) -> None:
 @train.command("pack", epilog="Example: faceid train pack mine.yaml --model sphereface -o packed.tar")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", required=True, help="Model that judges how far the faces may be compressed.")
-@click.option("--cosine", default=0.98, show_default=True, help="Mean cosine between before and after, at least.")
-@click.option("--part-mib", default=28.0, show_default=True, help="Longest file to write, in MiB.")
+@click.option(
+    "--cosine",
+    type=Number(0, 1),
+    default=0.98,
+    show_default=True,
+    help="Mean cosine between before and after, at least.",
+)
+@click.option("--part-mib", type=PART_MIB, default=28.0, show_default=True, help="Longest file to write, in MiB.")
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write."
 )
@@ -145,7 +156,7 @@ def pack_command(config: Path, model: str, cosine: float, part_mib: float, outpu
 
 @train.command("export", epilog="Example: faceid train export runs/mine -o mine.safetensors --training-data mine")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="Model file to write.")
+@click.option("-o", "--output", type=OutputFile(".safetensors"), required=True, help="Model file to write.")
 @click.option("--training-data", required=True, help="What the network has seen, in words.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="Of the weights.")
 @click.option(
@@ -238,9 +249,11 @@ def degraded_command(config: Path, models: tuple[str, ...]) -> None:
         click.echo(line)
 
 
-@train.command("toy", epilog="Example: faceid train toy -o toy")
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="Picture (PNG) to write.")
-@click.option("--seed", default=1, show_default=True, help="Of the people and the networks.")
+@train.command("toy", epilog="Example: faceid train toy -o toy.png")
+@click.option("-o", "--output", type=PICTURE, required=True, help="Picture (PNG) to write.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Of the people and the networks."
+)
 def toy_command(output: Path, seed: int) -> None:
     """Draw what margins do: a few people in 2-D and 3-D under softmax and A-Softmax with m = 1 to 4."""
     from training.research.toy import write_toy_figure
@@ -249,9 +262,9 @@ def toy_command(output: Path, seed: int) -> None:
         click.echo(line)
 
 
-@train.command("angles", epilog="Example: faceid train angles features.npz -o angles")
+@train.command("angles", epilog="Example: faceid train angles features.npz -o angles.png")
 @click.argument("features", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="Picture (PNG) to write.")
+@click.option("-o", "--output", type=PICTURE, required=True, help="Picture (PNG) to write.")
 def angles_command(features: Path, output: Path) -> None:
     """Draw how far apart the people of FEATURES (as `faceid embed` writes them) are, in degrees."""
     from faceid.feature_file import read_features

@@ -1,6 +1,5 @@
 """From a checkpoint to a model file: the network without its head, in float16, with all that an embedder must know."""
 
-import csv
 import hashlib
 import json
 import math
@@ -19,6 +18,7 @@ from faceid.vision.alignment import centre_points
 from indexer.decision.decision import Calibration
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.errors import CheckpointError
+from training.logs import whole_rows
 from training.network_input import MEAN, STD
 from training.trainer import BEST, CHECKPOINT, VALIDATION_LOG
 
@@ -132,10 +132,7 @@ def _run_in_words(checkpoint: Checkpoint) -> str:
 
 def _accuracies(log: Path, step: int) -> tuple[Accuracy, ...]:
     """Read the validation figures of the checkpoint's step, where the run has measured them."""
-    if not log.exists():
-        return ()
-    with log.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) == step]
+    rows = [row for row in whole_rows(log) if int(row["step"]) == step]
     date = datetime.now(UTC).date().isoformat()
     return tuple(
         Accuracy(measure, float(row[name]), "the run's validation packs, people not trained on", date)

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from indexer.durable_file import replacing
 from training.errors import ConfigError
 
 
@@ -12,11 +13,8 @@ class CsvLog:
 
     def __init__(self, path: Path, *, keep_until: int) -> None:
         self.path = path
-        kept: list[dict[str, str]] = []
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= keep_until]
-        with path.open("w", newline="", encoding="utf-8") as file:
+        kept = [row for row in whole_rows(path) if int(row["step"]) <= keep_until]
+        with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
             if kept:
                 writer = csv.DictWriter(file, list(kept[0]))
                 writer.writeheader()
@@ -33,8 +31,23 @@ class CsvLog:
 
     def rows(self, *names: str) -> list[tuple[float, ...]]:
         """Return the values of these columns, row by row."""
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return [tuple(float(row[name]) for name in names) for row in csv.DictReader(file)]
+        return [tuple(float(row[name]) for name in names) for row in whole_rows(self.path)]
+
+
+def whole_rows(path: Path) -> list[dict[str, str]]:
+    """Read the rows of such a file, none where there is none; those that a power cut has torn are left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    return [row for row in csv.DictReader(line for line in lines if line.endswith("\n")) if _is_whole(row)]
+
+
+def _is_whole(row: Mapping[str, str]) -> bool:
+    """Whether each cell is a number, as many as there are columns."""
+    try:
+        return int(row["step"]) >= 0 and [float(value) for value in row.values()] != []
+    except (KeyError, ValueError, TypeError):
+        return False
 
 
 class EventLog:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from indexer.durable_file import writing
 from indexer.records import FloatMatrix
 from training.config import Config
 from training.data.faces import FaceSource
@@ -56,14 +57,18 @@ def write_targets(path: Path, faces: FaceSource, aims: FloatMatrix, teacher: str
     """Write what is to be matched, float32 [N, C], for each of N faces; a row of 256 is off by less than 0.01 degrees.
 
     Raises:
-        DataError: two faces have the same name.
+        DataError: two faces have the same name; or, as FileNotWritten, the disk does not take the file.
     """
     names = _keys(faces)
     if len(np.unique(names)) < len(names):
         raise DataError("two of the faces have the same name; targets are found again by names")
     largest = np.abs(aims).max(axis=1, keepdims=True)
     codes = np.rint(aims / largest * LARGEST).astype(np.int8)
-    save_file({"codes": codes, "names": names}, path, {"format": FORMAT, "teacher": teacher})
+    try:
+        with writing(path) as unfinished:
+            save_file({"codes": codes, "names": names}, unfinished, {"format": FORMAT, "teacher": teacher})
+    except SafetensorError as error:  # of a full disk: to safetensors that is no OSError
+        raise DataError(f"the targets {path} could not be written: {error}") from error
 
 
 def read_targets(path: Path, faces: FaceSource) -> FloatMatrix:

@@ -21,6 +21,14 @@ def test_rows_of_lost_work_go_and_the_rest_stays(tmp_path: Path) -> None:
     assert again.rows("loss") == [(0.2,), (0.1,), (0.25,)]
 
 
+@pytest.mark.parametrize("torn", ["15,0.0", "15", "15\n", "15,0.1,2\n", "\0\0\0\n", "15,x\n", "\ufffd"])
+def test_a_row_that_a_power_cut_has_torn_is_left_out(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"step,loss\n5,0.2\n{torn}", encoding="utf-8")
+    assert CsvLog(path, keep_until=20).rows("loss") == [(0.2,)]
+    assert path.read_text(encoding="utf-8").split() == ["step,loss", "5,0.2"]
+
+
 def test_the_progress_line_has_the_speed_and_the_time_left() -> None:
     line = progress_line(50, steps=150, per_epoch=100, row={"loss": 2.0}, speed=40, batch_size=128)
     assert line == "step 50/150  epoch 0.50  loss 2  40 images/s  ETA 0:05:20"

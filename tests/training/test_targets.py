@@ -1,6 +1,7 @@
 """Targets as a file: the same directions as the teacher's own, found by the names of the faces."""
 
 import io
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,20 @@ def test_a_torn_file_is_refused_by_name(packs: Path, tmp_path: Path, text: bytes
     (tmp_path / "torn").write_bytes(text)
     with pytest.raises(DataError, match=r"cannot read the targets .*torn"):
         read_targets(tmp_path / "torn", read_packs([packs / "training.tar"], side=SIDE))
+
+
+def test_what_cannot_be_written_leaves_the_targets_of_before(packs: Path, tmp_path: Path) -> None:
+    faces = read_packs([packs / "training.tar"], side=SIDE)
+    path = tmp_path / "targets"
+    path.write_bytes(b"before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**12, hard))
+    try:
+        with pytest.raises(DataError, match="targets could not be written"):
+            write_targets(path, faces, np.ones((len(faces.labels), 512), np.float32), "a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"before"
 
 
 def test_without_a_teacher_there_is_nothing_to_write(packs: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run: it learns, it goes on after a kill to the very same weights, and it says why it stopped."""
 
 import io
+import resource
 import shutil
 from pathlib import Path
 
@@ -140,6 +141,20 @@ def test_a_checkpoint_of_before_headers_had_a_digest_is_read(tmp_path: Path) -> 
     path = tmp_path / CHECKPOINT
     _with_header(path, {"header_digest": None})
     assert read_checkpoint(path).step == 100
+
+
+def test_a_full_disk_is_told_and_leaves_the_checkpoint_of_before(tmp_path: Path) -> None:
+    path = tmp_path / CHECKPOINT
+    write_checkpoint(path, Checkpoint(100, {}, (), 7, {"weight": torch.ones(2)}, {}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
+    try:
+        with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors could not be written .* before is whole"):
+            write_checkpoint(path, Checkpoint(200, {}, (), 7, {"weight": torch.ones(2**18)}, {}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_checkpoint(path).step == 100
+    assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT]
 
 
 def _with_header(path: Path, changes: dict[str, str | None]) -> None:

@@ -1,0 +1,32 @@
+"""What the `train` commands refuse before they work for hours."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from training.commands import train
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["run", "CONFIG", "-o", "out", "--within", "nan"], "nan is not a finite number"),
+        (["run", "CONFIG", "-o", "out", "--within", "inf"], "'--within'"),
+        (["clean", "CONFIG", "--model", "m", "-o", "out", "--limit", "nan"], "nan is not a finite number"),
+        (["clean", "CONFIG", "--model", "m", "-o", "out", "--limit", "-5"], "'--limit'"),
+        (["pack", "CONFIG", "--model", "m", "-o", "out", "--cosine", "nan"], "nan is not a finite number"),
+        (["pack", "CONFIG", "--model", "m", "-o", "out", "--part-mib", "nan"], "nan is not a finite number"),
+        (["pack", "CONFIG", "--model", "m", "-o", "out", "--part-mib", "-1"], "'--part-mib'"),
+        (["toy", "-o", "toy.png", "--seed", "-1"], "'--seed'"),
+        (["toy", "-o", "toy.txt"], "does not end in .png"),
+        (["angles", "CONFIG", "-o", "angles.txt"], "does not end in .png"),
+        (["export", ".", "-o", "mine.onnx", "--training-data", "a"], "does not end in .safetensors"),
+    ],
+)
+def test_a_number_or_a_file_that_cannot_be_is_a_usage_error(tmp_path: Path, arguments: list[str], text: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("name: x\n", encoding="utf-8")
+    result = CliRunner().invoke(train, [str(config) if each == "CONFIG" else each for each in arguments])
+    assert result.exit_code == 2, result.output
+    assert text in result.output
