@@ -92,16 +92,19 @@ def clean_command(config: Path, model: str, output: Path, limit: float | None) -
 def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
     """Look for people of TEST (features with labels) among the training faces of CONFIG, labelled or not."""
     from faceid.feature_file import read_features
+    from faceid.models.model_zoo import find_model
     from training.config import read_config
     from training.data.opening import open_training
-    from training.research.overlap import faces_in_doubt, find_overlap, report
+    from training.research.overlap import faces_in_doubt, find_overlap, known_people, report
     from training.teacher import teacher_embeddings
 
     settings = read_config(config)
+    network = find_model(model)
+    people = known_people(read_features(test), network.digest, network.spec.dimension)
     faces = open_training(settings.data)
     cache = settings.cache if settings.cache is not None else output.parent
     embeddings = teacher_embeddings(model, faces, cache, mirrored=False)
-    overlap = find_overlap(embeddings, faces, read_features(test))
+    overlap = find_overlap(embeddings, faces, people)
     with writing(output) as unfinished:
         unfinished.write_text("\n".join(faces_in_doubt(overlap, faces)) + "\n", encoding="utf-8")
     for line in report(overlap):

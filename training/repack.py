@@ -1,8 +1,10 @@
 """A config's faces encoded anew, in parts that travel one by one, as small as a network that knows faces lets them be.
 
-A face keeps its name, by which its target is found (`training.targets`), and what a config leaves out stays behind.
+A face keeps its name, by which its target is found (`training.targets`), unless the name does not begin with whom it
+shows, as in .rec files and shards: a pack has people by that. What a config leaves out stays behind.
 """
 
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ JUDGED = 256  # faces on which a quality is tried
 SEED = 1
 TAR_BYTES = 160  # of a face's header in a tar, compressed; it takes 60 to 90
 BATCH = 1024
+PART_NAME = re.compile(r"\d{3,}\.tar\.xz")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def repack(data: DataConfig, output: Path, judge: str, *, cosine: float, part_by
 
     Args:
         data: the faces.
-        output: folder; parts of an earlier call there are overwritten.
+        output: folder; parts of an earlier call there are overwritten, and those that are too many removed.
         judge: name or file of the model that sees faces before and after.
         cosine: lowest mean cosine between the two.
         part_bytes: no file is longer.
@@ -74,6 +77,9 @@ def repack(data: DataConfig, output: Path, judge: str, *, cosine: float, part_by
         for number, members in enumerate(_cut(_encoded(faces, chosen, quality), part_bytes)):
             lengths += [len(payload) for _, payload in members]
             parts.append(_write(output / name / f"{number:03}.tar.xz", members, part_bytes))
+        for file in sorted((output / name).glob("*.tar.xz")):
+            if PART_NAME.fullmatch(file.name) and file not in parts:
+                file.unlink()  # whoever opens the folder would take its faces in, too
     counts = (int(known.sum()), int((~known).sum()), len(strangers.labels))
     return Repacked(quality, reached, counts, tuple(parts), float(np.mean(lengths)))
 
@@ -109,7 +115,15 @@ def _encoded(faces: FaceSource, chosen: Ints, quality: int) -> Iterator[tuple[st
     for start in range(0, len(chosen), BATCH):
         some = chosen[start : start + BATCH]
         for index, image in zip(some, faces.read(some), strict=True):
-            yield faces.name(int(index)), encode(image, quality)
+            yield _member_name(faces, int(index)), encode(image, quality)
+
+
+def _member_name(faces: FaceSource, index: int) -> str:
+    """Return the face's name as a pack has it: whom it shows stands before it."""
+    name, label = faces.name(index), int(faces.labels[index])
+    if label == UNKNOWN or name.startswith(f"{faces.identities[label]}/"):
+        return name
+    return f"{faces.identities[label].replace('/', '-')}/{name.replace('/', '-')}"
 
 
 def _cut(members: Iterator[tuple[str, bytes]], part_bytes: int) -> Iterator[list[tuple[str, bytes]]]:

@@ -65,7 +65,7 @@ from training.objectives import (
 from training.schedules import learning_rate
 from training.targets import read_targets
 from training.teacher import teacher_embeddings
-from training.validation import Validation, validate
+from training.validation import Validation, require_pairs, validate
 
 WITHOUT_EFFECT = frozenset(
     {"data", "cache", "workers", "tensorboard", "checkpoint_steps", "validation_steps", "log_steps"}
@@ -180,6 +180,7 @@ def _fastest_convolutions(device: str) -> AbstractContextManager[None]:
 
 def _prepare(config: Config, data: TrainingData, folder: Path, group: Group, progress: TextIO) -> _Run:
     """Build all of a run from its seed; then take its checkpoint, where there is one, or start from another run."""
+    require_pairs(data.validation.labels)
     folder.mkdir(parents=True, exist_ok=True)
     if config.compiled and config.device == "cpu" and shutil.which(COMPILER) is None:
         raise ConfigError(f"compiled: true needs the compiler {COMPILER}, which is not on the PATH")

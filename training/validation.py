@@ -10,6 +10,7 @@ from benchmarks.metrics.metrics import fnir_at_fpir, tar_at_far
 from benchmarks.metrics.rates import UnsupportedRate
 from indexer.records import FloatMatrix
 from training.data.faces import Ints
+from training.errors import DataError
 
 PAIRS_PER_KIND = 3000  # as LFW: 3,000 mated and 3,000 non-mated pairs in ten folds
 FOLDS = 10
@@ -55,12 +56,23 @@ class Validation:
         )
 
 
+def require_pairs(labels: Ints) -> None:
+    """Raise DataError unless these people make mated and non-mated pairs."""
+    people, photos = np.unique(labels, return_counts=True)
+    if len(people) < 2 or photos.max() < 2:
+        raise DataError(
+            "validation takes people with two photos or more each, to be told from each other: of "
+            f"{len(people)} people nobody has more than {photos.max()}"
+        )
+
+
 def validate(embeddings: FloatMatrix, labels: Ints, enrolled: FloatMatrix | None = None) -> Validation:
     """Compare unit embeddings [N, D] of people [N], each with two photos or more, by the benchmarks' metrics.
 
     `enrolled` are the same photos as a gallery has them, where the probes are worse: every comparison is then of a
-    probe with another photo's enrolled one.
+    probe with another photo's enrolled one. Raises DataError as `require_pairs`.
     """
+    require_pairs(labels)
     similarities = embeddings @ (embeddings if enrolled is None else enrolled).T
     random = np.random.default_rng(SEED)
     first, second = np.triu_indices(len(labels), 1)
@@ -106,7 +118,7 @@ def _rank1(similarities: FloatMatrix, labels: Ints, random: np.random.Generator)
 def _fnir(similarities: FloatMatrix, labels: Ints, random: np.random.Generator) -> float:
     """Enrol half of the people, search with all other photos of everybody.
 
-    Raises UnsupportedRate where the strangers have too few photos.
+    Raises UnsupportedRate where the strangers have too few photos, or those who are enrolled no other one.
     """
     people = random.permutation(np.unique(labels))
     enrolled = _one_photo_a_person(labels, random)
@@ -115,6 +127,8 @@ def _fnir(similarities: FloatMatrix, labels: Ints, random: np.random.Generator) 
     scores = similarities[np.ix_(probes, enrolled)]
     mates = labels[probes][:, None] == labels[enrolled]
     known = mates.any(1)
+    if not known.any():
+        raise UnsupportedRate("nobody who is enrolled has another photo", 1, 0)
     mate_scores = scores[mates]  # one a row: each person has one enrolled photo
     ranks = 1 + (scores[known] > mate_scores[:, None]).sum(1)
     return fnir_at_fpir(ranks, mate_scores, scores[~known].max(1), FPIR).value.rate

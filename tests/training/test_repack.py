@@ -1,14 +1,17 @@
 """Faces for a journey: smaller, in parts of a limited length, and still the faces that their names say."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.training.data.test_readers import write_records, write_shard
 from tests.training.tiny_run import SIDE, config, write_teacher
 from training.commands import train
-from training.data.opening import open_data, open_training
+from training.config import DataConfig
+from training.data.opening import open_data, open_faces, open_training
 from training.data.pack import read_packs
 from training.errors import DataError
 from training.repack import repack
@@ -35,6 +38,25 @@ def test_the_parts_hold_every_face_under_its_name_and_none_is_too_long(packs: Pa
         every = np.arange(len(one.labels))
         apart = one.read(every).astype(int) - other.read(every)
         assert np.abs(apart).mean() < 15
+
+
+@pytest.mark.parametrize("write", [write_records, write_shard])
+def test_people_of_records_and_shards_are_told_apart_in_the_parts(
+    tmp_path: Path, judge: str, write: Callable[[Path], Path]
+) -> None:
+    source = write(tmp_path)
+    data = DataConfig((source,), (source,), side=16, only_faces=False)
+    for place in ("000", "001", "notes"):
+        (tmp_path / "out" / "training").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / "training" / f"{place}.tar.xz").write_bytes(b"of an earlier call")
+    repack(data, tmp_path / "out", judge, cosine=0.1, part_bytes=2**20)
+    before, after = (
+        open_faces([path], side=16, only_faces=False) for path in (source, tmp_path / "out" / "validation")
+    )
+    assert after.identities == before.identities
+    assert np.bincount(after.labels).tolist() == np.bincount(before.labels).tolist()
+    left = sorted(file.name for file in (tmp_path / "out" / "training").iterdir())
+    assert left == ["000.tar.xz", "notes.tar.xz"]
 
 
 @pytest.mark.slow

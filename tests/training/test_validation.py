@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from training.errors import DataError
 from training.validation import _fnir, validate
 
 
@@ -38,6 +39,17 @@ def test_more_noise_lowers_every_figure() -> None:
     assert more.fnir > less.fnir
     assert less.is_better_than(more)
     assert not more.is_better_than(less)
+
+
+@pytest.mark.parametrize("labels", [[0] * 8, list(range(8))], ids=["one person", "one photo each"])
+def test_people_who_make_no_pairs_are_refused(labels: list[int]) -> None:
+    with pytest.raises(DataError, match="two photos or more each"):
+        validate(people(8, 1, noise=1.0)[0], np.array(labels))
+
+
+def test_where_nobody_who_is_enrolled_has_another_photo_there_is_no_fnir() -> None:
+    labels = np.array([0] + [1] * 400)
+    assert np.isnan(validate(people(401, 1, noise=1.0)[0], labels).fnir)
 
 
 def test_collapsed_embeddings_earn_nothing_at_a_low_far() -> None:

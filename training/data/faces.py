@@ -142,7 +142,7 @@ def read_names(path: Path) -> set[str]:
         DataError: the file cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the list of faces {path}: {error}") from error
     return {line.split("\t")[0] for line in lines if line and not line.startswith("#")}

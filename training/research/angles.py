@@ -46,13 +46,13 @@ class Angles:
 
 
 def measure_angles(features: FloatMatrix, labels: NDArray[np.str_]) -> Angles:
-    """Measure the angles of unit features [N, D] float32 with their identities [N].
+    """Measure the angles of unit features [N, D] float32 with their identities [N]; those of nobody ('') do not count.
 
     Raises:
         ValueError: fewer than two people have two faces.
     """
     names, people, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    several = counts[people] >= 2
+    several = (counts[people] >= 2) & (labels != "")
     features, people = features[several], np.unique(people[several], return_inverse=True)[1]
     if len(names) == 0 or len(people) == 0 or people.max() < 1:
         raise ValueError("angles need two people or more with two faces or more each")

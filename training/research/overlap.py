@@ -5,15 +5,17 @@ alike they are to a test person's mean.
 """
 
 import math
-import re
+import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from faceid.feature_set import FeatureSet, unit_rows
+from indexer.errors import ModelMismatch
 from indexer.records import FloatMatrix, FloatVector
 from training.data.faces import UNKNOWN, FaceSource, Ints
+from training.errors import DataError
 from training.research.person_sums import sums_of_people
 
 LIMIT = 0.5  # the cosine of two means that the given faces were cleaned at
@@ -46,13 +48,29 @@ class Overlap:
     crop_similarity: FloatVector
 
 
+def known_people(test: FeatureSet, digest: str, dimension: int) -> FeatureSet:
+    """Return the test photos that are of somebody.
+
+    Raises:
+        ModelMismatch: another network than that of this digest has embedded them.
+        DataError: they are not of two people or more.
+    """
+    other = test.model is not None and test.model.digest != digest
+    if other or test.features.shape[1] != dimension:
+        raise ModelMismatch(f"{test.source} was embedded by another network than --model: embed it with that one")
+    named = np.flatnonzero(test.labels != "")
+    if len(np.unique(test.labels[named])) < 2:
+        raise DataError(f"{test.source}: photos of two people or more, with their names, are to be compared with")
+    return replace(test, features=test.features[named], labels=test.labels[named], paths=test.paths[named])
+
+
 def find_overlap(embeddings: FloatMatrix, faces: FaceSource, test: FeatureSet) -> Overlap:
     """Compare embeddings made by one network that is better than any trained on these faces.
 
     Args:
         embeddings: unit rows [N, D] of the training faces.
         faces: N faces.
-        test: the test photos, embedded by the same network.
+        test: the test photos, embedded by the same network, as `known_people` gives them.
     """
     names, person = np.unique(test.labels, return_inverse=True)
     means = unit_rows(sums_of_people(test.features, person))
@@ -61,7 +79,7 @@ def find_overlap(embeddings: FloatMatrix, faces: FaceSource, test: FeatureSet) -
     best = similarity.argmax(1)
     highest = similarity[np.arange(len(best)), best]
     order = np.argsort(-highest, kind="stable")
-    in_test = {_plain(str(name)) for name in names}
+    in_test = {_plain(str(name)) for name in names} - {""}  # a number says nothing of who it is
     level = stranger_level(test.features, person, means)
     unlabelled = np.flatnonzero(~known)
     nearest = _highest(embeddings[unlabelled], means)
@@ -136,4 +154,5 @@ def faces_in_doubt(overlap: Overlap, faces: FaceSource) -> Iterator[str]:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z]", "", name.lower())
+    """Return the letters of a name, of whatever script, without case and accents."""
+    return "".join(letter for letter in unicodedata.normalize("NFKD", name.casefold()) if letter.isalpha())

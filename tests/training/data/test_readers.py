@@ -156,6 +156,8 @@ def test_a_list_that_names_nobody_here_is_refused(tmp_path: Path) -> None:
 def test_a_list_of_names_has_comments_and_remarks(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("# found on Monday\nann/0.png\t62 degrees\n\nbob/1.png\n")
     assert read_names(tmp_path / "list") == {"ann/0.png", "bob/1.png"}
+    (tmp_path / "list").write_text("\ufeffann/0.png\r\nbob/1.png\r\n")  # as Windows' editor writes it
+    assert read_names(tmp_path / "list") == {"ann/0.png", "bob/1.png"}
     with pytest.raises(DataError, match="cannot read the list"):
         read_names(tmp_path / "none")
 

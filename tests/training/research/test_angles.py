@@ -26,6 +26,12 @@ def test_angles_on_a_circle_by_hand() -> None:
     assert angles.people_within_criterion == 0.5
 
 
+def test_faces_of_nobody_are_no_person() -> None:
+    angles = measure_angles(circle(0, 20, 50, 90, 55, 180), np.array(["a", "a", "b", "b", "", ""]))
+    assert angles.within == pytest.approx([20, 40], abs=1e-2)
+    assert angles.between == pytest.approx([30, 30], abs=1e-2)
+
+
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     features = rng.standard_normal((60, 8))

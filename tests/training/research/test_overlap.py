@@ -1,14 +1,19 @@
 """Test people among the training people: found by name and by likeness, the most alike first."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from faceid.feature_set import feature_set, unit_rows
+from indexer.errors import ModelMismatch
+from indexer.records import ModelBinding
 from tests.training.tiny_run import SIDE
 from training.data.joined import Joined
 from training.data.pack import Pack
-from training.research.overlap import faces_in_doubt, find_overlap, report, stranger_level
+from training.errors import DataError
+from training.research.overlap import faces_in_doubt, find_overlap, known_people, report, stranger_level
 
 
 def test_people_are_found_by_name_and_by_likeness(tmp_path: Path) -> None:
@@ -36,6 +41,37 @@ def test_people_are_found_by_name_and_by_likeness(tmp_path: Path) -> None:
     names = [line.split("\t")[0] for line in faces_in_doubt(overlap, faces)]
     assert names[:4] == ["# faces of 2 of 3 training people", faces.name(0), faces.name(1), faces.name(2)]
     assert names[4:] == ["# and 0 of 0 unlabelled faces"]
+
+
+@pytest.mark.parametrize(
+    ("training", "test", "same"),
+    [
+        (("17", "Bob"), ("3", "4"), ()),
+        (("Иван", "Пётр"), ("петр", "3"), ("Пётр",)),
+        (("José 2", "x"), ("jose", "Y"), ("José 2",)),
+    ],
+)
+def test_names_without_letters_are_no_names_and_other_scripts_have_letters(
+    tmp_path: Path, training: tuple[str, ...], test: tuple[str, ...], same: tuple[str, ...]
+) -> None:
+    faces = Pack(np.zeros((2, SIDE, SIDE, 3), np.uint8), np.array([0, 1]), training, "", ("a", "b"))
+    rows = np.eye(2, 8, dtype=np.float32)
+    assert (
+        find_overlap(rows, faces, feature_set(rows, np.array(test), np.array(["1", "2"]), tmp_path)).same_name == same
+    )
+
+
+def test_a_test_set_of_one_person_or_of_another_network_is_refused(tmp_path: Path) -> None:
+    rows = np.eye(4, 8, dtype=np.float32)
+    paths = np.array(list("1234"))
+    several = feature_set(rows, np.array(["Eve", "", "", "Zoe"]), paths, tmp_path)
+    assert known_people(several, "d", 8).labels.tolist() == ["Eve", "Zoe"]
+    assert len(known_people(replace(several, model=ModelBinding("net", "d", 8)), "d", 8)) == 2
+    with pytest.raises(DataError, match="two people or more"):
+        known_people(feature_set(rows, np.array(["Eve", "", "", "Eve"]), paths, tmp_path), "d", 8)
+    for test, dimension in ((replace(several, model=ModelBinding("net", "other", 8)), 8), (several, 16)):
+        with pytest.raises(ModelMismatch, match="another network"):
+            known_people(test, "d", dimension)
 
 
 def test_unlabelled_faces_are_in_doubt_one_by_one(tmp_path: Path) -> None:
