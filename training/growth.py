@@ -73,16 +73,15 @@ def start_from(network: nn.Module, start: Start, input_size: tuple[int, int], *,
     Raises:
         ConfigError: the networks differ in more than the input size and the dimension.
     """
-    weights = dict(start.weights)
-    if start.input_size != tuple(input_size) and LINEAR in weights:
-        old, new = ((size[0] // REDUCTION, size[1] // REDUCTION) for size in (start.input_size, input_size))
-        weights[LINEAR] = stretch_linear(weights[LINEAR], old, new)
-    own = network.state_dict()
+    weights, own = dict(start.weights), network.state_dict()
     former = None
-    if LINEAR in weights and LINEAR in own and (anew or len(weights[LINEAR]) != len(own[LINEAR])):
-        former = weights[LINEAR]
-        weights |= {name: tensor for name, tensor in own.items() if name.startswith(EMBEDDING)}
     try:
+        if start.input_size != tuple(input_size) and LINEAR in weights:
+            old, new = ((size[0] // REDUCTION, size[1] // REDUCTION) for size in (start.input_size, input_size))
+            weights[LINEAR] = stretch_linear(weights[LINEAR], old, new)
+        if LINEAR in weights and LINEAR in own and (anew or len(weights[LINEAR]) != len(own[LINEAR])):
+            former = weights[LINEAR]
+            weights |= {name: tensor for name, tensor in own.items() if name.startswith(EMBEDDING)}
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ConfigError(f"the initial weights are of another network: {error}") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -38,6 +37,8 @@ MAX_FILE_BYTES = 4 * 2**30  # twice the largest ONNX file; what is larger is not
 MAX_DIMENSION = 16_384
 MIN_SIDE, MAX_SIDE = 8, 1024  # pixels of a crop's side
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # safe as a file name, on case-blind disks too
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 # Weights, BatchNorm's counters, the bytes of an ONNX network.
 STORED_TYPES = (np.float32, np.float16, np.int64, np.uint8)
@@ -108,7 +109,10 @@ class ModelSpec:
         _demand(self.colour in get_args(Colour), f"colour must be rgb or bgr, not {self.colour!r}")
         _demand(self.flip in get_args(Flip), f"flip must be none, sum or concat, not {self.flip!r}")
         _demand(_is_number(self.mean), f"mean must be a finite number, not {self.mean!r}")
-        _demand(_is_number(self.std) and self.std > 0, f"std must be a finite number above 0, not {self.std!r}")
+        _demand(
+            _is_number(self.std) and float(np.float32(self.std)) > 0,
+            f"std must be a finite number above 0, not {self.std!r}",
+        )
         _demand(
             _is_int(self.dimension) and 1 <= self.dimension <= MAX_DIMENSION,
             f"dimension must be 1 to {MAX_DIMENSION}, not {self.dimension!r}",
@@ -361,7 +365,8 @@ def _is_int(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is one that float32 holds: networks compute in it, and a whole number may have any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _list(record: Mapping[str, Any], name: str) -> list[Any]:
@@ -394,7 +399,7 @@ def _checked_points(points: object, input_size: tuple[int, int]) -> NDArray[np.f
     """Return the points [5, 2] as a read-only array, after checks that they could be a face in the crop."""
     try:
         array = np.array(points, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ModelError("reference_points must be 5 pairs of numbers") from error
     _demand(
         array.shape == (5, 2) and bool(np.isfinite(array).all()),

@@ -133,6 +133,10 @@ def import_onnx(
     from faceid.models.import_apart import read_onnx_apart
 
     source = Path(source)
+    if source.suffix == SUFFIX:
+        raise ModelError(
+            f"{source}: a model file is not imported: give its path as the model, or copy it to {models_directory()}"
+        )
     name = _name_from(source.stem) if name is None else name
     check_name(name)
     taken = _path_of(name)

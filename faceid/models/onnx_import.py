@@ -194,13 +194,18 @@ def _try(
         raise ModelError(f"{source}: the network gives values that are not finite")
     if np.array_equal(alone[0], alone[1]):
         raise ModelError(f"{source}: the network gives the same values for two different crops")
-    if not np.allclose(run_with(session, batch or 1)(crops), alone, rtol=1e-3, atol=1e-4 * np.abs(alone).max()):
+    if not _alike(run_with(session, batch or 1)(crops), alone):
         raise ModelError(f"{source}: the network gives other values for the same crops the second time: it draws lots")
     if batch is not None:
+        if not _alike(run_with(session, batch)(crops[:1]), alone[:1]):
+            raise ModelError(f"{source}: what the network gives for a crop depends on the {batch - 1} beside it")
         return batch, alone.shape[1]
     try:
         together = run_with(session, None)(crops)
     except RuntimeError:  # some exporters call the batch free, yet a Reshape inside fixes it
         return 1, alone.shape[1]
-    same = together.shape == alone.shape and np.allclose(together, alone, rtol=1e-3, atol=1e-4 * np.abs(alone).max())
-    return (None if same else 1), alone.shape[1]
+    return (None if _alike(together, alone) else 1), alone.shape[1]
+
+
+def _alike(found: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
+    return found.shape == expected.shape and np.allclose(found, expected, 1e-3, 1e-4 * np.abs(expected).max())

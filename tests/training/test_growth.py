@@ -11,7 +11,7 @@ from faceid.models.networks import build_network
 from tests.training.tiny_run import config, write_teacher
 from training.checkpoint import read_checkpoint
 from training.errors import ConfigError
-from training.growth import read_start, start_centres, start_from, stretch_linear
+from training.growth import Start, read_start, start_centres, start_from, stretch_linear
 from training.heads.asoftmax import ASoftmax
 from training.trainer import CHECKPOINT, run
 
@@ -91,6 +91,14 @@ def test_a_checkpoint_of_another_network_is_refused(packs: Path, tmp_path: Path)
     other = config(packs, tmp_path, network=network, initial=str(tmp_path / "small" / CHECKPOINT), epochs=1)
     with pytest.raises(ConfigError, match="another network"):
         run(other, tmp_path / "other", io.StringIO())
+
+
+def test_a_network_that_fits_one_input_size_alone_is_refused_at_another() -> None:
+    small, large = (
+        build_network("mobilefacenet", input_size=(side, side), dimension=8, width=0.25) for side in (48, 64)
+    )
+    with pytest.raises(ConfigError, match="another network"):
+        start_from(large, Start(small.state_dict(), (48, 48)), (64, 64))
 
 
 def test_another_dimension_leaves_the_linear_layer_as_it_was_drawn_and_takes_the_filters(tmp_path: Path) -> None:

@@ -187,6 +187,24 @@ def test_a_network_that_is_no_face_network_is_refused(
     assert all(listed.shipped for listed in list_models()), "nothing was taken in"
 
 
+def test_a_network_whose_answer_depends_on_the_crops_beside_is_refused(tmp_path: Path) -> None:
+    nodes = [
+        _flat("flat"),
+        helper.make_node("ReduceMean", ["flat"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Add", ["flat", "mean"], ["embeddings"]),
+    ]
+    source = write_network(tmp_path / "odd.onnx", nodes, [], [4, 3, 8, 8], [4, 192])
+    with pytest.raises(ModelError, match="depends on the 3 beside it"):
+        import_onnx(source)
+
+
+def test_a_model_file_is_told_what_to_do_instead_of_an_import(corner: Path, tmp_path: Path) -> None:
+    import_onnx(corner, "mine")
+    copy = export_model("mine", tmp_path / "copy.safetensors")
+    with pytest.raises(ModelError, match="a model file is not imported: give its path"):
+        import_onnx(copy)
+
+
 def test_a_size_that_the_network_does_not_take_is_refused(corner: Path) -> None:
     with pytest.raises(ModelError, match="takes 8x8"):
         import_onnx(corner, input_size=(112, 112))
