@@ -7,6 +7,7 @@ import click
 
 from faceid.cli.options import OUTPUT_FILE, Number, OutputFile
 from indexer.durable_file import writing
+from indexer.text import plain
 
 PICTURE = OutputFile(".png")
 PART_MIB = Number(0.001, 1e6)
@@ -108,7 +109,7 @@ def overlap_command(config: Path, test: Path, model: str, output: Path) -> None:
     with writing(output) as unfinished:
         unfinished.write_text("\n".join(faces_in_doubt(overlap, faces)) + "\n", encoding="utf-8")
     for line in report(overlap):
-        click.echo(line)
+        click.echo(plain(line))  # it quotes names
 
 
 @train.command("targets", epilog="Example: faceid train targets mine.yaml -o targets")

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from faceid.cli.output import say
 from indexer.errors import FaceIdError
+from indexer.text import plain
 
 if TYPE_CHECKING:
     from benchmarks.results.provenance import Run
@@ -81,5 +82,5 @@ def print_tables(results: "Results") -> None:
     ):
         table = make([(results.name, results)])
         if table is not None:
-            rows = [[textwrap.fill(cell, WIDEST_CELL) for cell in row] for row in table.rows]
+            rows = [[textwrap.fill(plain(cell), WIDEST_CELL) for cell in row] for row in table.rows]
             click.echo(f"{title}\n{tabulate(rows, table.head, 'simple', disable_numparse=True)}\n")

@@ -28,12 +28,17 @@ def read_groups(file: Path, features: FeatureSet, columns: Sequence[str] | None)
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, strict=True)
-            heads = list(reader.fieldnames or ())
+            heads = [head.strip() for head in reader.fieldnames or ()]
+            reader.fieldnames = heads
             rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise GroupTableError(f"{printable(file)}: not a readable CSV file in UTF-8 ({error})") from error
     key = next((head for head in _KEYS if head in heads), None)
-    wanted = [head for head in heads if head not in _KEYS] if columns is None else list(columns)
+    if twice := sorted({head for head in heads if head and heads.count(head) > 1}):
+        raise GroupTableError(f"{printable(file)}: several columns {', '.join(twice)}; keep one of them")
+    wanted = (
+        [head for head in heads if head not in ("", *_KEYS)] if columns is None else [head.strip() for head in columns]
+    )
     missing = [head for head in wanted if head not in heads]
     if key is None or missing or not wanted:
         what = "no column path or person" if key is None else f"no column {', '.join(missing) or 'with groups'}"

@@ -111,7 +111,7 @@ def _faces(path: Path) -> tuple[tuple[str, ...], Ints, Ints]:
 def _pairs(path: Path, templates: set[int]) -> tuple[Ints, Ints, NDArray[np.bool_]]:
     try:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # an empty file is refused below
-            table = np.loadtxt(path, dtype=np.int64, ndmin=2)  # 15.6 million lines in IJB-C
+            table = np.loadtxt(path, dtype=np.int64, ndmin=2, encoding="utf-8-sig")  # 15.6 million lines in IJB-C
     except (OSError, ValueError) as error:
         raise IjbError(f"{printable(path)}: not a list of `template template label` ({error})") from error
     if table.shape[1:] != (3,) or not len(table) or not np.isin(table[:, 2], (0, 1)).all():
@@ -160,7 +160,7 @@ def _is_number(cell: str) -> bool:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line

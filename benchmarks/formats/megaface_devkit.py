@@ -121,7 +121,9 @@ def read_photo_list(path: Path) -> PhotoList:
     if not _is_text_list(paths) or not paths:
         raise DevkitError(f'{printable(path)}: not a list of photos: {{"path": [...], "id": [...]}}')
     assert isinstance(paths, list)
-    if ids is not None and not (isinstance(ids, list) and len(ids) == len(paths)):
+    # Exactly text or a whole number: to Python true is a number, too, and null would be one more person.
+    named = isinstance(ids, list) and len(ids) == len(paths) and all(type(name) in (str, int) for name in ids)
+    if ids is not None and not named:
         raise DevkitError(f"{printable(path)}: `id` must name the person of each of the {len(paths)} photos")
     outside = next((name for name in paths if not _inside(name)), None)
     if outside is not None:

@@ -1,7 +1,7 @@
 """YouTube Faces' list of video pairs (`splits.txt`, `splits_corrected.txt`; Wolf, Hassner, Maoz 2011).
 
-A line of headings, then a line a pair, separated by commas: the split (from 1), the pair's number, the two videos as
-NAME/VIDEO, perhaps more, and last 1 for the same person or 0.
+A line of headings, which may be missing, then a line a pair, separated by commas: the split (from 1), the pair's
+number, the two videos as NAME/VIDEO, perhaps more, and last 1 for the same person or 0.
 """
 
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class VideoPairs:
 def read_splits(path: Path) -> VideoPairs:
     """Read the list of pairs. Raises SplitsError naming the line that is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SplitsError(f"{printable(path)}: cannot be read as text ({error})") from error
     first, second, same, fold = [], [], [], []
-    for number, line in enumerate(lines, start=2):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         match [cell.strip() for cell in line.split(",")]:
@@ -44,7 +44,7 @@ def read_splits(path: Path) -> VideoPairs:
                 second.append(other)
                 same.append(is_same == "1")
                 fold.append(int(split) - 1)
-            case _:
+            case _ if number > 1:  # the first line is one of headings, mostly
                 raise SplitsError(f"{printable(path)}, line {number}: not `split, pair, video, video, ..., same`")
     if len(set(fold)) < 2:
         raise SplitsError(f"{printable(path)}: pairs in {len(set(fold))} splits; at least two are needed")

@@ -32,7 +32,7 @@ from faceid.vision.picture import Picture
 from faceid.workers.crew import Crew
 from indexer.durable_file import writing
 from indexer.records import FloatVector, ModelBinding
-from indexer.text import printable
+from indexer.text import csv_cell, printable
 
 # Photos a transaction: what a kill can cost; one fsync each is far cheaper than the photos.
 CHUNK = 128
@@ -283,7 +283,7 @@ def _write_failures(store: sqlite3.Connection, output: Path) -> int:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "reason_code", "message"])
         for row in failures:
-            writer.writerow(row)
+            writer.writerow(map(csv_cell, row))
             count += 1
     if not count:
         output.unlink()

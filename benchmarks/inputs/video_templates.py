@@ -103,14 +103,18 @@ def _labels(root: Path, video: Path) -> Boxes:
     boxes: Boxes = {}
     if not file.exists():
         return boxes
-    with file.open(newline="", encoding="utf-8") as opened:
-        for line, row in enumerate(csv.reader(opened), start=1):
-            try:
-                frame = PureWindowsPath(row[0])
-                x, y, w, h = (float(cell) for cell in row[2:6])
-            except (ValueError, IndexError) as error:
-                raise FeatureError(f"{printable(file)}, line {line}: not `frame, -, x, y, width, height`") from error
-            number = frame_number(Path(frame.name))
-            if frame.parent.name == video.name and number is not None:
-                boxes[number] = (x - w / 2, y - h / 2, w, h)
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            rows = list(csv.reader(opened))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FeatureError(f"{printable(file)}: cannot be read as text ({error})") from error
+    for line, row in enumerate(rows, start=1):
+        try:
+            frame = PureWindowsPath(row[0])
+            x, y, w, h = (float(cell) for cell in row[2:6])
+        except (ValueError, IndexError) as error:
+            raise FeatureError(f"{printable(file)}, line {line}: not `frame, -, x, y, width, height`") from error
+        number = frame_number(Path(frame.name))
+        if frame.parent.name == video.name and number is not None:
+            boxes[number] = (x - w / 2, y - h / 2, w, h)
     return boxes

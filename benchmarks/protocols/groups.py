@@ -19,6 +19,7 @@ from benchmarks.results.results import DifferentialRow, GroupRow, Rate, Results
 from faceid.feature_set import FeatureSet
 from indexer.decision.decision import RULE_OF_THREE, threshold_at
 from indexer.records import FloatMatrix, FloatVector, Ids
+from indexer.text import counted
 
 REPLICATES = 1000
 SEED = 20161120
@@ -87,8 +88,17 @@ def group_errors(features: FeatureSet, groups: Groups, far: float, fpir: float, 
         },
         groups=tuple(rows),
         differentials=tuple(_differentials(rows)),
-        notes=features.notes,
+        notes=(*features.notes, *_notes(features, groups)),
     )
+
+
+def _notes(features: FeatureSet, groups: Groups) -> Iterator[str]:
+    """Say what the figures take for granted, and whom they are not about."""
+    if nameless := int((features.labels == "").sum()):
+        yield f"{counted(nameless, 'photo', 'photos')} without a name: each counts as one more person"
+    for attribute, column in groups.items():
+        if missing := int((column == "").sum()):
+            yield f"{attribute}: {missing:,} of {len(column):,} photos are of no known group"
 
 
 def _people(features: FeatureSet) -> Ids:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.results.results import DataUsed, ModelUsed, Provenance, Results, write_results
+from benchmarks.results.results import FILES, DataUsed, ModelUsed, Provenance, Results, write_results
 from faceid.feature_set import FeatureSet
 from indexer.errors import FaceIdError, ModelMismatch
 from indexer.text import printable
@@ -45,9 +45,14 @@ def run_benchmark(
 
     `inputs` and `files` are what was used, each with its role (`probes`, `pairs` ...); they and the time of `measure`
     go into the provenance. `model` is the one that embeds while it measures, where one does. Raises ModelMismatch
-    before anything is measured where two inputs are of different models, OutputError where the folder cannot be made.
+    before anything is measured where two inputs are of different models, OutputError where the folder cannot be made,
+    or one of `files` would be written over.
     """
     make_folder(folder)
+    ours = {(folder / name).resolve() for name in FILES}
+    for role, path in files:
+        if path.resolve() in ours:
+            raise OutputError(f"{printable(path)} ({role}) would be lost to the results; name another folder")
     model = model or _only_model(inputs)
     data = [DataUsed(role, Path(one.source).name, one.digest, len(one)) for role, one in inputs]
     data += [_file_used(role, path) for role, path in files]

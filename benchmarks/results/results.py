@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.results.record_json import UnexpectedValue, decode, encode
 from indexer.durable_file import replacing
 from indexer.errors import FaceIdError
-from indexer.text import printable
+from indexer.text import csv_cell, printable
 
 # Raised whenever a name in results.json changes its meaning; new names may come without.
 SCHEMA_VERSION = 1
@@ -33,6 +33,8 @@ TABLES = (
     "refusals",
     "worst_errors",
 )
+FILES = (FILE, *(f"{table}.csv" for table in (*TABLES, "curves", "histograms")))
+"""All that `write_results` writes, or removes."""
 INTERVALS = ("ci95", "ci95_clustered")
 
 Points = NDArray[np.float64]
@@ -292,7 +294,7 @@ def write_results(results: Results, provenance: Provenance, folder: Path) -> Pat
         path = folder / f"{table}.csv"
         if rows:
             _write_csv(path, rows)
-        else:
+        elif (folder / FILE).exists():  # else there was no earlier run, and it is somebody else's
             path.unlink(missing_ok=True)
     record = {"schema_version": SCHEMA_VERSION, **encode(results), **encode(provenance)}
     # `benchmark lfw` promises one object; results under further conventions stand apart from the first.
@@ -397,4 +399,9 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     ):
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    """Return a text (of a photo's path, a group) as no spreadsheet obeys it; what `encode` made of a number is none."""
+    return csv_cell(value) if isinstance(value, str) and value not in ("inf", "-inf", "nan") else value

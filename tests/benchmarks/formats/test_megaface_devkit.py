@@ -130,6 +130,8 @@ def test_a_nan_in_a_tree_is_found_and_its_photo_named(tmp_path: Path) -> None:
         ('{"path": []}', "not a list of photos"),
         ('{"path": ["a.jpg", 3]}', "not a list of photos"),
         ('{"path": ["a.jpg"], "id": ["x", "y"]}', "`id` must name the person of each of the 1"),
+        ('{"path": ["a.jpg", "b.jpg"], "id": [null, null]}', "`id` must name the person of each of the 2"),
+        ('{"path": ["a.jpg", "b.jpg"], "id": [true, 1]}', "`id` must name the person of each of the 2"),
         ('{"path": ["a.jpg", "../../etc/x"]}', "no path inside the folder"),
         ('{"path": ["/etc/x"]}', "no path inside the folder"),
         (r'{"path": ["a\ud800.jpg"]}', "no path inside the folder"),

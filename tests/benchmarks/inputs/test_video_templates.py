@@ -62,6 +62,13 @@ def test_a_videos_template_is_that_of_the_person_in_the_published_boxes(
         video_features(tmp_path, shipped_engine)
 
 
+def test_boxes_that_are_no_text_are_an_error(shipped_engine: FaceEngine, tmp_path: Path) -> None:
+    write_frames(tmp_path / "Ann" / "0", [np.zeros((64, 64, 3), np.uint8)], first=1)
+    (tmp_path / "Ann.labeled_faces.txt").write_bytes(b"Jos\xe9\\0\\0.1.jpg,0,1,1,1,1\n")
+    with pytest.raises(FeatureError, match=r"labeled_faces\.txt: cannot be read as text"):
+        video_features(tmp_path, shipped_engine)
+
+
 def test_a_folder_without_videos_is_an_error(shipped_engine: FaceEngine, tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match="no video with a face in it"):
         video_features(tmp_path, shipped_engine)

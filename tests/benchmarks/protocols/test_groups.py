@@ -96,6 +96,7 @@ def test_rates_that_all_trials_cannot_support_are_refused():
         ("name,race\nx,y\n", "no column path or person"),
         ("path\np\n", "no column with groups"),
         ("path,sex\np0/0.jpg,f\np0/0.jpg,m\n", "line 3"),
+        ("path,sex,age,sex\np0/0.jpg,f,9,m\n", "several columns sex"),
         ("path,origin\np0/0.jpg,Asian, East\n", "line 2: more cells"),
         ("path,sex\n\x00,f\n", None),
     ],
@@ -108,6 +109,24 @@ def test_a_table_that_says_nothing_or_contradicts_itself_is_refused(tmp_path, te
         return
     with pytest.raises(GroupTableError, match=why):
         read_groups(tmp_path / "groups.csv", features, None)
+
+
+def test_blanks_about_the_names_of_columns_mean_nothing(tmp_path):
+    (tmp_path / "groups.csv").write_text("path, sex ,,\np0/0.jpg,f,,\n")
+    features, _ = drawn(20)
+    for columns in (None, [" sex"]):
+        assert read_groups(tmp_path / "groups.csv", features, columns)["sex"][0] == "f"
+
+
+def test_whom_the_figures_are_not_about_is_said():
+    features, groups = drawn(photos=1)
+    labels = np.where(np.arange(300) < 7, "", features.labels)
+    groups["town"] = np.where(np.arange(300) < 5, "", groups["town"])
+    some = feature_set(features.features, labels, features.paths, Path("x.npz"))
+    assert group_errors(some, groups, 1e-3, 0.05, "x").notes == (
+        "7 photos without a name: each counts as one more person",
+        "town: 5 of 300 photos are of no known group",
+    )
 
 
 @pytest.mark.slow

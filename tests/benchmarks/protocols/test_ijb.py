@@ -235,6 +235,14 @@ def test_a_line_that_is_wrong_is_named(tree: Path, file: str, line: str, says: s
         read_meta(tree)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tree: Path) -> None:
+    before = read_meta(tree)
+    for path in tree.iterdir():
+        path.write_text(f"\ufeff{path.read_text()}", encoding="utf-8")
+    after = read_meta(tree)
+    assert (after.images, after.first.tolist()) == (before.images, before.first.tolist())
+
+
 def test_a_folder_without_the_lists_and_one_with_half_of_them_are_errors(tree: Path, tmp_path: Path) -> None:
     (tree / "ijbc_1N_gallery_G2.csv").unlink()
     with pytest.raises(IjbError, match="two galleries"):

@@ -41,6 +41,12 @@ def test_a_list_with_and_without_further_columns(tmp_path: Path) -> None:
     assert pairs.fold.tolist() == [0, 1, 1]
 
 
+def test_a_list_without_headings_loses_no_pair(tmp_path: Path) -> None:
+    path = listed(tmp_path, "1, 1, Ann/0, Ann/3, 1", "2, 2, Ann/0, Bob/1, 0")
+    path.write_text("\ufeff" + path.read_text().removeprefix(HEADINGS), encoding="utf-8")
+    assert read_splits(path).second == ("Ann/3", "Bob/1")
+
+
 @pytest.mark.parametrize(
     "line",
     [

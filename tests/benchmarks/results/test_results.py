@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmarks.metrics.rates import rate
+from benchmarks.results.provenance import OutputError, run_benchmark
 from benchmarks.results.results import (
     Curve,
     Curves,
@@ -196,6 +197,24 @@ class TestNames:
 
 
 class TestTables:
+    def test_what_somebody_else_left_in_the_folder_stays(self, tmp_path: Path) -> None:
+        (tmp_path / "groups.csv").write_text("path,sex\n")
+        write_results(Results("lfw", "x", {}), PROVENANCE, tmp_path)
+        assert (tmp_path / "groups.csv").read_text() == "path,sex\n"
+
+    def test_an_input_is_not_written_over(self, tmp_path: Path) -> None:
+        (tmp_path / "groups.csv").write_text("path,sex\n")
+        with pytest.raises(OutputError, match=r"groups\.csv \(groups\) would be lost"):
+            run_benchmark(lambda: Results("groups", "x", {}), [], tmp_path, [("groups", tmp_path / "groups.csv")])
+        assert (tmp_path / "groups.csv").read_text() == "path,sex\n"
+
+    def test_no_csv_holds_a_formula_or_a_control_character(self, tmp_path: Path) -> None:
+        worst = (WorstError("missed", "=1+1.jpg", "a\x1b[2J.jpg", -0.5),)
+        write_results(Results("lfw", "-x", {}, worst_errors=worst), PROVENANCE, tmp_path)
+        assert (tmp_path / "worst_errors.csv").read_text() == (
+            "kind,probe,other,similarity\nmissed,'=1+1.jpg,a\\x1b[2J.jpg,-0.5\n"
+        )
+
     def test_each_table_is_a_csv_with_flat_columns(self, tmp_path: Path) -> None:
         write_results(FULL, PROVENANCE, tmp_path)
 
