@@ -256,6 +256,8 @@ def _write_features(store: sqlite3.Connection, output: Path, model: ModelBinding
     found = "FROM listed CROSS JOIN photos USING (path) WHERE vector IS NOT NULL"
     sizes = store.execute(f"SELECT count(*), max(length(label)), max(length(shown)) {found}")
     rows, label_size, path_size = sizes.fetchone()
+    if not rows and store.execute("SELECT 1 FROM listed").fetchone() is None:
+        raise FeatureError(f"{printable(output)} was not written: there is no photo to embed")
     if not rows:
         raise FeatureError(
             f"{printable(output)} was not written: no photo gave a face; {output.name}.failed.csv says why"

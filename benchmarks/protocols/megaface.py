@@ -128,7 +128,7 @@ def megaface(
             )
         ),
         histograms=_histograms(pairs, largest),
-        notes=(*left_out, *_listed_twice(probes)),
+        notes=(*left_out, *_listed_twice(probes), *_known_distractors(probes, distractors)),
     )
 
 
@@ -166,6 +166,18 @@ def _listed_twice(probes: FeatureSet) -> tuple[str, ...]:
     return (
         f"{probes.source}: {int((times > 1).sum())} photos are listed more than once, such as {shown}; each counts as"
         " often as it is listed, and is the mate of itself",
+    )
+
+
+def _known_distractors(probes: FeatureSet, distractors: FeatureSet) -> tuple[str, ...]:
+    """Return a note where distractors bear the names of probes: a mate among them ranks before the mate, as a miss."""
+    known = np.isin(distractors.labels, np.unique(probes.labels))
+    if not known.any():
+        return ()
+    shown = printable(str(distractors.labels[known][0]))
+    return (
+        f"{distractors.source}: {int(known.sum())} distractors bear the name of somebody among the probes, such as"
+        f" {shown}; distractors are to be other people",
     )
 
 

@@ -155,6 +155,8 @@ def test_another_model_or_option_is_refused(folder: Path, tmp_path: Path, digest
 def test_when_no_photo_has_a_face_nothing_is_written_but_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_text("no face")
     photos = [PersonPhoto(tmp_path / "1.jpg", "a"), PersonPhoto(tmp_path / "gone.jpg", "a")]
+    with pytest.raises(FeatureError, match="there is no photo to embed"):
+        embed_photos(StandInEngine(tmp_path / "log"), [], tmp_path / "none.npz")
     with pytest.raises(FeatureError, match="no photo gave a face"):
         embed_photos(StandInEngine(tmp_path / "log"), photos, tmp_path / "f.npz")
     assert not (tmp_path / "f.npz").exists()

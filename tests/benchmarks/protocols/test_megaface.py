@@ -237,6 +237,14 @@ def test_sizes_default_to_powers_of_ten_and_all():
     assert [row.distractors for row in results.identification] == [10, 100, 120]
 
 
+def test_distractors_who_are_among_the_probes_are_said():
+    probes, others = people(3, [3, 3]), strangers(4, 40)
+    assert not any("distractors bear" in note for note in megaface(probes, others, [10]).notes)
+    labels = np.where(np.arange(40) < 2, probes.labels[0], others.labels)
+    (note,) = [one for one in megaface(probes, replace(others, labels=labels), [10]).notes if "distractors bear" in one]
+    assert f"2 distractors bear the name of somebody among the probes, such as {probes.labels[0]}" in note
+
+
 def test_a_photo_that_is_listed_twice_is_said():
     probes, others = people(3, [3, 3]), strangers(4, 40)
     paths = probes.paths.copy()
