@@ -89,6 +89,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             if header.get("format") != FORMAT:
                 raise CheckpointError(f"{path} is not a training checkpoint of this program ({FORMAT})")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}; a run writes one into its folder") from error
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"the checkpoint {path} is torn or unreadable ({error}); "

@@ -197,7 +197,7 @@ def export_command(
 
     try:
         measured = msgspec.json.decode(accuracies_file.read_bytes() if accuracies_file else b"[]", type=list[Accuracy])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise click.UsageError(f"{accuracies_file}: not a list of measured accuracies ({error})") from error
     model = export_model(
         run,

@@ -30,3 +30,12 @@ def test_a_number_or_a_file_that_cannot_be_is_a_usage_error(tmp_path: Path, argu
     result = CliRunner().invoke(train, [str(config) if each == "CONFIG" else each for each in arguments])
     assert result.exit_code == 2, result.output
     assert text in result.output
+
+
+@pytest.mark.parametrize("text", ["{}", "\ufeff[]", '[{"measure": NaN}]', '[{"x": ' + "[" * 100_000], ids=range(4))
+def test_accuracies_that_are_none_are_a_usage_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    options = ["-o", "m.safetensors", "--training-data", "x", "--accuracies", str(tmp_path / "a.json")]
+    result = CliRunner().invoke(train, ["export", str(tmp_path), *options])
+    assert result.exit_code == 2, result.output
+    assert "not a list of measured accuracies" in result.output

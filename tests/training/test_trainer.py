@@ -198,7 +198,10 @@ def test_a_batch_larger_than_the_pack_is_refused(packs: Path, tmp_path: Path) ->
     [
         ({"batch_size": 3}, "no two faces for each of 2 threads"),
         ({"network": {"name": "sphereface4", "arguments": {"input_size": [16, 16], "dimension": -4}}}, "negative"),
+        ({"network": {"name": "sphereface4", "arguments": {"input_size": [16, 16], "width": 0}}}, "division by zero"),
         ({"head": {"name": "asoftmax", "arguments": {"annealing": {"reach": 0}}}}, "division by zero"),
+        ({"head": {"name": "cosface", "arguments": {"margin": "x"}}}, "does not take margin: 'x' .*got `str`"),
+        ({"head": {"name": "cosface", "arguments": {"scale": None}}}, "does not take scale: None"),
     ],
 )
 def test_what_nothing_can_be_made_of_is_refused_before_training(
@@ -247,7 +250,7 @@ def test_an_exported_run_embeds_as_the_network_that_was_trained(packs: Path, tmp
 
 
 def test_a_run_without_checkpoint_cannot_be_exported(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*checkpoint\.safetensors"):
         export_model(tmp_path, tmp_path / "model.safetensors", training_data="none", licence="none")
 
 

@@ -62,7 +62,11 @@ def open_faces(paths: Sequence[Path], *, side: int, only_faces: bool) -> FaceSou
     """
     missing = [path for path in paths if not path.exists()]
     if missing or not paths:
-        raise DataError(f"there is no {missing[0]}" if missing else "no training data is given")
+        raise DataError(
+            f"there is no {missing[0]}"
+            if missing
+            else "no path of faces is given; training and validation need one each"
+        )
     paths = [file for path in paths for file in _tars_in(path) or [path]]
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:

@@ -1,6 +1,8 @@
 """The heads by name: what a training config says."""
 
-from typing import Any
+from typing import Any, get_type_hints
+
+import msgspec
 
 from training.heads.adaface import AdaFace
 from training.heads.arcface import ArcFace
@@ -58,7 +60,13 @@ def build_head(name: str, dimension: int, classes: int, *, steps: int, **argumen
         if "ramp" in arguments:
             first, last = arguments["ramp"]
             arguments["ramp"] = MarginRamp(round(first * steps), round(last * steps))
+        hints = get_type_hints(HEADS[name].__init__)
+        for key, value in arguments.items():
+            if hints.get(key) in (int, float, bool):
+                msgspec.convert(value, hints[key])  # else the first step would find out
         return HEADS[name](dimension, classes, **arguments)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the head {name} does not take {key}: {value!r} ({error})") from error
     except (TypeError, ArithmeticError) as error:  # a schedule without length has no slope
         raise ValueError(f"the head {name} does not take these arguments: {error}") from error
 

@@ -31,6 +31,6 @@ def build_network(architecture: str, **arguments: Any) -> nn.Module:
             return iresnet.IResNet(IRESNETS[architecture], **arguments)
         if architecture == "mobilefacenet":
             return mobilefacenet.MobileFaceNet(**arguments)
-    except (TypeError, RuntimeError) as error:  # PyTorch's word for sizes below 0
+    except (TypeError, RuntimeError, ArithmeticError) as error:  # PyTorch's words for sizes below 0, and of 0
         raise ValueError(f"{architecture} does not take these arguments: {error}") from error
     raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(ARCHITECTURES)}")
