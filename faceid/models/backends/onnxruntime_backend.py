@@ -50,6 +50,8 @@ def run_with(session: Session, batch: int | None) -> Network:
             embeddings = session.run([output_name], {input_name: crops})[0]
         except Exception as error:  # its kinds have no root but this
             raise RuntimeError(str(error)) from error
+        if embeddings.shape[:1] != crops.shape[:1]:  # whose they are nobody could say
+            raise RuntimeError(f"it gives an output of {list(embeddings.shape)} for {len(crops)} crops")
         return np.asarray(embeddings, dtype=np.float32)
 
     def run(crops: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -166,10 +166,31 @@ def _flat(output: str = "embeddings") -> onnx.NodeProto:
             ["n", 1],
             "1 values a face",
         ),
+        (
+            [
+                _flat("f"),
+                helper.make_node("Neg", ["f"], ["g"]),
+                helper.make_node("Concat", ["f", "g"], ["embeddings"], axis=0),
+            ],
+            ["n", 3, 8, 8],
+            ["m", 192],
+            r"an output of \[2, 192\] for 1 crops",
+        ),
         ([_flat()], ["n", 3, "h", "w"], ["n", "d"], "does not state its input size"),
         ([_flat()], [5000, 3, 8, 8], [5000, 192], "5000 crops at a time"),
     ],
-    ids=["grey", "rank 3", "image out", "not finite", "constant", "random", "one number", "free size", "huge batch"],
+    ids=[
+        "grey",
+        "rank 3",
+        "image out",
+        "not finite",
+        "constant",
+        "random",
+        "one number",
+        "two rows a face",
+        "free size",
+        "huge batch",
+    ],
 )
 def test_a_network_that_is_no_face_network_is_refused(
     tmp_path: Path,
