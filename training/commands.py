@@ -57,7 +57,7 @@ def run_command(config: Path, output: Path, within: float | None) -> None:
 )
 @click.option(
     "--limit",
-    type=Number(0, 180),
+    type=Number(-180, 180),
     help="Degrees from the own centre that are too many; found from the data if absent.",
 )
 def clean_command(config: Path, model: str, output: Path, limit: float | None) -> None:

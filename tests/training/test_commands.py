@@ -14,7 +14,6 @@ from training.commands import train
         (["run", "CONFIG", "-o", "out", "--within", "nan"], "nan is not a finite number"),
         (["run", "CONFIG", "-o", "out", "--within", "inf"], "'--within'"),
         (["clean", "CONFIG", "--model", "m", "-o", "out", "--limit", "nan"], "nan is not a finite number"),
-        (["clean", "CONFIG", "--model", "m", "-o", "out", "--limit", "-5"], "'--limit'"),
         (["pack", "CONFIG", "--model", "m", "-o", "out", "--cosine", "nan"], "nan is not a finite number"),
         (["pack", "CONFIG", "--model", "m", "-o", "out", "--part-mib", "nan"], "nan is not a finite number"),
         (["pack", "CONFIG", "--model", "m", "-o", "out", "--part-mib", "-1"], "'--part-mib'"),
