@@ -108,7 +108,7 @@ def test_an_entry_that_cannot_be_looked_at_is_one_picture_among_the_others(
         def __fspath__(self) -> str:
             return self.path
 
-        def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        def is_dir(self, **_: bool) -> bool:
             raise PermissionError(13, "Permission denied")
 
     touch(tmp_path / "b")
