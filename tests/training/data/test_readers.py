@@ -167,7 +167,7 @@ def test_two_kinds_together_and_nothing_at_all_are_refused(tmp_path: Path) -> No
         open_faces([write_pack(tmp_path), write_folder(tmp_path)], side=SIDE, only_faces=False)
     with pytest.raises(DataError, match=r"there is no .*nowhere"):
         open_faces([tmp_path / "nowhere"], side=SIDE, only_faces=False)
-    with pytest.raises(DataError, match="no training data"):
+    with pytest.raises(DataError, match="no path of faces"):
         open_faces([], side=SIDE, only_faces=False)
 
 
