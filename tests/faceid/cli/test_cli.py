@@ -133,7 +133,7 @@ def test_doctor_fails_on_an_unsound_model(run: Run, tmp_path: object) -> None:
 def test_what_needs_pytorch_says_so_where_it_is_absent() -> None:
     program = "import sys; sys.modules['torch'] = None; from faceid.cli import main; main()"
     result = subprocess.run(
-        [sys.executable, "-c", program, "train", "toy", "-o", "toy"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, "train", "toy", "-o", "toy.png"], capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
     assert "this needs PyTorch" in result.stderr
