@@ -30,12 +30,17 @@ class Undoable:
 
 
 def undoable(connection: Connection) -> list[Undoable]:
-    """Return what can be taken back, newest first: nothing about somebody who was erased since."""
+    """Return what can be taken back, newest first: nothing about somebody who was erased since.
+
+    Raises StoreDamaged where rows of people or of the trail are missing.
+    """
     kept = _kept(connection)
     about = {one for entry in kept for one in entry.identity_ids}
     there: set[int] = set()
     for piece in chunks(sorted(about)):
         there.update(connection.execute(select(identity.c.id).where(identity.c.id.in_(piece))).scalars())
+    if there != about:
+        every_row(connection, "identity")  # whoever is not there was erased, not lost
     return [entry for entry in kept if there.issuperset(entry.identity_ids)]
 
 

@@ -62,7 +62,6 @@ def test_something_that_is_there_is_not_overwritten(gallery, tmp_path):
         gallery.backup(gallery.path)
 
 
-@pytest.mark.no_person_keys
 def test_a_disk_that_takes_no_backup_keeps_nothing_that_looks_like_one(gallery, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -78,6 +77,7 @@ def test_a_disk_that_takes_no_backup_keeps_nothing_that_looks_like_one(gallery, 
     gallery.backup(tmp_path / "mine")
 
 
+@pytest.mark.no_person_keys
 def test_what_was_erased_while_a_reader_was_in_the_way_is_not_in_the_backup(gallery, tmp_path):
     gallery.add([photo("Ann Erased", "ann/1"), photo("Bob", "bob/1")])
     with Gallery.open(gallery.path) as reader, reader._database.read() as connection:
