@@ -33,7 +33,7 @@ from indexer.crypto.sealed_export import is_sealed, sealing, unsealing
 from indexer.durable_file import PRIVATE, writing
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, Turn, clean_name
-from indexer.store.adding import add_templates, hide_templates, hide_templates_of_others, meant
+from indexer.store.adding import add_templates, hide_templates, hide_templates_of_others
 from indexer.store.content import Content, Template, check_content, new_template
 from indexer.store.queries import (
     GalleryRow,
@@ -159,7 +159,8 @@ def _readable(path: Path, key: KeyProvider | None) -> AbstractContextManager[Any
 def add_content(connection: Connection, content: Content, origin: str, revive_erased: bool = False) -> list[Added]:
     """Add another gallery's people and templates; those that are here already stay as they are, removed ones removed.
 
-    Photos of people who were erased here are rejected unless `revive_erased`. One Added for each template, in order.
+    What no search found there is found by none here: hidden templates come as hidden ones, those of a removed person
+    with that person removed, or hidden where the person is enrolled here. Photos of people who were erased here are rejected unless `revive_erased`. One Added for each template, in order.
     """
     check_content(content, origin)
     bound = gallery_row(connection).model
@@ -177,18 +178,17 @@ def add_content(connection: Connection, content: Content, origin: str, revive_er
     order = sorted(range(len(templates)), key=lambda place: hidden[place])
     order = [place for place in order if templates[place].source_digest not in gone]
     new = [new_template(content, place) for place in order]
-    known_here = meant(connection, [(one["name"], one["external_id"]) for one in people])
-    stays_hidden = [
-        one.removed or (people[one.person]["removed"] and known_here[one.person] is None) for one in templates
-    ]
     added: list[Added] = [Added("rejected", None, None, ("erased",))] * len(templates)
-    enrolled = add_templates(connection, new, False, [stays_hidden[place] for place in order])
+    enrolled = add_templates(connection, new, False, [hidden[place] for place in order])
     for place, one in zip(order, enrolled, strict=True):
         added[place] = one
+    # Who was removed there and is enrolled here gets nothing to be found by that nobody could find there.
     fresh = [
         one.template_id
         for one, its in zip(added, templates, strict=True)
-        if its.removed and one.template_id is not None and one.template_id not in known
+        if one.template_id is not None
+        and one.template_id not in known
+        and (its.removed or (people[its.person]["removed"] and one.identity_id in before))
     ]
     changed = bool(fresh)
     for record, its_added in zip(people, _by_person(content, added), strict=True):

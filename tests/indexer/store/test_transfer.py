@@ -92,6 +92,25 @@ def test_an_import_never_brings_back_or_hides_anybody_here(export, tmp_path):
         assert not new.find("Gone")[0].removed
 
 
+def test_photos_of_who_was_removed_there_and_is_enrolled_here_come_hidden(gallery, tmp_path):
+    gallery.add([photo("Ann", "a1"), photo("Ann", "a2"), photo("Ann", "a3")])
+    gallery.remove(gallery.find("Ann")[0].id)
+    gallery.add([photo("Bob", "a3")])
+    gallery.export(tmp_path / "export.parquet")
+    with Gallery.create(tmp_path / "new", MODEL) as new:
+        new.add([photo("Ann", "a1"), photo("Ann", "a9")])
+        new.import_(tmp_path / "export.parquet")
+        (ann,), (bob,) = new.find("Ann"), new.find("Bob")
+        assert (ann.templates, ann.removed, bob.templates) == (2, False, 1)
+        shown = {(row.name, row.source_digest) for row in new.templates()}
+        assert shown == {("Ann", digest_of("a1")), ("Ann", digest_of("a9")), ("Bob", digest_of("a3"))}
+        assert len(list(new.templates(include_removed=True))) == 5
+        assert new.check(deep=True) == []
+        revision = new.revision
+        new.import_(tmp_path / "export.parquet")
+        assert new.revision == revision
+
+
 def test_a_photo_that_is_somebody_else_here_is_rejected(export, tmp_path):
     with Gallery.create(tmp_path / "new", MODEL) as new:
         new.add([photo("Other", "c1")])
