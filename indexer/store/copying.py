@@ -21,6 +21,8 @@ _COUNTED = [name for name in TALLIES if name != "outside"]
 _OWN = ("uuid", "checksum", "erase_pending")
 """What of the gallery's row is each copy's own: from now on they are two."""
 
+_COUNTERS = "UPDATE sqlite_sequence SET seq = (SELECT last_id FROM tally WHERE tally.name = sqlite_sequence.name)"
+
 
 def copy_gallery(source: Store, target: Store) -> int:
     """Copy all that one revision of `source` holds into `target`, which was just made; how many rows.
@@ -44,6 +46,8 @@ def copy_gallery(source: Store, target: Store) -> int:
         seal(writing)
         for name in _COUNTED:
             write_tally(writing, name, tally(reading, name))
+        if writing.dialect.name == "sqlite":  # its own counter has seen the rows that are left, not the last one given
+            writing.exec_driver_sql(_COUNTERS)
         _compare(reading, writing, target)
     return count + changes
 

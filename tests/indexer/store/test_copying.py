@@ -78,6 +78,18 @@ def test_a_copy_is_a_gallery_of_its_own(places):
     assert uuids[0] != uuids[1]
 
 
+@pytest.mark.parametrize("places", [("folder", "folder"), ("server", "folder")], indirect=True, ids=" to ".join)
+def test_a_copy_is_sound_though_the_last_rows_were_deleted(places):
+    source, target = places
+    with Gallery.open(source, writable=True) as gallery:
+        (last,) = gallery.add([photo("Last", "last")])
+        gallery.erase(last.identity_id)
+    Gallery.copy(source, target)
+    with Gallery.open(target, writable=True) as copy:
+        assert copy.check(deep=True) == []
+        assert copy.add([photo("Next", "next")])[0].identity_id == last.identity_id + 1
+
+
 @pytest.mark.parametrize("places", [("folder", "folder"), ("folder", "server")], indirect=True, ids=" to ".join)
 def test_of_a_damaged_gallery_nothing_is_left_at_the_target(places):
     source, target = places
