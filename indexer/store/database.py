@@ -57,6 +57,7 @@ class Database:
         self.keys = keys
         self.people = people
         self.writable = writable
+        self._frozen = _frozen(path)
         self._readers = _engine(path, keys, people, writable=False, connections=READERS)
         self._writer = _engine(path, keys, people, writable=True, connections=1) if writable else None
         self.closed = False
@@ -72,6 +73,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Open a transaction that sees one revision from its first statement to its end."""
         self._check_open()
+        self._follow_others()
         with translated(self.path), self._readers.connect() as connection, connection.begin():
             yield connection
 
@@ -111,6 +113,7 @@ class Database:
     def raw(self, engine: Engine | None = None) -> Iterator[Any]:
         """Hand out a connection of the driver itself, outside of any transaction: one that reads, or the writer's."""
         self._check_open()
+        self._follow_others()
         with translated(self.path), (engine or self._readers).connect() as connection:
             yield connection.connection.driver_connection
 
@@ -124,6 +127,13 @@ class Database:
         for engine in (self._readers, self._writer):
             if engine is not None:
                 engine.dispose(close=not self.inherited)
+
+    def _follow_others(self) -> None:
+        """Let go of connections that took the file for one that nobody writes, where somebody else did since."""
+        found = _frozen(self.path)
+        if found != self._frozen:
+            self._readers.dispose()
+            self._frozen = found
 
     def _check_open(self) -> None:
         if self.closed:
@@ -242,10 +252,8 @@ def _check_size(connection: Connection, path: Path) -> None:
 def _engine(
     path: Path, keys: GalleryKeys | None, people: PersonKeys | None = None, *, writable: bool, connections: int
 ) -> Engine:
-    uri = _uri(path, writable=writable)
-
     def opened() -> Any:
-        connection = connect(uri, keys)
+        connection = connect(_uri(path, writable=writable), keys)
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.create_function(SQL_NAME, -1, checksum, deterministic=True)
@@ -278,10 +286,24 @@ def _engine(
 
 
 def _uri(path: Path, *, writable: bool) -> str:
+    frozen = not writable and _frozen(path) is not None
     name = quote(str(path.absolute()))
-    # Without write access SQLite cannot make the shared-memory file that WAL needs; nobody writes, so nothing is lost.
-    frozen = not writable and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
     return f"file:{name}?" + ("mode=rw" if writable else "mode=ro" + ("&immutable=1" if frozen else ""))
+
+
+def _frozen(path: Path) -> tuple[int, ...] | None:
+    """Return which file it is that nobody writes, and its state; None for one that is read as usual.
+
+    Without write access SQLite cannot make the shared-memory file that WAL needs. While there is no log nobody writes,
+    and what is read has no need of it; but whoever has that access may write later.
+    """
+    if os.access(path.parent, os.W_OK) or path.with_name(path.name + "-wal").exists():
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager

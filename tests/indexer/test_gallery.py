@@ -361,6 +361,27 @@ def test_a_read_only_directory_can_be_searched(gallery):
             path.chmod(0o700)
 
 
+@pytest.mark.folder
+def test_a_reader_who_may_not_write_to_the_folder_follows_who_may(gallery, monkeypatch):
+    """A container's read-only mount, say: while nobody writes, SQLite is told that nobody ever will."""
+    gallery.add([photo("Ann", "a"), photo("Bob", "b")])
+    gallery.close()
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **how: mode != os.W_OK and may(path, mode, **how))
+    with Gallery.open(gallery.path) as reader:
+        assert who(reader, photo("", "a")) == "Ann"
+        with Gallery.open(gallery.path, writable=True) as writer:
+            writer.add([photo("Cleo", "c")])
+            assert who(reader, photo("", "c")) == "Cleo"
+            writer.remove(1)
+        assert [one.name for one in reader.identities()] == ["Bob", "Cleo"]
+    with Gallery.open(gallery.path) as reader:
+        assert who(reader, photo("", "b")) == "Bob"
+        with Gallery.open(gallery.path, writable=True) as writer:
+            writer.erase(2)
+        assert who(reader, photo("", "b")) is None
+
+
 def look_and_try_to_write(path):
     with Gallery.open(path) as reader:
         assert who(reader, photo("", "a")) == "Ann"
