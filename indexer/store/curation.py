@@ -111,7 +111,10 @@ def restore(connection: Connection, identity_id: int) -> None:
     row = person(connection, identity_id)
     if row.removed_at is not None:
         bring_back(connection, identity_id)
-        record_audit(connection, "restore", [(identity_id, {})])
+        removals = select(audit.c.id).join(undo).where(audit.c.action == "remove", audit.c.identity_id == identity_id)
+        undone = list(connection.execute(removals).scalars())  # this was what there is to take back of them
+        delete_rows(connection, "undo", undo.c.audit_id.in_(undone))
+        record_audit(connection, "restore", [(identity_id, {"of": undone})])
         bump_revision(connection)
 
 

@@ -15,8 +15,8 @@ from indexer.store.queries import bump_revision, chunks, record_audit
 from indexer.store.schema import audit, embedding, gallery, identity, template, undo
 from indexer.store.sealed_rows import change_rows, delete_rows, every_row, moving, rows_with, sound_rows
 
-_BLOCKING = ("remove", "restore", "merge", "rename", "remove_photos", "reassign")
-"""A later one of these about the same people must be taken back first; enrolments are no obstacle."""
+_BLOCKING = ("remove", "merge", "rename", "remove_photos", "reassign")
+"""A later one of these about the same people must be taken back first; enrolments and restores are no obstacle."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,18 @@ def undoable(connection: Connection) -> list[Undoable]:
     Raises StoreDamaged where rows of people or of the trail are missing.
     """
     kept = _kept(connection)
-    about = {one for entry in kept for one in entry.identity_ids}
+    there = _not_erased(connection, {one for entry in kept for one in entry.identity_ids})
+    return [entry for entry in kept if there.issuperset(entry.identity_ids)]
+
+
+def _not_erased(connection: Connection, about: set[int]) -> set[int]:
+    """Return those of some people who are in the gallery, in whatever state. Raises StoreDamaged."""
     there: set[int] = set()
     for piece in chunks(sorted(about)):
         there.update(connection.execute(select(identity.c.id).where(identity.c.id.in_(piece))).scalars())
     if there != about:
         every_row(connection, "identity")  # whoever is not there was erased, not lost
-    return [entry for entry in kept if there.issuperset(entry.identity_ids)]
+    return there
 
 
 def _kept(connection: Connection) -> list[Undoable]:
@@ -72,7 +77,7 @@ def take_back(connection: Connection, audit_id: int | None) -> Undoable:
         )
     (row,) = sound_rows(connection, "undo", undo.c.audit_id == audit_id)
     payload = json.loads(row.payload)
-    _refuse_if_later(connection, entry, payload)
+    _refuse_if_later(connection, entry)
     {"rename": _rename, "remove": _remove, "merge": _merge, "reassign": _reassign, "remove_photos": _remove_photos}[
         entry.action
     ](connection, entry, payload)
@@ -111,12 +116,17 @@ def purge(connection: Connection, older_than: timedelta) -> int:
     return len(old)
 
 
-def _refuse_if_later(connection: Connection, entry: Undoable, payload: dict[str, Any]) -> None:
-    undone = {json.loads(row.details)["of"] for row in sound_rows(connection, "audit", audit.c.action == "undo")}
+def _refuse_if_later(connection: Connection, entry: Undoable) -> None:
+    """Raise GalleryError where a later entry must be taken back first: none that is past taking back."""
+    undone: set[int] = set()
+    for row in sound_rows(connection, "audit", audit.c.action.in_(("undo", "restore"))):
+        of = json.loads(row.details).get("of", [])
+        undone.update(of if isinstance(of, list) else [of])
     later = sound_rows(connection, "audit", (audit.c.id > entry.id) & audit.c.action.in_(_BLOCKING))
+    about = {row.id: {row.identity_id, json.loads(row.details).get("into")} - {None} for row in later}
+    there = _not_erased(connection, set().union(*about.values()))
     for row in reversed(later):
-        about = {row.identity_id, json.loads(row.details).get("into")}
-        if row.id not in undone and about & set(entry.identity_ids):
+        if row.id not in undone and about[row.id] & set(entry.identity_ids) and about[row.id] <= there:
             raise GalleryError(
                 f"entry {row.id} ({row.action}) came later and is about the same people as entry {entry.id}"
                 f" ({entry.action}); undo or reverse that one first"

@@ -194,3 +194,23 @@ def test_a_move_to_somebody_who_was_erased_stands_in_no_undos_way(people):
     assert [one.action for one in people.undoable()] == ["rename"]
     assert people.undo().action == "rename"
     assert people.purge() == 1, "what is left of the move goes, too"
+
+
+def test_a_move_to_somebody_who_was_erased_stands_not_in_the_way_of_what_was_done_to_its_owner_before(people):
+    before = seen(people)
+    people.rename(1, "Anna")
+    people.move_templates([1], 3)
+    people.erase(3)
+    assert people.undo().action == "rename"
+    assert [one[1] for one in seen(people)[0]] == [one[1] for one in before[0][:2]]
+    assert people.undoable() == []
+
+
+def test_a_restore_takes_the_removal_back_and_stands_in_no_undos_way(people):
+    before = seen(people)
+    people.rename(2, "Robert")
+    people.remove(2)
+    people.restore(2)
+    assert [one.action for one in people.undoable()] == ["rename"]
+    assert people.undo().action == "rename"
+    assert seen(people) == before
