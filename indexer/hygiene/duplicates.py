@@ -17,6 +17,7 @@ from indexer.hygiene.explanations import FEWEST_EXAMPLES, MOST_EXAMPLES, Reals
 from indexer.hygiene.nearest import AHEAD, nearest_owners, searchable
 from indexer.hygiene.people import COMPARED_WITH, People, directions
 from indexer.records import Ids
+from indexer.text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,8 @@ def find_duplicates(people: People, own_scores: OwnScores, seed: int) -> Duplica
     FEWEST_EXAMPLES people, and where no examples can be made.
     """
     if len(people.counts) < FEWEST_EXAMPLES:
-        raise CalibrationError(f"{len(people.counts)} people are too few to tell who is enrolled twice")
+        how_many = counted(len(people.counts), "person is", "people are")
+        raise CalibrationError(f"{how_many} too few to tell who is enrolled twice")
     means = directions(people)
     found = nearest_owners(searchable(means, np.arange(len(means))), means, AHEAD)
     itself = found.ids == np.arange(len(means))[:, None]
@@ -63,7 +65,7 @@ def _halves(people: People, crowd: Reals, own_scores: OwnScores, seed: int) -> R
     law = law_for(own_scores, COMPARED_WITH, 1)
     if law is None:
         raise CalibrationError(
-            f"only {len(several)} people have two templates, and the model has no law of what one person's photos"
+            f"only {counted(len(several), 'person has', 'people have')} two templates, and the model has no law of what one person's photos"
             " score: run `faceid models calibrate`"
         )
     return np.column_stack([law, random.choice(crowd, len(law))])

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from indexer.errors import CalibrationError
+
 Reals = NDArray[np.float64]
 
 FEWEST_EXAMPLES = 50
@@ -93,12 +95,14 @@ def explain_from(rows: Reals, examples: Sequence[Reals]) -> Reals:
 
     `examples` are of the others. Rows that the first explains badly are taken out of its examples, and all is fitted
     again: at first those that it would explain badly if all were as likely, since what is wrong among its examples
-    makes it seem to explain just that.
+    makes it seem to explain just that. Raises CalibrationError where the first explains no row best.
     """
     likelihood = np.exp(_capped(fit_odds([rows, *examples]).log_likelihoods(rows)))
     probability: Reals = likelihood / likelihood.sum(axis=1, keepdims=True)
     for _ in range(_CLEANINGS):
         first = rows[probability[:, 0] > _DOUBTFUL]
+        if not len(first):
+            raise CalibrationError("there is nothing to compare with: everything in this gallery looks like that")
         probability = explain(fit_odds([first, *examples]), rows)
     return probability
 

@@ -138,7 +138,9 @@ def _examples(
     places = rows[random.integers(0, len(rows), (2, _EXAMPLES))]
     strange = against_others(people, places[0], places[1])
     apart = (people.person[places[0]] != people.person[places[1]]) & ~np.isnan(strange)
-    floor = float(np.quantile(strange[apart], _ALMOST_NONE)) if apart.any() else -1.0
+    if not apart.any():
+        raise CalibrationError("templates are compared with other people who have several, and there is one person")
+    floor = float(np.quantile(strange[apart], _ALMOST_NONE))
     sure = _sure(people, rows, (inside > floor) & ~doubtful[rows])
     drawn = sure[random.integers(0, len(sure), _EXAMPLES)]
     sizes = people.counts[people.person[random.choice(rows, _EXAMPLES)]] - 1

@@ -5,6 +5,7 @@ labels without people who are probably one.
 """
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -90,15 +91,17 @@ def review(
     findings: list[Finding] = []
     broken = np.zeros(len(people.ids), np.bool_)
     if examples.broken is not None and len(people.ids) >= FEWEST_EXAMPLES:
-        found = find_broken(people, examples.broken)
-        broken = found.probability > _PERHAPS
-        if "broken" in kinds:
-            findings += _broken(people, found.similarity, found.probability, fdr)
+        with _refusing(refused, {"broken"} & set(kinds)):
+            found = find_broken(people, examples.broken)
+            broken = found.probability > _PERHAPS
+            if "broken" in kinds:
+                findings += _broken(people, found.similarity, found.probability, fdr)
     elif "broken" in kinds:
         refused["broken"] = f"it takes {FEWEST_EXAMPLES} templates, and crops that show no face to compare with"
     people = without(people, broken)  # broken crops are all alike: two of one person are not one photo
     if "same_photo" in kinds and examples.same_photo is not None:
-        findings += _same_photos(people, examples.same_photo, fdr)
+        with _refusing(refused, ["same_photo"]):
+            findings += _same_photos(people, examples.same_photo, fdr)
     if {"duplicate", "mislabelled", "stranger", "disagree"} & set(kinds):
         findings += _of_people(people, examples.own_scores, fdr, kinds, refused, seed)
     kept = [one for one in findings if one.key not in rejected]
@@ -115,12 +118,10 @@ def _of_people(
 ) -> Iterator[Finding]:
     """Yield what is wrong with who is who."""
     labels_wanted = [kind for kind in ("mislabelled", "stranger", "disagree") if kind in kinds]
-    try:
+    suspicious = np.zeros(len(people.ids))
+    with _refusing(refused, labels_wanted):
         suspicious = suspicion(people, seed)
-    except CalibrationError as error:
-        suspicious = np.zeros(len(people.ids))
-        refused |= dict.fromkeys(labels_wanted, str(error))
-        labels_wanted = []
+    labels_wanted = [kind for kind in labels_wanted if kind not in refused]
     if "stranger" in labels_wanted and law_for(own_scores, COMPARED_WITH, 1) is None:
         refused["stranger"] = (
             "the model has no law of what people score against themselves, so that profiles and sunglasses cannot be"
@@ -129,17 +130,24 @@ def _of_people(
         labels_wanted.remove("stranger")
     fitting = without(people, suspicious > _PROBABLY)
     same: dict[int, set[int]] = {}
-    try:
+    with _refusing(refused, {"duplicate"} & set(kinds)):
         duplicates = find_duplicates(fitting, own_scores, seed)
-    except CalibrationError as error:
-        refused |= {"duplicate": str(error)} if "duplicate" in kinds else {}
-    else:
         same = _same_people(people, fitting, duplicates)
         if "duplicate" in kinds:
             yield from _duplicates(fitting, duplicates, fdr)
-    if labels_wanted:
-        labels = find_wrong_labels(people, suspicious, same, own_scores, seed)
-        yield from (one for one in _labels(people, labels, fdr) if one.kind in labels_wanted)
+    with _refusing(refused, labels_wanted):
+        if labels_wanted:
+            labels = find_wrong_labels(people, suspicious, same, own_scores, seed)
+            yield from (one for one in _labels(people, labels, fdr) if one.kind in labels_wanted)
+
+
+@contextmanager
+def _refusing(refused: dict[str, str], kinds: Collection[str]) -> Iterator[None]:
+    """Note of some kinds why they cannot be looked for, where that is so: the others can."""
+    try:
+        yield
+    except CalibrationError as error:
+        refused.update(dict.fromkeys(kinds, str(error)))
 
 
 def _same_people(people: People, fitting: People, duplicates: Duplicates) -> dict[int, set[int]]:

@@ -121,6 +121,26 @@ def test_tiny_galleries_are_refused_kind_by_kind(counts):
     assert found.refused
 
 
+@pytest.mark.parametrize("counts", [[60], [60] + [1] * 60], ids=str)
+def test_photos_of_one_person_alone_are_refused_kind_by_kind(counts):
+    """Nobody else has several: there is no other person's place to see a photo in."""
+    embeddings, _ = drawn_gallery(counts)
+    found = review(embeddings, Examples())
+    assert not found.findings
+    assert "there is one person" in found.refused["mislabelled"]
+    assert "1 person" in found.refused["duplicate"]
+
+
+def test_where_everything_looks_broken_the_other_kinds_are_looked_for():
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((500, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    broken, mine = vectors[:48].reshape(6, 8, 64), vectors[48:168]
+    found = review(Embeddings(np.arange(120), np.arange(120) // 2, mine), Examples(broken))
+    assert "everything in this gallery looks like that" in found.refused["broken"]
+    assert "stranger" in found.refused
+
+
 def test_copies_of_one_vector_by_the_hundred_do_not_break_it():
     embeddings, _ = drawn_gallery([3] * 200)
     vectors = embeddings.vectors.copy()
