@@ -23,6 +23,7 @@ def _law(model: Model, gallery: Gallery, photos: int) -> MatchProbability | None
     if fitted:
         contents = gallery.contents().digest
         for one in reversed(fitted):
-            if one.circumstances is not None and one.circumstances.contents == contents:
+            then = one.circumstances
+            if then is not None and (then.contents, one.fusion) == (contents, gallery.fusion):
                 return one.probability
     return probability_with_cohort(gallery, cohort) if cohort is not None and gallery.size else None

@@ -183,6 +183,18 @@ def test_fault_5_a_probability_is_given_without_any_calibration(with_cohort: Mod
         assert np.mean(strange) < 0.2
 
 
+def test_a_probability_that_was_fitted_under_another_fusion_is_not_told(model: Model, tmp_path: Path) -> None:
+    with gallery_of(tmp_path / "g", model, 60, 3, "mean") as gallery:
+        engine: Any = DrawnEngine(model, *people(60, 1, 77))
+        calibrate_gallery(engine, gallery, [], faces="largest")
+        law = probability_law(model, gallery)
+        assert law is not None
+        gallery.set_fusion("max")
+        assert probability_law(model, gallery) is None
+        gallery.set_fusion("mean")
+        assert probability_law(model, gallery) == law
+
+
 def test_fault_6_an_empty_gallery_says_that_nobody_is_enrolled(with_cohort: Model, tmp_path: Path) -> None:
     with (
         Gallery.create(tmp_path / "g", ModelBinding("drawn", with_cohort.digest, DIMENSION)) as gallery,
