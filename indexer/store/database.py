@@ -57,7 +57,7 @@ class Database:
         self.keys = keys
         self.people = people
         self.writable = writable
-        self._frozen = _frozen(path)
+        self._file = _file_at(path)
         self._readers = _engine(path, keys, people, writable=False, connections=READERS)
         self._writer = _engine(path, keys, people, writable=True, connections=1) if writable else None
         self.closed = False
@@ -129,11 +129,14 @@ class Database:
                 engine.dispose(close=not self.inherited)
 
     def _follow_others(self) -> None:
-        """Let go of connections that took the file for one that nobody writes, where somebody else did since."""
-        found = _frozen(self.path)
-        if found != self._frozen:
+        """Let a reader go of connections to what is another file by now: a backup was put in its place.
+
+        And to one that was taken for a file that nobody writes, where somebody else did.
+        """
+        found = self._file if self.writable else _file_at(self.path)
+        if found != self._file:
             self._readers.dispose()
-            self._frozen = found
+            self._file = found
 
     def _check_open(self) -> None:
         if self.closed:
@@ -286,24 +289,28 @@ def _engine(
 
 
 def _uri(path: Path, *, writable: bool) -> str:
-    frozen = not writable and _frozen(path) is not None
     name = quote(str(path.absolute()))
-    return f"file:{name}?" + ("mode=rw" if writable else "mode=ro" + ("&immutable=1" if frozen else ""))
+    if writable:
+        return f"file:{name}?mode=rw"
+    return f"file:{name}?mode=ro" + ("&immutable=1" if _nobody_writes(path) else "")
 
 
-def _frozen(path: Path) -> tuple[int, ...] | None:
-    """Return which file it is that nobody writes, and its state; None for one that is read as usual.
+def _nobody_writes(path: Path) -> bool:
+    """Whether to read it without the shared-memory file of WAL, which SQLite cannot make without write access.
 
-    Without write access SQLite cannot make the shared-memory file that WAL needs. While there is no log nobody writes,
-    and what is read has no need of it; but whoever has that access may write later.
+    That holds while there is no log: whoever has that access may write later.
     """
-    if os.access(path.parent, os.W_OK) or path.with_name(path.name + "-wal").exists():
-        return None
+    return not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+
+
+def _file_at(path: Path) -> tuple[int, ...]:
+    """Return which file it is, and of one that nobody writes its state, too."""
     try:
         status = path.stat()
     except OSError:
         return ()
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    which = status.st_dev, status.st_ino
+    return (*which, status.st_size, status.st_mtime_ns) if _nobody_writes(path) else which
 
 
 @contextmanager
