@@ -644,10 +644,15 @@ class Gallery:
         return "done" if self._finish_erase() else "pending"
 
     @property
+    def erase_pending(self) -> bool:
+        """Whether bytes that were destroyed are still in the files: they go with the next change, as `erase` says."""
+        return self._row().erase_pending
+
+    @property
     def erasure_notes(self) -> tuple[str, ...]:
         """What the last erasing did in the database's files, what is out of its reach or in its way, in words.
 
-        That is `erase`, `purge`, `forget_strangers`, or what was pending when the gallery was opened.
+        That is `erase`, `purge`, `forget_strangers`, `turn`, or what was pending when the gallery was opened.
         """
         return self._erasure_notes
 

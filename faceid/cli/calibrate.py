@@ -178,10 +178,12 @@ def _documents(gallery_path: Place, folder: Path, faces: Any, engine_settings: d
 
 
 def _forget(gallery_path: Place) -> None:
+    from faceid.cli.gallery_care import say_what_is_pending
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as gallery:
         say(f"{gallery.forget_strangers()} strangers' faces destroyed.")
+        say_what_is_pending(gallery)
 
 
 def table_row(record: Mapping[str, Any]) -> dict[str, object]:

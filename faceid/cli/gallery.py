@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 import click
 
 from faceid.cli import offers
-from faceid.cli.gallery_care import backup, check, copy, export, import_, merge_from, rebuild, reembed, stats
+from faceid.cli.gallery_care import (
+    backup,
+    check,
+    copy,
+    export,
+    import_,
+    merge_from,
+    rebuild,
+    reembed,
+    say_what_is_pending,
+    stats,
+)
 from faceid.cli.gallery_keys import create, encrypt, rotate
 from faceid.cli.options import NAME, Number, gallery_option, output_option
 from faceid.cli.output import say, write_records
@@ -196,6 +207,7 @@ def purge(gallery_path: Place, days: float) -> None:
     with Gallery.open(gallery_path, writable=True) as opened:
         count = opened.purge(timedelta(days=days))
         say(f"{counted(count, 'entry', 'entries')} can no longer be undone.")
+        say_what_is_pending(opened)
 
 
 @gallery.group(name="set")

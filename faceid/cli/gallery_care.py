@@ -16,6 +16,7 @@ from indexer.text import counted
 
 if TYPE_CHECKING:
     from indexer.crypto.keys import KeyProvider
+    from indexer.gallery import Gallery
 
 revive_option = click.option(
     "--revive-erased", is_flag=True, help="Also bring back people who were erased from this gallery."
@@ -205,6 +206,14 @@ def reembed(
             say(f"{_templates(len(lost.pruned))} that had been removed, and whose photos are gone, cannot be restored.")
         say(f"{opened.place} is now bound to {opened.model.name!r} ({opened.model.digest}).")
     ctx.exit(3 if lost.photos else 0)
+
+
+def say_what_is_pending(opened: "Gallery") -> None:
+    """Say so where bytes of what was destroyed are still in the gallery's files, and what is in the way."""
+    if opened.erase_pending:
+        say("Pending: its bytes are still in the gallery's files, and go with the next change.")
+        for note in opened.erasure_notes:
+            say(f"  {note}.")
 
 
 def _people(number: int) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from faceid.cli.gallery_care import say_what_is_pending
 from faceid.cli.key_options import KeyPlace, key_option, person_keys_option, source_key_option, turn_key_option
 from faceid.cli.options import gallery_option, model_option
 from faceid.cli.output import say
@@ -90,7 +91,8 @@ def rotate(
     if turn_to is not None:
         with Gallery.open(gallery_path, writable=True, key=key, turn_key=turn_key) as opened:
             key_id = opened.turn(turn_to)
-        say(f"The vectors of {gallery_path} are turned by the key {key_id}; those copied before fit nothing here.")
+            say(f"The vectors of {gallery_path} are turned by the key {key_id}; those copied before fit nothing here.")
+            say_what_is_pending(opened)
     if new is not None:
         key_id = Gallery.rotate(gallery_path, new, key=_demanded(key))
         say(f"{gallery_path} now opens with the key {key_id} alone.")

@@ -8,9 +8,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from faceid.models.model_file import Model, read_model, write_model
+from indexer.gallery import Gallery
 from indexer.outside import kept
 from tests.faceid.cli.conftest import Run
 from tests.indexer.outside.fake_engine import Server
@@ -159,6 +161,20 @@ def test_a_flipped_bit_in_a_vector_of_the_database_is_exit_code_five(run: Run, g
     outcome = run("gallery", "check", "--deep", "--gallery", gallery, "--json")
     assert outcome.code == 5
     assert {record["kind"] for record in outcome.records} == {"bad_row"}
+
+
+def test_what_a_reader_keeps_in_the_files_is_said_to_be_pending(run: Run, gallery: Path, names: list[str]) -> None:
+    at = ("--gallery", gallery)
+    run("gallery", "rename", names[0], "Ann Lee", *at)
+    with Gallery.open(gallery, writable=True) as opened:
+        opened.keep_strangers(opened.sample(2).vectors, np.arange(2))
+    for command in (("gallery", "purge", "--yes"), ("calibrate", "--forget-strangers")):
+        with Gallery.open(gallery) as reader, reader._database.read() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM template")
+            told = run(*command, *at)
+        assert "Pending: its bytes are still in the gallery's files" in " ".join(told.stderr.split())
+        assert "a reader holds an older revision" in told.stderr
+    assert "Pending" not in run("gallery", "purge", "--yes", *at).stderr
 
 
 def test_undo_takes_back_and_purge_gives_up_undoing(run: Run, gallery: Path, names: list[str]) -> None:
