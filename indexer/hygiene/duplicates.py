@@ -64,8 +64,9 @@ def _halves(people: People, crowd: Reals, own_scores: OwnScores, seed: int) -> R
         return np.array([_split(people, person, crowd[person], random) for person in _some(several, random)])
     law = law_for(own_scores, COMPARED_WITH, 1)
     if law is None:
+        how_many = counted(len(several), "person has", "people have")
         raise CalibrationError(
-            f"only {counted(len(several), 'person has', 'people have')} two templates, and the model has no law of what one person's photos"
+            f"only {how_many} two templates, and the model has no law of what one person's photos"
             " score: run `faceid models calibrate`"
         )
     return np.column_stack([law, random.choice(crowd, len(law))])

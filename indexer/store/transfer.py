@@ -160,7 +160,8 @@ def add_content(connection: Connection, content: Content, origin: str, revive_er
     """Add another gallery's people and templates; those that are here already stay as they are, removed ones removed.
 
     What no search found there is found by none here: hidden templates come as hidden ones, those of a removed person
-    with that person removed, or hidden where the person is enrolled here. Photos of people who were erased here are rejected unless `revive_erased`. One Added for each template, in order.
+    with that person removed, or hidden where the person is enrolled here. Photos of people who were erased here are
+    rejected unless `revive_erased`. One Added for each template, in order.
     """
     check_content(content, origin)
     bound = gallery_row(connection).model

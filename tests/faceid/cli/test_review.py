@@ -98,6 +98,14 @@ def test_a_gallery_of_another_file_under_the_models_name_is_refused(tmp_path):
     assert "bound to the model" in result.stderr
 
 
+def test_one_person_under_two_names_is_not_called_two_people(gallery):
+    with Gallery.open(gallery, writable=True) as opened:
+        opened.rename(opened.find("Zoe")[0].id, "Zoe Lee")
+    told = invoke(gallery, "--not-duplicates", "Zoe", "Zoe Lee")
+    assert told.exit_code == 1
+    assert "both names lead to the person with the id" in told.stderr.replace("\n", " ")
+
+
 def test_not_duplicates_is_remembered(gallery):
     assert invoke(gallery, "--not-duplicates", "Ann", "Zoe").exit_code == 0
     assert [one["kind"] for one in records(gallery)] == ["mislabelled"]
