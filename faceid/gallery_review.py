@@ -135,7 +135,8 @@ def not_duplicates(gallery: Gallery, first: int, second: int) -> None:
     """Remember that two people are two. Raises GalleryError for one, under two names."""
     if first == second:
         raise GalleryError(
-            f"both names lead to the person with the id {first}; `faceid gallery undo --list` shows what can be taken back"
+            f"both names lead to the person with the id {first}; `faceid gallery undo --list` shows what can be taken"
+            " back"
         )
     low, high = sorted((first, second))
     gallery.reject_findings([f"duplicate:{low}-{high}"])
