@@ -244,6 +244,8 @@ def _judge(
         return Verdict("enrolled", person, mine)
     same = photos.setdefault(one.source_digest, [])
     known = next((photo for photo in same if photo.person is person), None)
+    if hide and known is not None and (person.removed or known.removed):
+        return Verdict("already_enrolled", person, known)  # hidden there and here: the two agree
     if not restore and (person.removed or (known is not None and known.removed)):
         return Verdict("rejected", person, known, ("removed",))
     shown = any(not photo.removed and not photo.person.removed for photo in same if photo.person is not person)
