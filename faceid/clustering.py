@@ -22,7 +22,7 @@ from faceid.pipeline import BATCH_PHOTOS, FoundFace
 from faceid.results import Record
 from faceid.vision.images import ImageError, UInt8Image, is_file, read_photo
 from faceid.vision.opencv import cv2
-from faceid.vision.photo_list import TOO_MANY_CELLS, has_too_many_cells
+from faceid.vision.photo_list import TOO_MANY_CELLS, has_too_many_cells, rows_of_csv
 from faceid.vision.picture import Picture
 from faceid.vision.quality import Limits
 from indexer.decision.context import decision_score, people_needed
@@ -288,7 +288,7 @@ def read_names(file: Path) -> dict[str, str]:
     """Read a CSV with columns `person,name`. Raises ClusteringError, also for two names of one person."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.DictReader(lines, strict=True)
+            rows = rows_of_csv(lines)
             if not {"person", "name"} <= set(rows.fieldnames or ()):
                 raise ValueError("no columns person,name")
             names: dict[str, str] = {}

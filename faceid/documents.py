@@ -1,7 +1,7 @@
 """Photos of documents against live ones: what morphs of them score, and the threshold that follows."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,18 +27,29 @@ def calibrate_documents(
 ) -> tuple[MorphScores, tuple[PictureFaces, ...]]:
     """Measure what morphs of people's documents score, and keep it in the gallery; photos without a face are returned.
 
-    Whoever has no second photo is left out. Raises CalibrationError for fewer than two people.
+    Whoever has no second photo is left out, and whose document gave no face. Raises CalibrationError for fewer than two
+    people.
     """
-    features = engine.embed(people, faces=faces)
+    with_document: set[str] = set()
+
+    def noted() -> Iterator[PersonPhoto]:
+        for photo in people:
+            if _is_named_document(photo.picture.source):
+                with_document.add(photo.name)
+            yield photo
+
+    features = engine.embed(noted(), faces=faces)
     rows: dict[str, list[int]] = defaultdict(list)
     for row, label in enumerate(features.labels):
         rows[label].append(row)
     documents: list[int] = []
     live: list[int] = []
     owners: list[int] = []
-    for theirs in rows.values():
+    for person, theirs in rows.items():
         ordered = sorted(theirs, key=lambda row: _order(features.paths[row]))
-        if len(ordered) < 2:
+        # A live photo is not to take the place of a document on which no face was found.
+        lost = person in with_document and not _is_named_document(features.paths[ordered[0]])
+        if len(ordered) < 2 or lost:
             continue
         owners += [len(documents)] * (len(ordered) - 1)
         documents.append(ordered[0])
@@ -72,4 +83,8 @@ def document_threshold(model: Model, gallery: Gallery | None, target: float | No
 
 def _order(path: str) -> tuple[bool, str]:
     """Return what sorts a person's photos, the document's first."""
-    return not Path(path).name.lower().startswith(DOCUMENT), path
+    return not _is_named_document(path), path
+
+
+def _is_named_document(path: str) -> bool:
+    return Path(path).name.lower().startswith(DOCUMENT)

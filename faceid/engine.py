@@ -71,12 +71,16 @@ _LOOK = 1
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Unit vectors `vectors` [n, D] float32, and for each the photo it came from and the person ('' if unknown)."""
+    """Unit vectors `vectors` [n, D] float32, and for each the photo it came from and the person ('' if unknown).
+
+    `digests` are the SHA-256 of the photos (32 bytes), where they are known.
+    """
 
     vectors: FloatMatrix
     labels: tuple[str, ...]
     paths: tuple[str, ...]
     failures: tuple[PictureFaces, ...]
+    digests: tuple[bytes | None, ...] = ()
 
 
 class FaceEngine:
@@ -377,15 +381,16 @@ class FaceEngine:
         `enroll`.
         """
         _check_policy(faces)
-        rows: list[tuple[FloatVector, str, str]] = []
+        rows: list[tuple[FloatVector, str, str, bytes | None]] = []
         failures: list[PictureFaces] = []
         batches = _batches(labelled(photos))
         for batch, results in self._looked_at(batches, faces, crew):
             for (picture, label), result in zip(batch, results, strict=True):
-                rows += [(face.vector, label, picture.source) for face in result.faces]
+                rows += [(face.vector, label, picture.source, result.digest) for face in result.faces]
                 failures += [replace(result, picture=picture)] if result.reason_code else []
         vectors = np.stack([row[0] for row in rows]) if rows else np.empty((0, self.binding.dimension), np.float32)
-        return Features(vectors, tuple(row[1] for row in rows), tuple(row[2] for row in rows), tuple(failures))
+        labels, paths = tuple(row[1] for row in rows), tuple(row[2] for row in rows)
+        return Features(vectors, labels, paths, tuple(failures), tuple(row[3] for row in rows))
 
     def require_same_model(self, gallery: Gallery) -> None:
         """Raise ModelMismatch for a gallery of another model, TypeError for what is no gallery."""

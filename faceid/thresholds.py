@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceid.engine import FaceEngine, Photos, explain
+from faceid.engine import FaceEngine, Features, Photos, explain
 from faceid.model_binding import require_same_model
 from faceid.models import model_zoo
 from faceid.models.model_file import Model
@@ -206,7 +206,7 @@ def calibrate_gallery(
     search. With `keep_strangers` their vectors stay in the gallery, and whatever changes in it is measured anew; kept
     ones of an earlier call go. Without strangers everybody is searched among all the others. Where enough people have
     several templates, the law of a match's probability is kept too. Raises CalibrationError where there is too little
-    for an FPIR.
+    for an FPIR, and for strangers whose photos are enrolled.
     """
     precision = engine.pipeline.embedder.precision
     circumstances = circumstances_of(engine, gallery, faces)
@@ -219,6 +219,7 @@ def calibrate_gallery(
         features = engine.embed(strangers, faces=faces)
         if features.failures and not features.paths:
             raise CalibrationError(f"no face of a stranger was found: {explain(features.failures[0])}, and so on")
+        _require_strangers(gallery, features)
         data = f"{len(features.paths)} faces of strangers"
         fpir = calibrate_from_strangers(gallery, features.vectors, data=data, precision=precision)
         outcome = GalleryCalibration(len(features.paths), features.failures)
@@ -234,6 +235,21 @@ def calibrate_gallery(
     return replace(
         outcome, check=held_out(searches, gallery.size, checked_fpirs, gallery.decided_on) if checked_fpirs else None
     )
+
+
+def _require_strangers(gallery: Gallery, features: Features) -> None:
+    """Raise CalibrationError for photos that are enrolled: what is measured with them lets nobody pass."""
+    known = gallery.enrolled([digest for digest in set(features.digests) if digest])
+    enrolled = [
+        path
+        for path, digest in zip(features.paths, features.digests, strict=False)
+        if any(not one.removed for one in known.get(digest or b"", ()))
+    ]
+    if enrolled:
+        raise CalibrationError(
+            f"{len(enrolled)} of the {len(features.paths)} faces of strangers, such as that on {enrolled[0]}, are on"
+            " photos that are enrolled here; strangers are people who are not"
+        )
 
 
 def circumstances_of(engine: FaceEngine, gallery: Gallery, faces: FacePolicy | str) -> Circumstances:

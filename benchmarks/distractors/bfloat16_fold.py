@@ -20,14 +20,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from benchmarks.distractors.distractor_kernels import (
     CHUNK,
     MateScores,
     PassCounts,
-    compiled,
+    exactly,
     first_at_least,
     interesting,
     settled,
@@ -35,6 +34,7 @@ from benchmarks.distractors.distractor_kernels import (
     take,
 )
 from benchmarks.distractors.distractor_pass import DistractorError, Fold, drop_lowest
+from indexer.compiled import compiled
 from indexer.records import FloatMatrix, FloatVector, Ids
 from indexer.search.scores import NORM_TOLERANCE
 
@@ -92,7 +92,7 @@ def _check(near: FloatMatrix, probes: FloatMatrix, vectors: FloatMatrix, slack: 
         raise DistractorError("this processor's bfloat16 product errs by more than is proved; use the exact pass")
 
 
-@compiled
+@exactly
 def _cut(bound: float) -> int:
     """Return the smallest bits, as int16, of which a product may belong to a score of `bound` or more."""
     if not bound > 0.0:
@@ -100,7 +100,7 @@ def _cut(bound: float) -> int:
     return int(np.searchsorted(_POSITIVE, np.float32(bound / (1.0 + 2.0**-8) * (1.0 - 1e-6))))
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled(nogil=True, fastmath={"reassoc", "contract"})
 def _product(x: FloatVector, y: FloatVector) -> float:
     """Float64 sum of products in the order that is fastest: `settled` asks for no particular one."""
     total = 0.0
@@ -109,7 +109,7 @@ def _product(x: FloatVector, y: FloatVector) -> float:
     return total
 
 
-@compiled
+@exactly
 def _fold(
     near: NDArray[np.int16],
     probes: FloatMatrix,

@@ -16,7 +16,7 @@ from benchmarks.distractors.distractor_kernels import (
     PassCounts,
     Points,
     canonical_score,
-    compiled,
+    exactly,
     settled,
     sum_error,
     take,
@@ -77,7 +77,7 @@ def device_fold(probes: FloatMatrix, mated: MateScores, kept: int, device: str) 
     return fold
 
 
-@compiled
+@exactly
 def _recount(
     places: NDArray[np.int64], rows: Ids, columns: Ids, probes: FloatMatrix, vectors: FloatMatrix, counts: Ids
 ) -> None:
@@ -87,7 +87,7 @@ def _recount(
         counts[threshold_index(canonical_score(probes[rows[i]], vectors[columns[i]]))] += 1
 
 
-@compiled
+@exactly
 def _take_some(
     values: Points,
     rows: Ids,

@@ -6,13 +6,12 @@ the float64 sum in NumPy's order, rounded to float32. Both sums lie within sum_e
 Thus nothing here depends on the order, the blocks or the library of the product.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from indexer.compiled import compiled
 from indexer.records import FloatMatrix, FloatVector, Ids
 
 THRESHOLDS = 65_536
@@ -22,12 +21,9 @@ _PER_UNIT = 32_768.0  # thresholds in a similarity of 1
 CHUNK = 64  # scores that are passed over together
 
 Points = NDArray[np.float64]
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def compiled(function: F) -> F:
-    """Compile with numba: no GIL, kept on the disk, every operation as IEEE 754 and the source's order have it."""
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
+exactly = compiled(nogil=True, error_model="numpy")
+"""Compiled without the GIL, every operation as IEEE 754 and the source's order have it."""
 
 
 class MateScores(NamedTuple):
@@ -75,7 +71,7 @@ def sum_error(dimension: int) -> float:
     return 2 * 1.01 * nu / (1 - nu)
 
 
-@compiled
+@exactly
 def _sum_of_products(x: FloatVector, y: FloatVector, start: int, n: int) -> float:
     """Add up to 128 products as numpy.add.reduce does: eight interleaved sums."""
     total = 0.0
@@ -97,7 +93,7 @@ def _sum_of_products(x: FloatVector, y: FloatVector, start: int, n: int) -> floa
     return total
 
 
-@compiled
+@exactly
 def _pairwise_sum(x: FloatVector, y: FloatVector) -> float:
     """Add all products as numpy.add.reduce does, halves above 128 numbers (numba cannot cache a recursion)."""
     starts, sizes = np.zeros(64, np.int64), np.zeros(64, np.int64)  # what is left to add, and additions (size -1)
@@ -123,13 +119,13 @@ def _pairwise_sum(x: FloatVector, y: FloatVector) -> float:
     return float(sums[0])
 
 
-@compiled
+@exactly
 def canonical_score(x: FloatVector, y: FloatVector) -> np.float32:
     """indexer.search.scores.canonical_scores of two vectors float32 [D], to the bit."""
     return np.float32(_pairwise_sum(x, y))
 
 
-@compiled
+@exactly
 def settled(near: float, error: float, x: FloatVector, y: FloatVector) -> np.float32:
     """Return the canonical score of x and y, float32 [D], of which `near` lies within `error` before its rounding."""
     score = np.float32(near - error)
@@ -138,7 +134,7 @@ def settled(near: float, error: float, x: FloatVector, y: FloatVector) -> np.flo
     return score
 
 
-@compiled
+@exactly
 def threshold_index(score: np.float32) -> int:
     """How many of the fixed thresholds are at or below a canonical score: 0 .. THRESHOLDS."""
     position = (np.float64(score) + 1.0) * _PER_UNIT
@@ -152,7 +148,7 @@ def threshold_index(score: np.float32) -> int:
     return index + 1
 
 
-@compiled
+@exactly
 def first_at_least(rising: FloatVector, first: int, last: int, value: float) -> int:
     """Return the first place in `first..last` whose score is `value` or more; `last` where there is none."""
     while first < last:
@@ -164,7 +160,7 @@ def first_at_least(rising: FloatVector, first: int, last: int, value: float) -> 
     return first
 
 
-@compiled
+@exactly
 def take(tally: PassCounts, mated: MateScores, probe: int, distractors: Ids, scores: FloatVector) -> None:
     """Let canonical scores of a probe, float32 [n], count for the ranks, its best and the highest of all.
 
@@ -196,7 +192,7 @@ def take(tally: PassCounts, mated: MateScores, probe: int, distractors: Ids, sco
     tally.best[probe], tally.best_at[probe], tally.filled[0] = best, best_at, filled
 
 
-@compiled
+@exactly
 def interesting(tally: PassCounts, mated: MateScores, probe: int) -> float:
     """Below this no score of the probe can change the ranks, its best or the highest of all."""
     bound = min(np.float64(tally.best[probe]), np.float64(tally.floor[0]))
@@ -206,7 +202,7 @@ def interesting(tally: PassCounts, mated: MateScores, probe: int) -> float:
     return bound
 
 
-@compiled
+@exactly
 def fold_scores(
     near: Points,
     probes: FloatMatrix,
@@ -247,7 +243,7 @@ def fold_scores(
     return len(near)
 
 
-@compiled
+@exactly
 def count_between_thresholds(
     row: Points, x: FloatVector, vectors: FloatMatrix, counts: Ids, places: NDArray[np.int32], error: float
 ) -> None:

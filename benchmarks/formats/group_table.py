@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceid.feature_set import FeatureSet
-from faceid.vision.photo_list import TOO_MANY_CELLS, has_too_many_cells
+from faceid.vision.photo_list import TOO_MANY_CELLS, has_too_many_cells, rows_of_csv
 from indexer.errors import FaceIdError
 from indexer.text import printable
 
@@ -27,7 +27,7 @@ def read_groups(file: Path, features: FeatureSet, columns: Sequence[str] | None)
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, strict=True)
+            reader = rows_of_csv(lines)
             heads = [head.strip() for head in reader.fieldnames or ()]
             reader.fieldnames = heads
             rows = list(reader)

@@ -3,7 +3,7 @@
 In one folder (or its `meta`): `ijbc_face_tid_mid.txt` (image, template, medium), `ijbc_template_pair_label.txt`
 (template, template, 1 or 0), `ijbc_name_5pts_score.txt` (image, ten coordinates, detector's score), and for 1:N
 `ijbc_1N_gallery_G1.csv`, `_G2.csv` (IJB-B: S1, S2) and `ijbc_1N_probe_mixed.csv`, whose rows begin with TEMPLATE_ID,
-SUBJECT_ID. NIST's own release has other files.
+SUBJECT_ID; so does a line of headings, which may be missing. NIST's own release has other files.
 """
 
 import math
@@ -142,9 +142,9 @@ def _subjects(path: Path) -> Subjects:
     subject: dict[int, int] = {}
     for number, line in _lines(path):
         cells = line.split(",")
-        if number == 1:  # TEMPLATE_ID,SUBJECT_ID,...
-            continue
         if len(cells) < 2 or not (_is_number(cells[0].strip()) and _is_number(cells[1].strip())):
+            if number == 1:  # TEMPLATE_ID,SUBJECT_ID,...
+                continue
             raise IjbError(f"{printable(path)}, line {number}: not `template,subject,...`")
         template, person = int(cells[0]), int(cells[1])
         if subject.setdefault(template, person) != person:

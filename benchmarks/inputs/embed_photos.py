@@ -36,6 +36,8 @@ from indexer.text import csv_cell, printable
 
 # Photos a transaction: what a kill can cost; one fsync each is far cheaper than the photos.
 CHUNK = 128
+# Why a photo gave none that gives one as soon as it may be read, a plugin is there, or the machine has less to do.
+_OF_THE_MACHINE = ("unreadable", "needs_plugin", "too_large", "too_slow")
 # Rows that are put together at a time when the feature file is written.
 BLOCK_ROWS = 4096
 
@@ -91,10 +93,10 @@ def embed_photos(
 
     `aligned` takes the photos for aligned crops (square, the 112x112 reference crop with or without a border) and looks
     for no face. Photos that gave no vector are listed in `<output>.failed.csv` with the reason. Photos that an earlier
-    run embedded and that have not changed (size, time) are not looked at again; that run's record stays beside the
-    output as `<output>.progress`. A `crew`, whose tools are twins of the engine, looks at photos ahead. Raises
-    FeatureError where that record was made by another model or with other settings, or is damaged, and where no photo
-    at all has a usable face; ValueError for the policy `all`.
+    run embedded, or found no face on, and that have not changed (size, time) are not looked at again; that run's record
+    stays beside the output as `<output>.progress`. A `crew`, whose tools are twins of the engine, looks at photos
+    ahead. Raises FeatureError where that record was made by another model or with other settings, or is damaged, and
+    where no photo at all has a usable face; ValueError for the policy `all`.
     """
     if faces == "all":
         raise ValueError("a feature file for a benchmark takes one face a photo: exactly-one, largest or centre")
@@ -124,24 +126,18 @@ def _opened(progress: Path) -> Iterator[sqlite3.Connection]:
             yield store
     except sqlite3.Error as error:
         raise FeatureError(
-            f"{printable(progress)}: the record of what is embedded cannot be used ({error}); if no other run writes"
-            " to it, delete it to begin again"
+            f"{printable(progress)}: the record of what is embedded cannot be used ({error}); if the disk is not"
+            " full and no other run writes to it, delete it to begin again"
         ) from error
 
 
 def _settings(engine: FaceEngine, faces: FacePolicy, aligned: bool) -> dict[str, Any]:
     """Return all that decides about a vector; runs with other settings must not be mixed."""
-    embedder = engine.pipeline.embedder
-    smallest = getattr(engine.pipeline.detector, "min_face_size", None)
-    found_by: dict[str, Any] = {"faces": faces, "min_face_size": smallest}
-    return {
-        "model": engine.binding.name,
-        "digest": engine.binding.digest,
-        "backend": embedder.backend,
-        "precision": embedder.precision,
-        "aligned": aligned,
-        **({} if aligned else found_by),
-    }
+    binding = engine.binding
+    named = {"model": binding.name, "digest": binding.digest, "aligned": aligned, "faces": faces}
+    settings = engine.circumstances | named
+    found_by = ("faces", "detector", "min_face_size") if aligned else ()  # aligned crops are not looked for
+    return {key: value for key, value in settings.items() if key not in found_by}
 
 
 def _require_same_settings(store: sqlite3.Connection, settings: dict[str, Any], progress: Path) -> None:
@@ -180,8 +176,9 @@ def _stamped(photo: PersonPhoto) -> _Photo:
 
 def _not_done(store: sqlite3.Connection, chunk: Sequence[_Photo]) -> Iterator[_Photo]:
     for item in chunk:
-        row = store.execute("SELECT size, changed FROM photos WHERE path = ?", [item.key]).fetchone()
-        if row != (item.size, item.changed) or item.size < 0:
+        same = "SELECT reason_code FROM photos WHERE path = ? AND size = ? AND changed = ?"
+        row = store.execute(same, [item.key, item.size, item.changed]).fetchone()
+        if row is None or row[0] in _OF_THE_MACHINE or item.size < 0:
             yield item
 
 

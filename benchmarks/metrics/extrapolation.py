@@ -112,7 +112,8 @@ def extrapolate(
     are of the jackknife over groups of persons, of the probes and of the distractors, with Student's t; a photo
     without a label counts as a person of its own. They know nothing of a model that does not fit: what that amounts to
     on real faces is in docs/results/open-set.md. Raises ExtrapolationError for fewer than MIN_DISTRACTORS distractors,
-    for fewer people than groups, for no mated pair, and for a number of distractors below what is there.
+    for fewer people than groups, for no mated pair, for a number of distractors below what is there, and where photos
+    of the probes among the distractors leave no threshold for an FPIR.
     """
     mated = mated_pairs(probes.features, probes.labels)
     sample = impostor_scores(probes.features, distractors.features, person_groups(distractors.labels, "distractors"))
@@ -277,6 +278,11 @@ def _foretell(
         return float(any_of(exceedance(law, rows, threshold), size).mean())
 
     def threshold_at_fpir(fpir: float, size: int) -> float:
+        if fpir_at(1 - _END, size) > fpir:
+            raise ExtrapolationError(
+                f"no threshold has an FPIR of {fpir:g} among {size:,} distractors like these, which are as much like"
+                " a probe as its own photo is: are photos of the probes among them?"
+            )
         found = brentq(lambda threshold: fpir_at(threshold, size) - fpir, lowest, 1 - _END, xtol=1e-7)
         return float(fisher_z(found))
 

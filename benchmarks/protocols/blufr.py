@@ -17,7 +17,7 @@ from benchmarks.metrics.bootstrap import MatedTrials, NonMatedTrials, accepted_i
 from benchmarks.metrics.metrics import roc, tar_at_far
 from benchmarks.metrics.rates import UnsupportedRate
 from benchmarks.protocols.errors import ProtocolError
-from benchmarks.protocols.photo_rows import rows_of_photos
+from benchmarks.protocols.photo_rows import listed_twice, rows_of_photos
 from benchmarks.protocols.scored_pairs import verification_row
 from benchmarks.protocols.searches import fnir_fpir_curve, open_set_row, search
 from benchmarks.results.results import Curve, Curves, MeanAccuracy, Refusal, Results, VerificationRow
@@ -111,9 +111,8 @@ def seeded_trials(
         one_each = shuffled[first]
         gallery = np.sort(one_each[np.isin(identity[one_each], enrolled)])
         trials.append(Trial(test, gallery, np.setdiff1d(test, gallery)))
-    return Trials(
-        tuple(trials), identity.astype(np.int64), f"drawn by BLUFR's rule from seed {seed}, not the published"
-    )
+    splits = f"drawn by BLUFR's rule from seed {seed}, not the published"
+    return Trials(tuple(trials), identity.astype(np.int64), splits, listed_twice(features))
 
 
 def blufr(features: FeatureSet, trials: Trials, name: str) -> Results:

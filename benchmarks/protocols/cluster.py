@@ -5,6 +5,7 @@ import numpy as np
 from benchmarks.metrics.clustering_scores import clustering_scores
 from benchmarks.metrics.rates import require_support
 from benchmarks.protocols.errors import ProtocolError
+from benchmarks.protocols.photo_rows import listed_twice
 from benchmarks.results.results import ClusteringRow, Results
 from faceid.feature_set import FeatureSet
 from indexer.calibration.calibration import calibrate_pairs
@@ -60,5 +61,5 @@ def cluster_faces(features: FeatureSet, far: float, threshold: float | None, nam
             "ci95_clustered": "Poisson bootstrap over people, 1,000 replicates, clusters held",
         },
         clustering=(row,),
-        notes=features.notes,
+        notes=(*features.notes, *listed_twice(features)),
     )

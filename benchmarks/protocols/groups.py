@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.metrics.bootstrap import Interval, rate_interval
 from benchmarks.metrics.rates import rate, require_support
 from benchmarks.protocols.errors import ProtocolError
+from benchmarks.protocols.photo_rows import listed_twice
 from benchmarks.results.results import DifferentialRow, GroupRow, Rate, Results
 from faceid.feature_set import FeatureSet
 from indexer.decision.decision import RULE_OF_THREE, threshold_at
@@ -88,7 +89,7 @@ def group_errors(features: FeatureSet, groups: Groups, far: float, fpir: float, 
         },
         groups=tuple(rows),
         differentials=tuple(_differentials(rows)),
-        notes=(*features.notes, *_notes(features, groups)),
+        notes=(*features.notes, *listed_twice(features), *_notes(features, groups)),
     )
 
 

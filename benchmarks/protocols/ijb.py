@@ -7,7 +7,7 @@ averaged over the two galleries. `insightface-legacy` is what older scripts prin
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal
@@ -78,6 +78,7 @@ def ijb(
     templates, vectors = template_features(features.features, rows, meta, switches, norms)
     empty = int(np.isnan(vectors[:, 0]).sum())
     lost = int((rows < 0).sum())
+    weightless = int((meta.detection == 0).sum()) if switches.detection and meta.detection is not None else 0
     results = Results(
         protocol="ijb",
         name=name,
@@ -87,7 +88,7 @@ def ijb(
             "template": f"{switches}: mean in each medium, sum over media, unit length",
             "identities": "of templates that mated pairs link; the others count as one each",
         },
-        notes=(*features.notes, *((f"{lost} faces have no feature, {empty} templates none at all",) if lost else ())),
+        notes=(*features.notes, *_missing_notes(lost, weightless, empty)),
     )
     results = add_pair_figures(results, _scored(templates, vectors, meta), FARS, rule)
     if meta.probes is None:
@@ -131,6 +132,14 @@ def template_features(
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = np.divide(vectors, lengths, out=np.full_like(vectors, np.nan), where=lengths > 0)
     return templates, vectors.astype(np.float32)
+
+
+def _missing_notes(lost: int, weightless: int, empty: int) -> Iterator[str]:
+    """Say how many faces make no template, and how many templates are left without any."""
+    if lost:
+        yield f"{lost} faces have no feature, {empty} templates none at all"
+    if weightless:
+        yield f"{weightless} faces weigh nothing, by a detector's score of 0; {empty} templates have none that counts"
 
 
 def _summed(rows: NDArray[np.float64], group: Ints, groups: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.metrics.fold_accuracy import CLUSTERED, by_every_convention
 from benchmarks.protocols.errors import ProtocolError
 from benchmarks.protocols.photo_rows import rows_of_photos
-from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
+from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures, notes_on_list
 from benchmarks.results.results import Results
 from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix
@@ -58,7 +58,7 @@ def lfw(features: FeatureSet, pairs: Pairs, name: str) -> Results:
             "threshold": "TAR at FAR: conservative, all non-mated pairs pooled",
         },
         accuracy=accuracies,
-        notes=(*features.notes, *_missing_note(missing)),
+        notes=(*features.notes, *_missing_note(missing), *notes_on_list(pairs.first, pairs.second, "photo")),
     )
     return add_pair_figures(results, scored, FARS)
 

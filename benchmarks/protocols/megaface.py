@@ -25,6 +25,7 @@ from benchmarks.metrics.bootstrap import (
 )
 from benchmarks.metrics.rates import UnsupportedRate, rate, require_support
 from benchmarks.protocols.errors import ProtocolError
+from benchmarks.protocols.photo_rows import listed_twice
 from benchmarks.results.results import (
     Curve,
     Curves,
@@ -128,7 +129,7 @@ def megaface(
             )
         ),
         histograms=_histograms(pairs, largest),
-        notes=(*left_out, *_listed_twice(probes), *_known_distractors(probes, distractors)),
+        notes=(*left_out, *listed_twice(probes), *_known_distractors(probes, distractors)),
     )
 
 
@@ -155,18 +156,6 @@ def _search_all(
         for prefix in strategy(probes, pairs, distractors, of_set, kept, order=order, masked=masked):
             ranks = _traditional_ranks(pairs, traditional, prefix, identity, first)
             yield number, _Searches(pairs, prefix, identity, 1 + prefix.above + prefix.ties, ranks)
-
-
-def _listed_twice(probes: FeatureSet) -> tuple[str, ...]:
-    """Return a note where a photo is there more than once: it counts as often, and is searched among its like."""
-    paths, times = np.unique(probes.paths, return_counts=True)
-    if not (times > 1).any():
-        return ()
-    shown = printable(str(paths[times > 1][0]))
-    return (
-        f"{probes.source}: {int((times > 1).sum())} photos are listed more than once, such as {shown}; each counts as"
-        " often as it is listed, and is the mate of itself",
-    )
 
 
 def _known_distractors(probes: FeatureSet, distractors: FeatureSet) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Finds the photos of a protocol's list among the rows of features, by their files' names."""
+"""Finds the photos of a protocol's list among the rows of features, by their files' names; tells which come twice."""
 
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -22,10 +22,11 @@ def rows_of_photos(features: FeatureSet, photos: Sequence[str]) -> NDArray[np.in
     for row, path in enumerate(features.paths.tolist()):
         name = PurePath(path).stem
         if name in wanted and rows.setdefault(name, row) != row:
-            raise ProtocolError(
-                f"{features.source}: {printable(name)} has more than one row; embed one face of each photo"
-                " (`--faces largest`)"
-            )
+            other = str(features.paths[rows[name]])
+            why = "embed one face of each photo (`--faces largest`)"
+            if other != path:
+                why = f"{printable(other)} and {printable(path)} are called alike; leave one of them out"
+            raise ProtocolError(f"{features.source}: {printable(name)} has more than one row; {why}")
     missing = [photo for photo in photos if photo not in rows]
     if 2 * len(missing) > len(photos):
         raise ProtocolError(
@@ -33,3 +34,15 @@ def rows_of_photos(features: FeatureSet, photos: Sequence[str]) -> NDArray[np.in
             f"{printable(missing[0])}; were other photos embedded?"
         )
     return np.array([rows.get(photo, -1) for photo in photos], np.int64)
+
+
+def listed_twice(features: FeatureSet) -> tuple[str, ...]:
+    """Return a note where a photo is there more than once: it counts as often, and is compared with its like."""
+    paths, times = np.unique(features.paths, return_counts=True)
+    if not (times > 1).any():
+        return ()
+    shown = printable(str(paths[times > 1][0]))
+    return (
+        f"{features.source}: {int((times > 1).sum())} photos are listed more than once, such as {shown}; each counts as"
+        " often as it is listed, and is the mate of itself",
+    )

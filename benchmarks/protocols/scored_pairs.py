@@ -1,6 +1,6 @@
 """Pairs with their scores, and what every protocol of pairs reports of them: TAR at FAR, curves, the worst errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,6 +14,7 @@ from benchmarks.protocols.errors import ProtocolError
 from benchmarks.results.results import Curve, Curves, Histogram, Refusal, Results, VerificationRow, WorstError
 from faceid.feature_set import Strings
 from indexer.records import FloatVector
+from indexer.text import counted
 
 BINS = np.linspace(-1, 1, 201)
 WORST = 12  # of each kind
@@ -75,6 +76,15 @@ def add_pair_figures(
         histograms=(*results.histograms, histogram("mated", mated), histogram("non_mated", non_mated)),
         notes=(*results.notes, f"equal error rate {100 * equal.rate:.3f} % at threshold {equal.threshold:.4f}"),
     )
+
+
+def notes_on_list(first: Sequence[str], second: Sequence[str], what: str) -> Iterator[str]:
+    """Say of a list of pairs of `what` which of them say less than they seem to."""
+    pairs = [tuple(sorted(ends)) for ends in zip(first, second, strict=True)]
+    if again := len(pairs) - len(set(pairs)):
+        yield f"{counted(again, 'pair is', 'pairs are')} listed once more: each counts as often as it is listed"
+    if alone := sum(one == other for one, other in pairs):
+        yield f"{counted(alone, 'pair is', 'pairs are')} of one {what} with itself, which any threshold accepts"
 
 
 def verification_row(point: OperatingPoint, clustered: Interval | None, number: int = 1) -> VerificationRow:

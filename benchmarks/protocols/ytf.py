@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.formats.ytf_splits import VideoPairs
 from benchmarks.metrics.fold_accuracy import CLUSTERED, by_every_convention
 from benchmarks.protocols.errors import ProtocolError
-from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures
+from benchmarks.protocols.scored_pairs import ScoredPairs, add_pair_figures, notes_on_list
 from benchmarks.results.results import Results
 from faceid.feature_set import FeatureSet
 from indexer.records import FloatMatrix
@@ -49,7 +49,7 @@ def ytf(features: FeatureSet, pairs: VideoPairs, name: str) -> Results:
             "threshold": "TAR at FAR: conservative, all non-mated pairs pooled",
         },
         accuracy=accuracies,
-        notes=(*features.notes, *_missing_note(missing)),
+        notes=(*features.notes, *_missing_note(missing), *notes_on_list(pairs.first, pairs.second, "video")),
     )
     names = np.array(videos)
     scored = ScoredPairs(scores, pairs.same, (names[sides[0]], names[sides[1]]), identities)

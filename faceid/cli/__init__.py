@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from faceid.cli.config import read_settings
+from faceid.cli.config import at_home, read_settings
 from faceid.cli.wrapping import wrapped
 from faceid.rooms import require_our_rooms
 from indexer.errors import FaceIdError
@@ -35,6 +35,14 @@ COMMANDS = {
 
 
 _EMPTY = re.compile("(--[a-z-]+=)?")  # as `--gallery "$STAFF"` and `--gallery="$STAFF"` are without STAFF
+_AT_HOME = re.compile("(--[a-z-]+=)(~/.*)", re.DOTALL)  # which shells leave as it is
+# Variables that hold paths, and that services and containers set as they are written: no shell has seen them.
+_PATHS = (
+    *("FACEID_GALLERY", "FACEID_MODEL", "FACEID_MODELS", "FACEID_DETECTOR_WEIGHTS", "FACEID_SERVE_DATA"),
+    *("FACEID_CACHES", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
+)
+
+_ULIMITS = "`ulimit -a` says how many processes and open files there may be, and how much memory"
 
 # The rooms above this one, whose commands plug themselves in; a folder of the user's may bear their names.
 ROOMS = ("benchmarks", "training")
@@ -89,6 +97,12 @@ class FaceIdGroup(click.Group):
             _end(ctx, f"this needs PyTorch, which comes with an extra: faceid-engine[{needs}]", 1)
         except KeyboardInterrupt:
             _end(ctx, "interrupted", 130)
+        except MemoryError as error:
+            _end(ctx, f"there is not enough memory{f' ({error})' if str(error) else ''}; `ulimit -v` says how much", 1)
+        except RuntimeError as error:
+            if "can't start new thread" not in str(error):
+                raise
+            _end(ctx, f"no more threads may be started; {_ULIMITS}", 1)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output has gone: click ends quietly
                 raise
@@ -109,6 +123,8 @@ def _load(name: str) -> click.Command | None:
 
 
 def _told(error: OSError) -> str:
+    if not error.filename and error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        return f"the system gives no more ({error.strerror}); {_ULIMITS}"
     where = f"{error.filename}: " if error.filename else "the output cannot be written: "
     return f"{where}{error.strerror or error}"
 
@@ -143,9 +159,25 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - as long as the program
 
 
+def _find_home() -> None:
+    """Put the home folder in the place of `~`; a user without any (no HOME, unknown to the system) has `/` for one.
+
+    That is what containers give. Otherwise a folder that is called `~` would be made in the current one.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
+    for name in _PATHS:
+        if name in os.environ:
+            os.environ[name] = at_home(os.environ[name])
+    sys.argv[1:] = [m[1] + at_home(m[2]) if (m := _AT_HOME.fullmatch(one)) else one for one in sys.argv[1:]]
+
+
 def main() -> None:
     """Run the command line; a defect of ours ends in one line, not in a traceback (set FACEID_DEBUG to see it)."""
     _open_what_is_closed()
+    _find_home()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # Whatever the locale says: programs read UTF-8, and a name must not stop the output.

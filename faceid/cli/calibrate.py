@@ -84,8 +84,7 @@ def calibrate(
     if documents is not None:
         if strangers or keep_strangers or forget_strangers:
             raise click.UsageError("--documents measures morphs alone: leave the strangers to a call of their own")
-        _documents(gallery_path, documents, faces, engine_settings)
-        return
+        ctx.exit(_documents(gallery_path, documents, faces, engine_settings))
     if forget_strangers:
         if strangers:
             raise click.UsageError("give --strangers or --forget-strangers, not both")
@@ -129,6 +128,7 @@ def calibrate(
     if strangers:
         _say_whether_enough(outcome.searches, max(fpirs or FPIRS))
     write_records(rows, output, dict, table_row, widest=WIDEST_REMARK)
+    ctx.exit(3 if any(failure.error for failure in outcome.failures) else 0)
 
 
 def _say_whether_enough(strangers: int, fpir: float) -> None:
@@ -158,7 +158,8 @@ def _of_tracks(
     return rows, len(done.failures)
 
 
-def _documents(gallery_path: Place, folder: Path, faces: Any, engine_settings: dict[str, Any]) -> None:
+def _documents(gallery_path: Place, folder: Path, faces: Any, engine_settings: dict[str, Any]) -> int:
+    """Measure what morphs of documents score; return the exit code."""
     from faceid.cli.session import open_with_engine
     from faceid.documents import calibrate_documents, document_threshold
     from faceid.engine import explain
@@ -175,6 +176,7 @@ def _documents(gallery_path: Place, folder: Path, faces: Any, engine_settings: d
         f"At {morph.value:.4f} {100 * (morph.estimated or 0):.1f} % of worst-case morphs pass, and"
         f" {100 * (morph.bscer or 0):.1f} % of genuine documents are suspected."
     )
+    return 3 if any(failure.error for failure in failures) else 0
 
 
 def _forget(gallery_path: Place) -> None:

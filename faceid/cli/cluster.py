@@ -87,7 +87,7 @@ def cluster(
             say(f"{source}: {reason}")
 
         if photos or list_file is not None or not len(faces.vectors):
-            new = progress(pictures(photos, list_file), "photos")
+            new = progress(pictures(photos, list_file, folder), "photos")
             faces = add_photos(engine, new, faces, failed, Limits() if quality else None)
             write_faces(folder, faces)
         placed = sort_faces(faces, names, gallery, known)

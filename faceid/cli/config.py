@@ -52,7 +52,7 @@ class Settings:
         values = {key: value for key, value in self.values.items() if _plain(key) in shared} | table
         for key, value in values.items():
             self._check_place(key, value)
-        return {_plain(key): value for key, value in values.items()}
+        return {_plain(key): _at_home(value) for key, value in values.items()}
 
     def check_tables(self, commands: list[str]) -> None:
         """Raise click.UsageError for a table that bears no command's name."""
@@ -162,8 +162,21 @@ def _check_plain(key: str, value: object) -> None:
 
 
 def _own_place() -> Path:
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or at_home("~/.config"))
     return home / "faceid" / "faceid.toml"
+
+
+def at_home(text: str) -> str:
+    """Return a path that begins with `~/` as a shell writes it, and any other text as it is."""
+    return str(Path(text).expanduser()) if text == "~" or text.startswith("~/") else text
+
+
+def _at_home(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _at_home(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_at_home(one) for one in value]
+    return at_home(value) if isinstance(value, str) else value
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
@@ -191,13 +204,11 @@ def _is_value(option: click.Option, value: object) -> bool:
 def _value(option: click.Option, value: Any) -> Any:
     if isinstance(value, list):
         return [_value(option, one) for one in value]
-    if isinstance(value, str) and (value == "~" or value.startswith("~/")):
-        return str(Path(value).expanduser())
     # `bgr = true` chooses what the flag `--bgr` stands for.
     if option.is_flag and not option.is_bool_flag and value is True:
         return option.flag_value
     # Others as if they were typed: click makes 2 of the number 2.7, and falls over 5 in the place of a path.
-    return value if isinstance(value, bool) else str(value)
+    return value if isinstance(value, bool) else at_home(str(value))
 
 
 def _plain(name: str) -> str:

@@ -63,15 +63,19 @@ def _installed() -> Iterator[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    import faiss
-
     from faceid.inference.cpu_features import available_cores, cpu_features, has_bfloat16
 
     yield "CUDA device", _cuda(), True
     yield "CPU features", ", ".join(sorted(cpu_features())) or "none of note", True
     yield "precision auto means", "bfloat16" if has_bfloat16() else "float32", True
-    yield "threads", f"networks {available_cores()}, faiss {faiss.omp_get_max_threads()}", True
-    yield "faiss compiled for", faiss.get_compile_options().strip(), True
+    try:
+        import faiss
+    except ImportError as error:  # a fast search alone needs it
+        yield "threads", f"networks {available_cores()}", True
+        yield "faiss compiled for", f"cannot be imported: {error}", True
+    else:
+        yield "threads", f"networks {available_cores()}, faiss {faiss.omp_get_max_threads()}", True
+        yield "faiss compiled for", faiss.get_compile_options().strip(), True
 
 
 def _cuda() -> str:
@@ -99,10 +103,10 @@ def _gallery(path: Place) -> Iterator[Finding]:
     from faceid.vision.mtcnn import DIGEST
     from indexer.gallery import Gallery
 
-    if not has_gallery(path):
-        yield "gallery", f"none at {path}", True
-        return
     try:
+        if not has_gallery(path):
+            yield "gallery", f"none at {path}", True
+            return
         with Gallery.open(path) as gallery:
             problems = gallery.check()
             stats = gallery.stats()
@@ -125,7 +129,7 @@ def _gallery(path: Place) -> Iterator[Finding]:
                 not problems,
             )
             yield "gallery's threshold", threshold_line(find_model(stats.model.name), gallery, DIGEST), True
-    except FaceIdError as error:
+    except (FaceIdError, OSError) as error:
         yield "gallery", str(error), False
 
 

@@ -8,7 +8,7 @@ import click
 from faceid.cli.options import ANY_FACES, FEATURE_FILE, engine_options, faces_option, workers_options
 from faceid.cli.output import progress, say
 from faceid.cli.photos import photos_arguments, pictures, verbose_option
-from indexer.text import counted
+from indexer.text import counted, printable
 
 
 @click.command(epilog="Example: faceid embed people --labels -o people.npz")
@@ -47,6 +47,7 @@ def embed(
     from faceid.embedding_parts import embed_in_parts
     from faceid.engine import explain
     from faceid.feature_file import write_features
+    from faceid.feature_set import FeatureError
     from faceid.vision.photo_list import photos_of_people
 
     engine = make_engine(**engine_settings)
@@ -57,12 +58,15 @@ def embed(
     with crew_of(engine, workers, ray_address) as crew:
         parts = embed_in_parts(engine, progress(listed, "photos"), feature_file, faces=faces, crew=crew)
     features = parts.features
-    write_features(feature_file, features.vectors, features.labels, features.paths, engine.binding)
+    if features.paths:
+        write_features(feature_file, features.vectors, features.labels, features.paths, engine.binding)
     parts.drop()
     if parts.reused:
         say(f"{counted(parts.reused, 'photo was', 'photos were')} embedded by an earlier run that was stopped.")
     for failure in features.failures:
         say(explain(failure))
+    if not features.paths:  # a file of no rows nobody reads, and there may be a good one
+        raise FeatureError(f"{printable(feature_file)} was not written: no photo gave a face")
     faces_written = counted(len(features.paths), "face", "faces")
     say(f"{faces_written} in {feature_file}; {counted(len(features.failures), 'photo', 'photos')} gave none.")
     ctx.exit(3 if any(failure.error for failure in features.failures) else 0)

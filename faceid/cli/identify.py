@@ -112,7 +112,7 @@ def identify(
 
     if together and (annotate_dir or fast):
         raise click.UsageError("--together takes one face of each photo: it goes without --annotate and --fast")
-    listed = pictures(photos, list_file)
+    listed = pictures(photos, list_file, annotate_dir)
 
     from faceid.cli.session import open_with_engine
     from faceid.threshold_words import describe
@@ -136,7 +136,10 @@ def identify(
         answers: Iterable[Answer]
         if together:
             one: FacePolicy = "largest" if faces == "all" else faces
-            answers = [engine.identify_together(gallery, listed, accept_at, faces=one, limits=limits, top_k=top_k)]
+            of_one = list(listed)
+            if not of_one:
+                raise click.UsageError("--together takes a photo at least")
+            answers = [engine.identify_together(gallery, of_one, accept_at, faces=one, limits=limits, top_k=top_k)]
         else:
             answers = engine.identify_stream(
                 gallery, listed, accept_at(1), faces=faces, limits=limits, top_k=top_k, fast=fast

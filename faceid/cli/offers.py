@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from faceid.cli.config import at_home
+
 MOST_BYTES = 64 << 20  # of a gallery whose people are listed within a moment
 
 
@@ -16,8 +18,9 @@ def people(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     from indexer.store.sqlite_store import DATABASE
 
     try:
-        folder = place_of(ctx.params.get("gallery_path") or _gallery_by_default(ctx))
-        if not isinstance(folder, Path) or (folder / DATABASE).stat().st_size > MOST_BYTES:
+        place = place_of(ctx.params.get("gallery_path") or _gallery_by_default(ctx))
+        folder = Path(at_home(str(place)))  # a shell hands the line on as it is typed
+        if not isinstance(place, Path) or (folder / DATABASE).stat().st_size > MOST_BYTES:
             return []  # a shell that waits for a server is worse than one that offers nothing
         with Gallery.open(folder) as opened:
             everybody = opened.identities(include_removed=True)

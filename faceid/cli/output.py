@@ -152,9 +152,9 @@ def _joined(key: str, value: Any) -> Any:
         return value and value["label"]
     if key == "reason_codes":
         return ";".join(value)
-    if isinstance(value, list):
+    if isinstance(value, list) and not any(isinstance(one, dict) for one in value):
         return " ".join(str(number) for one in value for number in (one if isinstance(one, list) else [one]))
-    return json.dumps(value) if isinstance(value, dict) else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _listed(text: str) -> str:

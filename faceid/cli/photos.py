@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,25 +68,42 @@ def photos_arguments(function: AnyFunction) -> AnyFunction:
     return argument(option(function))
 
 
-def pictures(photos: tuple[Path, ...], list_file: Path | None) -> Iterator["Picture"]:
+def pictures(photos: tuple[Path, ...], list_file: Path | None, written: Path | None = None) -> Iterator["Picture"]:
     """Return the pictures of PHOTOS and of the list; PHOTOS `-` is one photo on standard input.
 
-    Raises click.UsageError where there is nothing to take, or standard input is to be both.
+    What lies in `written`, a folder below one of PHOTOS to which the command itself writes pictures, is none of them.
+    It is said where there is no picture at all. Raises click.UsageError where there is nothing to take, or standard
+    input is to be both.
     """
     if not photos and list_file is None:
         raise click.UsageError("give photos, or a list of them with --from-file")
     if STDIN in photos and list_file == STDIN:
         raise click.UsageError("standard input is either one photo (-) or a list (--from-file -)")
-    from faceid.vision.photo_list import photos_in
 
     def listed() -> Iterator["Picture"]:
-        for path in photos:
-            yield from [picture_of(path)] if path == STDIN else photos_in(path)
-        if list_file is not None:
-            for path in _lines(list_file):
-                yield from photos_in(path)
+        given = ([picture_of(path)] if path == STDIN else _pictures_in(path, written) for path in photos)
+        lines = (_pictures_in(path, written) for path in (() if list_file is None else _lines(list_file)))
+        none = True
+        for picture in chain.from_iterable(chain(given, lines)):
+            none = False
+            yield picture
+        if none:
+            say("There is no photo in what was given.")
 
     return listed()
+
+
+def _pictures_in(path: Path, written: Path | None) -> Iterator["Picture"]:
+    from faceid.vision.images import is_folder
+    from faceid.vision.photo_list import photos_in
+
+    if written is None or not is_folder(path):
+        return photos_in(path)
+    folder, ours = (Path(os.path.realpath(one)) for one in (path, written))
+    if folder not in ours.parents:
+        return photos_in(path)
+    below = path / ours.relative_to(folder)
+    return (one for one in photos_in(path) if one.path is None or below not in one.path.parents)
 
 
 def picture_of(path: Path) -> "Picture":

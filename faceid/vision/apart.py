@@ -72,12 +72,17 @@ class Child:
             raise DecodeFailed(
                 "unreadable", f"{self._name} is decoded by a Python process, and no Python is known here"
             )
-        self._process = subprocess.Popen(
-            python_running("faceid.vision.decode_child"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        try:
+            self._process = subprocess.Popen(
+                python_running("faceid.vision.decode_child"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:  # as many processes, or open files, as there may be
+            raise DecodeFailed(
+                "unreadable", f"{self._name} is decoded by a process, which cannot be started ({error.strerror})"
+            ) from error
         return self
 
     def __exit__(

@@ -9,8 +9,9 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from faceid.vision.images import is_folder
 from faceid.vision.picture import Content, Picture
@@ -25,10 +26,11 @@ _BESIDE_PHOTOS = {
     *("digikam4.db", "thumbnails-digikam.db", "captureone", "nksc_param", "ipod photo cache"),
 }
 # ... what editors, cameras and photo services note about a photo, in a file of its own, what a browser has not loaded
-# to its end, ...
+# to its end, feature files of ours and what lies beside them, ...
 _SIDECARS = (
     *(".xmp", ".aae", ".thm", ".pp3", ".dop", ".on1", ".lrv", ".cos", ".nks", ".arp", ".acr", ".vrd", ".json"),
     *("@synoeastream", "@synoresource", ":encryptable", ":zone.identifier", ".part", ".crdownload"),
+    *(".npz", ".npz.parts", ".npz.progress", ".npz.progress-wal", ".npz.progress-shm", ".npz.failed.csv"),
 )
 # ... and hidden files, and those by which an office program marks a file that it has open.
 _HIDDEN = (".", "~$")
@@ -118,6 +120,7 @@ def _photos_of(entries: Iterable[os.DirEntry[str]]) -> Iterator[PersonPhoto]:
 def photos_of_manifest(manifest: str | os.PathLike[str]) -> list[PersonPhoto]:
     """Return the photos of a CSV file with columns `path,name[,external_id]`; paths are relative to the file's folder.
 
+    Its cells end as `rows_of_csv` says.
     Raises PhotoListError when the file has no such columns or is not UTF-8.
     """
     manifest = Path(manifest)
@@ -132,7 +135,7 @@ def manifest_rows(manifest: Path, hint: str = "") -> Iterator[tuple[int, Row]]:
     """
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, strict=True)
+            rows = rows_of_csv(file)
             columns = Counter(rows.fieldnames or ())
             missing = {"path", "name"} - set(columns)
             if missing:
@@ -145,6 +148,16 @@ def manifest_rows(manifest: Path, hint: str = "") -> Iterator[tuple[int, Row]]:
                 yield rows.line_num, row
     except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a NUL in the path
         raise PhotoListError(f"{printable(manifest)}: not a readable CSV file in UTF-8 ({error})") from error
+
+
+def rows_of_csv(file: TextIO) -> "csv.DictReader[str]":
+    """Return the rows of a CSV file, whose cells end at a comma or, where its head has none, at a semicolon or a tab.
+
+    Spreadsheets write semicolons wherever a comma is the decimal point, also into a file that had commas.
+    """
+    head = file.readline()
+    delimiter = next((one for one in ",;\t" if one in head), ",")
+    return csv.DictReader(chain([head], file), delimiter=delimiter, strict=True)
 
 
 def has_too_many_cells(row: Row) -> bool:

@@ -8,9 +8,9 @@ connected components and DBSCAN, where such chains grow with the number of faces
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from indexer.compiled import compiled
 from indexer.hygiene.explanations import Reals
 from indexer.hygiene.graph import Pairs
 from indexer.records import Ids
@@ -75,7 +75,7 @@ def _by_photo(photos: Ids) -> tuple[Ids, Ids]:
     return np.searchsorted(photos[faces], np.arange(photos.max(initial=-1) + 2)), faces
 
 
-@njit(cache=True)
+@compiled()
 def _whisper(
     starts: Ids,
     neighbours: Ids,
@@ -112,7 +112,7 @@ def _whisper(
             break
 
 
-@njit(cache=True)
+@compiled()
 def _claims(starts: Ids, neighbours: Ids, weights: Reals, labels: Ids) -> tuple[Reals, Reals]:
     """Return what each face's own person adds up to among its neighbours, and the strongest other one."""
     size = len(labels)

@@ -7,29 +7,18 @@ query's cut, it goes on the query's list: `uppers` float32 [Q, size], `rows` int
     upper = <c, d> scales[row] query_scales[query] + residuals[row] grow[query] + add[query]        (`int8_scan`)
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from indexer.compiled import compiled
 from indexer.records import FloatMatrix, FloatVector
 from indexer.search.byte_products import GROUPS, LANES, QUERIES, ROWS, row_product, tile_bounds
 
 OUT_OF_REACH = -4.0
 """A residual that puts a row below every other one: scores lie within -1.01 .. 1.01."""
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _compiled(function: F) -> F:
-    """Compile with numba: no GIL, kept on the disk; sums in any order, but NaN and infinity as IEEE 754 has them."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
-    try:
-        return cast(F, njit(cache=True, **options)(function))
-    except RuntimeError:  # there is no directory that can be written to: every process compiles anew
-        return cast(F, njit(**options)(function))
+_compiled = compiled(nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
+"""No GIL; sums in any order, but NaN and infinity as IEEE 754 has them."""
 
 
 @_compiled

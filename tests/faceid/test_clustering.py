@@ -119,6 +119,11 @@ def test_the_manifest_names_photos_or_cut_outs_and_takes_names(archive, tmp_path
     assert text.count("data:image/jpeg") == 8
 
 
+def test_a_list_of_names_may_have_semicolons(tmp_path):
+    (tmp_path / "names.csv").write_text("person;name\na;Lee, Ann\n")
+    assert read_names(tmp_path / "names.csv") == {"a": "Lee, Ann"}
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [("a,Lee, Ann\n", "line 2: more cells"), ("a,Ann\nb,Bob\na,Bea\n", "line 4: another name of a")],

@@ -1,17 +1,42 @@
 """Documents' photos against live ones, with real faces: what is measured, and who is warned of."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from faceid.documents import calibrate_documents, document_threshold
-from faceid.engine import FaceEngine
-from faceid.vision.photo_list import photos_of_people
+from faceid.engine import FaceEngine, Features
+from faceid.vision.photo_list import PersonPhoto, photos_of_people
 from indexer.decision.decision import user_threshold
+from indexer.decision.morph import MorphScores
 from indexer.errors import CalibrationError
 from indexer.gallery import Gallery
 from indexer.records import NewTemplate
+
+
+def test_a_live_photo_does_not_take_the_place_of_a_document_without_a_face() -> None:
+    def embed(people: Iterable[PersonPhoto], faces: str) -> Features:
+        usable = [photo for photo in people if "broken" not in photo.picture.source]
+        vectors = np.eye(9, dtype=np.float32)[: len(usable)]
+        return Features(vectors, tuple(one.name for one in usable), tuple(one.picture.source for one in usable), ())
+
+    kept: list[MorphScores] = []
+    engine, gallery = SimpleNamespace(embed=embed), SimpleNamespace(keep_morph_scores=kept.append)
+    names = (
+        "Ann/a.jpg",
+        "Ann/document.jpg",
+        "Bob/a.jpg",
+        "Bob/b.jpg",
+        "Cy/a.jpg",
+        "Cy/b.jpg",
+        "Cy/document-broken.jpg",
+    )
+    people = [PersonPhoto(name, name.partition("/")[0]) for name in names]
+    scores, _ = calibrate_documents(engine, gallery, people, faces="largest")  # type: ignore[arg-type]
+    assert (scores.people, len(scores.genuine), kept) == (2, 2, [scores])
 
 
 @pytest.mark.slow

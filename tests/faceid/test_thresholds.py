@@ -3,7 +3,7 @@
 People are drawn, a centre each and a direction of its own for each photo, so that a rate can be counted on thousands.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,6 +118,21 @@ def test_fault_2_a_calibration_knows_that_the_gallery_changed_and_goes_along(
         assert (after.way, after.measured) == ("carried", False)
         low, high = after.ci95 or (1, 0)
         assert low < got(gallery, after.value) < high
+
+
+def test_strangers_whose_photos_are_enrolled_measure_nothing(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gallery_of(tmp_path / "g", model, 24, 1) as gallery:
+        engine: Any = DrawnEngine(model, *people(800, 1, 77))
+        (own, *_) = gallery.templates()
+        found = replace(engine.embed([], faces="largest"), digests=(b"x" * 32,) * 799 + (own.source_digest,))
+        monkeypatch.setattr(engine, "embed", lambda photos, faces: found, raising=False)
+        with pytest.raises(CalibrationError, match="1 of the 800 faces of strangers, such as that on photos/"):
+            calibrate_gallery(engine, gallery, [], faces="largest")
+        assert gallery.calibrations() == []
+        gallery.remove(own.identity_id)  # somebody who has left is a stranger
+        assert calibrate_gallery(engine, gallery, [], faces="largest").searches == 800
 
 
 def test_fault_2_without_a_cohort_the_old_calibration_is_refused(model: Model, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,12 +30,12 @@ class StandInEngine:
     It stands for the engine where only the book-keeping is tested; the tests with real photos use the real one.
     """
 
-    def __init__(self, log: Path, digest: str = "d1", dies_after: int | None = None) -> None:
-        self.log, self.dies_after = log, dies_after
+    def __init__(
+        self, log: Path, digest: str = "d1", dies_after: int | None = None, detector: str = "mtcnn", reads: str = "jpeg"
+    ) -> None:
+        self.log, self.dies_after, self.reads = log, dies_after, reads
         self.binding = ModelBinding("stand-in", digest, 3)
-        self.pipeline = SimpleNamespace(
-            detector=SimpleNamespace(min_face_size=20), embedder=SimpleNamespace(backend="torch", precision="float32")
-        )
+        self.circumstances = {"model": digest, "detector": detector, "min_face_size": 20}
 
     def embed(self, photos, faces):
         rows, failures = [], []
@@ -48,6 +47,8 @@ class StandInEngine:
             text = photo.path.read_text() if photo.path.exists() else "no"
             if text.startswith("no"):
                 failures.append(PictureFaces(photo, None, (), "no_face"))
+            elif text.startswith("heic") and self.reads != "heic":
+                failures.append(PictureFaces(photo, None, (), "needs_plugin"))
             else:
                 rows.append((vector_of(text), photo))
         return Features(
@@ -140,15 +141,36 @@ def test_a_second_run_looks_at_new_and_changed_photos_only(folder: Path, tmp_pat
     assert np.array_equal(features.features[0], vector_of("a changed face"))
 
 
+def test_a_photo_that_could_not_be_read_is_looked_at_again_once_it_can(tmp_path: Path) -> None:
+    for name, text in (("a.heic", "heic face"), ("b.jpg", "no face"), ("c.jpg", "x face")):
+        (tmp_path / name).write_text(text)
+    photos = [PersonPhoto(tmp_path / name, "a") for name in ("a.heic", "b.jpg", "c.jpg")]
+    log, output = tmp_path / "log", tmp_path / "f.npz"
+    assert embed_photos(StandInEngine(log), photos, output) == PhotoCounts(rows=1, reused=0, failed=2)
+    log.unlink()
+
+    done = embed_photos(StandInEngine(log, reads="heic"), photos, output)
+
+    assert done == PhotoCounts(rows=2, reused=2, failed=1)
+    assert looked_at(log) == ["a.heic"]
+    assert np.array_equal(read_features(output).features[0], vector_of("heic face"))
+
+
 @pytest.mark.parametrize(
-    ("digest", "faces", "says"),
-    [("d2", "largest", "digest d1 there, d2 now"), ("d1", "centre", "faces largest there, centre now")],
+    ("made", "faces", "says"),
+    [
+        ({"digest": "d2"}, "largest", "digest d1 there, d2 now"),
+        ({}, "centre", "faces largest there, centre now"),
+        ({"detector": "yunet"}, "largest", "detector mtcnn there, yunet now"),
+    ],
 )
-def test_another_model_or_option_is_refused(folder: Path, tmp_path: Path, digest: str, faces: str, says: str) -> None:
+def test_another_model_or_option_is_refused(
+    folder: Path, tmp_path: Path, made: dict[str, str], faces: str, says: str
+) -> None:
     embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), tmp_path / "f.npz")
     before = (tmp_path / "f.npz").read_bytes()
     with pytest.raises(FeatureError, match=says):
-        embed_photos(StandInEngine(tmp_path / "log", digest), photos_of_people(folder), tmp_path / "f.npz", faces=faces)
+        embed_photos(StandInEngine(tmp_path / "log", **made), photos_of_people(folder), tmp_path / "f.npz", faces=faces)
     assert (tmp_path / "f.npz").read_bytes() == before
 
 

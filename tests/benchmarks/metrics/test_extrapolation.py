@@ -119,3 +119,11 @@ def test_what_cannot_be_foretold_is_refused():
         extrapolate(probes_of(19, random), strangers(300, random), [1000])
     with pytest.raises(ExtrapolationError, match="no mated pair"):
         extrapolate(probes_of(40, random, photos=1), strangers(300, random), [1000])
+
+
+def test_photos_of_the_probes_among_the_distractors_leave_no_threshold_to_foretell():
+    random = np.random.default_rng(3)
+    probes, others = probes_of(40, random), strangers(400, random)
+    both = np.concatenate([others.features, probes.features])
+    with pytest.raises(ExtrapolationError, match="are photos of the probes among them"):
+        extrapolate(probes, feature_set(both, [""] * len(both)), [1_000_000])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from click.testing import CliRunner
 
 from benchmarks.formats.group_table import GroupTableError, read_groups
 from benchmarks.metrics.rates import UnsupportedRate
+from benchmarks.protocols.blufr import seeded_trials
+from benchmarks.protocols.cluster import cluster_faces
 from benchmarks.protocols.groups import group_errors
+from benchmarks.protocols.photo_rows import listed_twice
 from benchmarks.results.results import read_results
 from faceid.cli import cli
 from faceid.feature_set import feature_set
@@ -112,10 +116,24 @@ def test_a_table_that_says_nothing_or_contradicts_itself_is_refused(tmp_path, te
 
 
 def test_blanks_about_the_names_of_columns_mean_nothing(tmp_path):
-    (tmp_path / "groups.csv").write_text("path, sex ,,\np0/0.jpg,f,,\n")
     features, _ = drawn(20)
-    for columns in (None, [" sex"]):
-        assert read_groups(tmp_path / "groups.csv", features, columns)["sex"][0] == "f"
+    for text in ("path, sex ,,\np0/0.jpg,f,,\n", "path; sex ;;\np0/0.jpg;f;;\n"):
+        (tmp_path / "groups.csv").write_text(text)
+        for columns in (None, [" sex"]):
+            assert read_groups(tmp_path / "groups.csv", features, columns)["sex"][0] == "f"
+
+
+def test_photos_that_are_there_twice_are_said():
+    features, groups = drawn(photos=1)
+    assert listed_twice(features) == ()
+    paths = features.paths.copy()
+    paths[1] = paths[0]
+    twice = replace(features, paths=paths)
+    (note,) = listed_twice(twice)
+    assert "1 photos are listed more than once" in note
+    assert note in group_errors(twice, groups, 1e-3, 0.05, "x").notes
+    assert note in cluster_faces(twice, 1e-3, 0.9, "x").notes
+    assert note in seeded_trials(replace(twice, labels=np.repeat(features.labels[::2], 2)), 0, 10, 10).notes
 
 
 def test_whom_the_figures_are_not_about_is_said():

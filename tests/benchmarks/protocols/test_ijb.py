@@ -85,6 +85,25 @@ def test_the_lists_are_read(tree: Path) -> None:
     assert set(meta.detection) == {0.75}
 
 
+def test_a_list_without_headings_loses_no_template(tree: Path) -> None:
+    usual = read_meta(tree)
+    for file in tree.glob("*.csv"):
+        file.write_text(file.read_text().partition("\n")[2], encoding="utf-8-sig")
+    meta = read_meta(tree)
+    assert meta.galleries["G1"].template.tolist() == usual.galleries["G1"].template.tolist()
+    assert meta.probes is not None
+    assert meta.probes.subject.tolist() == list(range(80))
+
+
+def test_faces_that_weigh_nothing_are_said(tree: Path) -> None:
+    meta = read_meta(tree)
+    assert meta.detection is not None
+    scores = np.where(np.isin(meta.images, ["0a.jpg", "p39.jpg"]), 0, meta.detection)
+    results = ijb(tree_features(meta), replace(meta, detection=scores), "net")
+    assert results.notes[0] == ("2 faces weigh nothing, by a detector's score of 0; 1 templates have none that counts")
+    assert "weigh nothing" not in str(ijb(tree_features(meta), replace(meta, detection=scores), "net", PLAIN).notes)
+
+
 def test_one_to_one_worked_out_by_hand(tree: Path) -> None:
     meta = read_meta(tree)
     results = ijb(tree_features(meta), meta, "net", PLAIN)

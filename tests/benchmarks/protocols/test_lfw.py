@@ -119,6 +119,17 @@ def test_a_photo_without_a_feature_is_counted_and_named(tmp_path: Path) -> None:
         lfw(features_of({"Ann_0001": [1, 0]}), read_pairs(tmp_path / "pairs.txt"), "net")
 
 
+def test_pairs_that_are_listed_twice_and_photos_with_themselves_are_said(tmp_path: Path) -> None:
+    pairs = "2\t2\nAnn\t1\t2\nAnn\t1\t1\nAnn\t1\tBob\t1\nAnn\t2\tBob\t1\n"
+    (tmp_path / "pairs.txt").write_text(pairs + "Ann\t2\t1\nBob\t1\t2\nBob\t1\tAnn\t1\nAnn\t2\tBob\t2\n")
+    features = features_of({"Ann_0001": [1, 0], "Ann_0002": [1, 0.1], "Bob_0001": [0, 1], "Bob_0002": [0.1, 1]})
+    results = lfw(features, read_pairs(tmp_path / "pairs.txt"), "net")
+    assert results.notes[:2] == (
+        "2 pairs are listed once more: each counts as often as it is listed",
+        "1 pair is of one photo with itself, which any threshold accepts",
+    )
+
+
 def test_the_halves_are_a_fixed_function_of_the_name() -> None:
     # The first bit of SHA-256("Aaron_Peirsol") and of SHA-256("Zach_Parise").
     import hashlib

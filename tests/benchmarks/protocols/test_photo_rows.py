@@ -22,7 +22,10 @@ def test_photos_are_known_by_name_whatever_the_folder_the_ending_and_the_order()
 def test_a_photo_with_two_rows_is_refused_but_only_if_it_is_asked_for() -> None:
     features = features_of("Ann_0001.jpg", "Bob_0001.jpg", "Ann_0001.jpg")
     assert rows_of_photos(features, ["Bob_0001"]).tolist() == [1]
-    with pytest.raises(ProtocolError, match="Ann_0001 has more than one row"):
+    with pytest.raises(ProtocolError, match="Ann_0001 has more than one row; embed one face of each photo"):
+        rows_of_photos(features, ["Ann_0001", "Bob_0001"])
+    features = features_of("lfw/Ann_0001.jpg", "Bob_0001.jpg", "small/Ann_0001.png")
+    with pytest.raises(ProtocolError, match=r"lfw/Ann_0001\.jpg and small/Ann_0001\.png are called alike"):
         rows_of_photos(features, ["Ann_0001", "Bob_0001"])
 
 

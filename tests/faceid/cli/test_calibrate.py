@@ -62,6 +62,8 @@ def test_too_few_strangers_are_told_what_would_be_enough(run: Run, gallery: Path
     outcome = run("calibrate", "--gallery", gallery, "--strangers", strangers)
     assert "1 face of strangers: too few for any of these rates; 30 would measure FPIR 10 %." in outcome.stderr
     (tmp_path / "no.jpg").write_bytes(b"no photo")
+    some = run("calibrate", "--gallery", gallery, "--strangers", strangers, "--strangers", tmp_path / "no.jpg")
+    assert (some.code, "no.jpg: not a photo" in some.stderr) == (3, True)
     outcome = run("calibrate", "--gallery", gallery, "--strangers", tmp_path / "no.jpg")
     assert (outcome.code, "no face of a stranger was found" in outcome.stderr) == (1, True)
     assert "no.jpg: not a photo" in outcome.stderr

@@ -1,5 +1,6 @@
 """The command line as a whole: quick help, clear ends."""
 
+import errno
 import resource
 import shlex
 import shutil
@@ -46,6 +47,30 @@ def test_every_command_explains_itself(run: Run, command: str) -> None:
 
 def test_an_unknown_command_is_a_usage_error(run: Run) -> None:
     assert run("nonesuch").code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "the system gives no more (Resource"),
+        (RuntimeError("can't start new thread"), "no more threads may be started"),
+        (MemoryError(), "there is not enough memory;"),
+        (RuntimeError("one of ours"), None),
+    ],
+)
+def test_what_the_system_refuses_is_no_defect_of_ours_and_no_full_output(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str | None
+) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr("faceid.cli.read_settings", refuse)
+    if says is None:
+        with pytest.raises(type(error)):
+            run("doctor")
+        return
+    outcome = run("doctor")
+    assert (outcome.code, outcome.stderr.startswith(f"Error: {says}")) == (1, True), outcome.stderr
 
 
 def test_a_defect_of_ours_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +141,24 @@ def test_doctor_reports_versions_model_and_gallery(run: Run, gallery: object) ->
     assert "12 people" in found["gallery"]["state"]
     assert found["gallery's precisions"]["state"] == "float32: 12"
     assert found["model"]["sound"]
+
+
+def test_doctor_says_what_it_finds_where_faiss_is_absent_or_broken(
+    run: Run, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    outcome = run("doctor", "--gallery", f"{tmp_path}/none", "--model", "mobilefacenet", "--json")
+    found = {record["what"]: record["state"] for record in outcome.records}
+    assert "cannot be imported" in found["faiss compiled for"]
+    assert "mobilefacenet" in found["model"]
+
+
+def test_doctor_says_the_rest_where_a_database_does_not_answer(run: Run) -> None:
+    outcome = run(
+        "doctor", "--gallery", "postgresql://nobody@127.0.0.1:1/none/staff", "--model", "mobilefacenet", "--json"
+    )
+    found = {record["what"]: record["sound"] for record in outcome.records}
+    assert (outcome.code, found["gallery"], found["model"]) == (1, False, True)
 
 
 def test_doctor_fits_a_terminal_of_eighty_columns(run: Run, gallery: object) -> None:

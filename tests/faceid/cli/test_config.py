@@ -2,10 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from faceid.cli.config import settings_in
 from tests.faceid.cli.conftest import Run
 
 
@@ -133,6 +136,34 @@ def test_a_value_is_taken_as_if_it_was_typed_and_a_byte_order_mark_is_none(run: 
 def test_an_argument_that_is_empty_does_not_mean_the_current_folder(run: Run, arguments: tuple[str, ...]) -> None:
     outcome = run(*arguments)
     assert (outcome.code, "an argument is empty" in outcome.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("home", "options", "variables"),
+    [
+        ("home", ("--gallery=~/staff",), {}),
+        ("home", (), {"FACEID_GALLERY": "~/staff"}),
+        (None, ("--gallery=~/staff",), {}),
+        (None, (), {}),
+    ],
+)
+def test_no_folder_is_called_tilde(
+    tmp_path: Path, home: str | None, options: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    """Where no shell has put the home folder in its place, and where there is none: a user whom the system lacks."""
+    program = "import pwd; pwd.getpwuid = {}.__getitem__; from faceid.cli import main; main()"
+    environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_DATA_HOME")}
+    environment |= variables | ({"HOME": str(tmp_path / home)} if home else {})
+    command = [sys.executable, "-c", program, "gallery", "list", *options]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False).stderr
+    assert said.startswith(f"Error: there is no gallery in {tmp_path / home if home else ''}/")
+
+
+def test_a_tilde_is_the_home_folder_in_a_servers_table_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    (tmp_path / "faceid.toml").write_text("[serve]\ndata = '~/data'\ngalleries.staff = '~/staff'\nport = 1\n")
+    table = settings_in(tmp_path / "faceid.toml", here=True).own_table("serve", ())
+    assert table == {"data": "/home/ann/data", "galleries": {"staff": "/home/ann/staff"}, "port": 1}
 
 
 def test_a_tilde_is_the_home_folder(run: Run, tmp_path: Path, gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,18 @@ def test_a_broken_photo_does_not_stop_the_rest(run: Run, lfw_people: Path, tmp_p
         assert features["labels"].tolist() == [""]
 
 
+def test_without_a_face_the_file_of_before_stays(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "f.npz").write_bytes(b"of an earlier run")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "broken.jpg").write_text("no photo")
+    for photos in (tmp_path / "photos", tmp_path / "broken.jpg"):
+        outcome = run("embed", photos, "-o", tmp_path / "f.npz", "--model", "mobilefacenet")
+        assert (outcome.code, "f.npz was not written: no photo gave a face" in outcome.stderr) == (1, True)
+    assert "broken.jpg: not a photo" in outcome.stderr
+    assert (tmp_path / "f.npz").read_bytes() == b"of an earlier run"
+    assert not (tmp_path / "f.npz.parts").exists()
+
+
 def test_a_pipe_is_refused_before_any_photo_is_looked_at(run: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     outcome = run("embed", tmp_path / "nobody-looks.jpg", "-o", tmp_path / "pipe")

@@ -222,6 +222,33 @@ def test_a_list_is_split_at_what_ends_its_paths_alone(tmp_path: Path, content: b
     assert [picture.source for picture in pictures((), tmp_path / "list")] == names
 
 
+def test_what_a_command_writes_among_the_photos_is_no_photo_at_its_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1.jpg", "a/out/0001-1.jpg", "a/out/b/2.jpg", "a/outside/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path / "a")
+
+    def named(*photos: str, written: str) -> list[str]:
+        paths = tuple(map(Path, photos))
+        return [picture.source for picture in pictures(paths, None, Path(written))]
+
+    assert named(".", written="out") == named(".", written=str(tmp_path / "a/out")) == ["1.jpg", "outside/3.jpg"]
+    assert named("out", "../a/1.jpg", written="out") == ["out/0001-1.jpg", "out/b/2.jpg", "../a/1.jpg"]
+    assert named("out/0001-1.jpg", written="out") == ["out/0001-1.jpg"]
+
+
+def test_a_folder_without_a_photo_is_said(run: Run, gallery: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    at = ("--gallery", gallery, "--threshold", "0.3")
+    outcome = run("identify", tmp_path / "empty", *at, "--json")
+    assert (outcome.code, outcome.stdout) == (0, "")
+    assert "There is no photo in what was given." in outcome.stderr
+    outcome = run("identify", tmp_path / "empty", *at, "--together")
+    assert (outcome.code, "--together takes a photo at least" in outcome.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
 def test_a_list_in_utf_16_is_refused_instead_of_read_letter_by_letter(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "list").write_bytes("\ufeff/a.jpg\n".encode(encoding))

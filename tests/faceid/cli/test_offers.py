@@ -36,6 +36,12 @@ def test_the_gallery_may_be_named_by_the_environment(gallery: Path, monkeypatch:
     assert offered("gallery", "show", "Andy") == ["Andy"]
 
 
+def test_the_gallery_may_be_named_as_it_is_typed(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(gallery.parent))
+    assert offered("gallery", "show", "--gallery", "~/staff", "Andy") == ["Andy"]
+    assert offered("gallery", "show", "--gallery=~/staff", "Andy") == ["Andy"]
+
+
 def test_without_a_gallery_nobody_is_offered(tmp_path: Path) -> None:
     assert offered("gallery", "show", "--gallery", str(tmp_path / "none"), "") == []
 

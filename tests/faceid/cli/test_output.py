@@ -66,6 +66,14 @@ def test_a_list_in_a_cell_can_be_taken_apart_again(capsys: pytest.CaptureFixture
     ]
 
 
+def test_things_in_a_cell_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    record = {"accuracies": [{"measure": "LFW", "ci95": (0.9, 1.0)}], "box": [1, 2], "in": {"name": "Jürgen"}}
+    write_records([record], "csv", dict, dict)
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert json.loads(row["accuracies"]) == [{"measure": "LFW", "ci95": [0.9, 1.0]}]
+    assert (row["box"], row["in"]) == ("1 2", '{"name": "Jürgen"}')
+
+
 def test_facts_are_read_in_lines_of_bearable_length(capsys: pytest.CaptureFixture[str]) -> None:
     write_facts({"size": (112, 96), "by kind": {"a": 1, "b": None}, "many": [{"n": i} for i in range(99)]}, ("f", "v"))
     shown = capsys.readouterr().out

@@ -41,6 +41,13 @@ def test_a_photo_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
+def test_a_photo_for_which_no_process_can_be_started_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "python_running", lambda _: ["/no/such/python"])
+    with pytest.raises(ImageError, match="GIF is decoded by a process, which cannot be started") as refused:
+        decode(saved(PICTURE, "GIF"), "x.gif")
+    assert "damaged" not in str(refused.value)
+
+
 def test_a_photo_that_computes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "SECONDS", 2)
     text = b"P2 12000 5000 255\n" + b"1 " * 60_000_000  # Pillow reads numbers one by one

@@ -52,6 +52,7 @@ def test_hidden_files_are_no_photos(tmp_path: Path) -> None:
         *("Thumbs.db:encryptable", "digikam4.db", "thumbnails-digikam.db", "ZbThumbnail.info", "photothumb.db"),
         *("1.cos", "1.nks", "1.arp", "1.acr", "1.vrd", "~$1.jpg", "1.jpg.part", "1.jpg.crdownload"),
         *("CaptureOne/Cache/1.jpg.cot", "NKSC_PARAM/1.jpg.nksc", "iPod Photo Cache/1.ithmb"),
+        *("f.npz", "f.npz.parts/1.npz", "f.npz.progress", "f.npz.progress-wal", "f.npz.failed.csv"),
     ],
 )
 def test_thumbnails_and_sidecars_are_passed_over_and_logged(
@@ -142,6 +143,19 @@ def test_a_manifest_names_people_and_tells_namesakes_apart(tmp_path: Path) -> No
         (tmp_path / "a.jpg", "Lee, Ann", "7", None),
         (Path("/abs/b.jpg"), "Ann", "8", None),
         (tmp_path / "c.jpg", "Bob", None, None),
+    ]
+
+
+@pytest.mark.parametrize("between", [";", "\t"])
+def test_a_manifest_may_be_as_spreadsheets_write_it_where_a_comma_is_the_decimal_point(
+    tmp_path: Path, between: str
+) -> None:
+    lines = ["path,name,external_id", 'a.jpg,"Lee, Ann",7', "b.jpg,Bob,"]
+    text = "\r\n".join(line.replace(", ", "@").replace(",", between).replace("@", ", ") for line in lines)
+    (tmp_path / "people.csv").write_text(text, encoding="utf-8-sig", newline="")
+    assert told(photos_of_manifest(tmp_path / "people.csv")) == [
+        (tmp_path / "a.jpg", "Lee, Ann", "7", None),
+        (tmp_path / "b.jpg", "Bob", None, None),
     ]
 
 
