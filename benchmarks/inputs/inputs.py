@@ -59,7 +59,9 @@ def photo_features(path: Path, kept: Path, embedding: Embedding) -> FeatureSet:
     """
     if path.is_file():
         return read_features(path)
-    if shards := shard_files(path):
+    # What an earlier run kept there is no crowd: the photos may have changed since, or the model that is asked for.
+    ours = kept.resolve() if kept.with_name(f"{kept.name}.progress").exists() else None
+    if shards := [file for file in shard_files(path) if file.resolve() != ours]:
         return read_shards(shards, path)
     photos = (PersonPhoto(photo, "") for photo in photos_in(path))
     return _embedded(path, photos, kept, embedding)

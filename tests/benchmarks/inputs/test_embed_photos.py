@@ -6,6 +6,7 @@ import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from PIL import Image
 
 from benchmarks.inputs import embed_photos as module
 from benchmarks.inputs.embed_photos import PhotoCounts, embed_photos
+from benchmarks.inputs.inputs import Embedding, photo_features
 from faceid.engine import FaceEngine, Features
 from faceid.feature_file import read_features
-from faceid.feature_set import FeatureError
+from faceid.feature_set import FeatureError, FeatureSet
 from faceid.pipeline import PictureFaces
 from faceid.vision.alignment import reference_points
 from faceid.vision.photo_list import PersonPhoto, photos_of_people
@@ -172,6 +174,18 @@ def test_another_model_or_option_is_refused(
     with pytest.raises(FeatureError, match=says):
         embed_photos(StandInEngine(tmp_path / "log", **made), photos_of_people(folder), tmp_path / "f.npz", faces=faces)
     assert (tmp_path / "f.npz").read_bytes() == before
+
+
+def test_features_that_a_run_kept_among_the_photos_do_not_stand_for_them(folder: Path, tmp_path: Path) -> None:
+    def features(digest: str) -> FeatureSet:
+        stand_in: Any = StandInEngine(tmp_path / "log", digest)
+        return photo_features(folder, folder / "photos.npz", Embedding(lambda: stand_in, "largest", aligned=False))
+
+    assert len(features("d1")) == 10
+    (folder / "a" / "new.jpg").write_text("n face")
+    assert len(features("d1")) == 11
+    with pytest.raises(FeatureError, match="digest d1 there, d2 now"):
+        features("d2")
 
 
 def test_when_no_photo_has_a_face_nothing_is_written_but_the_reasons(tmp_path: Path) -> None:
