@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from faceid.video.watcher import DecideAt, Look, Watcher
     from indexer.gallery import Gallery
 
-POSITIVE = Number(0, min_open=True)
+PER_SECOND = Number(0.001, 100_000)
 # Of a table whose rows come one by one, over days perhaps: time, event, track, who, similarity, here, source.
 _WIDTHS = (19, 12, 5, 20, 10, 8, 24)
 
@@ -79,12 +79,12 @@ class _Run:
 @click.option("--fpir", type=RATE, help="Share of strangers' tracks that may be taken for somebody (default 0.01).")
 @click.option("--threshold", type=SIMILARITY, help="Accept at this similarity instead.")
 @click.option(
-    "--sample-fps", type=POSITIVE, default=5.0, show_default=True, help="Frames a second to look at, at most."
+    "--sample-fps", type=PER_SECOND, default=5.0, show_default=True, help="Frames a second to look at, at most."
 )
 @click.option("--start", type=Time(), default=0.0, help="Begin here in a file.")
 @click.option("--end", type=Time(), help="End here; of a live source, after so long.")
 @click.option(
-    "--frame-rate", type=POSITIVE, default=25.0, show_default=True, help="Frames a second of folders of frames."
+    "--frame-rate", type=PER_SECOND, default=25.0, show_default=True, help="Frames a second of folders of frames."
 )
 @click.option(
     "--full-scan-every",

@@ -1,6 +1,7 @@
 """A video with boxes and names drawn on it: the frames that were looked at, at their own times."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +11,12 @@ from PIL import Image
 
 from faceid.annotate import draw
 from faceid.results import Answer
-from faceid.video.pyav import in_words
+from faceid.video.frames import VideoError
 from faceid.video.watcher import Look, TrackedFace
 from faceid.vision.picture import Picture
 from indexer.decision.decision import user_threshold
 from indexer.durable_file import PRIVATE, writing
+from indexer.errors import FileNotWritten
 from indexer.text import printable
 
 if TYPE_CHECKING:
@@ -28,11 +30,12 @@ _ANY = user_threshold(1.0)
 def annotated_video(looks: Iterable[Look], file: Path) -> Iterator[Look]:
     """Pass looks on and write their frames to an MP4 file, which is there when the last look was taken.
 
-    H.264 where PyAV has it, else MPEG-4. Frames of another size are fitted to the first one's. Raises FileNotWritten.
+    H.264 where PyAV has it, else MPEG-4. Frames of another size are fitted to the first one's. Raises FileNotWritten,
+    and VideoError where no frame was looked at.
     """
     import av
 
-    with writing(file, PRIVATE) as temporary, in_words(printable(file)):
+    with writing(file, PRIVATE) as temporary, _told(file):
         container = av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"})
         with container:
             stream: VideoStream | None = None
@@ -44,8 +47,19 @@ def annotated_video(looks: Iterable[Look], file: Path) -> Iterator[Look]:
                     last = max(last + 1, round(look.frame.seconds * _TICKS))
                     _encode(container, stream, picture, last)
                 yield look
-            if stream is not None:
-                container.mux(stream.encode())
+            if stream is None:
+                raise VideoError(f"{printable(file)} was not written: no frame was looked at")
+            container.mux(stream.encode())
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    from av.error import FFmpegError
+
+    try:
+        yield
+    except FFmpegError as error:  # of a full disk, say
+        raise FileNotWritten(f"{printable(file)} could not be written: {error.strerror or error}") from error
 
 
 def _stream(container: "OutputContainer", picture: Image.Image) -> "VideoStream":

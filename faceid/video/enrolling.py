@@ -144,6 +144,8 @@ def _clip_of(row: Row, manifest: Path, line: int) -> PersonClip:
         start, end = (time_of(text) if (text := row.get(column)) else None for column in ("start", "end"))
     except ValueError as error:
         raise PhotoListError(f"{printable(manifest)}, line {line}: {error}") from error
+    if end is not None and end <= (start or 0.0):
+        raise PhotoListError(f"{printable(manifest)}, line {line}: the end does not lie after the start")
     return PersonClip(manifest.parent / path, name, row.get("external_id") or None, start or 0.0, end)
 
 

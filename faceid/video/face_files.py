@@ -1,6 +1,7 @@
 """Pictures of the faces of tracks as files: the best of each, and of unknown people several to cluster and to enrol."""
 
 import csv
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -15,17 +16,19 @@ from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import FileNotWritten
 from indexer.text import csv_cell, printable
 
+_Stems = dict[tuple[str, int | None, float | None], str]  # of tracks by source, number and beginning
 _COLUMNS = ("file", "source", "track", "seconds", "decision", "name")
 
 
 def save_faces(events: Iterable[Event], folder: Path) -> Iterator[Event]:
     """Pass events on; write the best face of each track that is lost, and a line of `faces.csv` that says whose it is.
 
-    Files are named by source and track, never by a person. Raises FileNotWritten.
+    Files are named by source, track and picture, never by a person. Raises FileNotWritten.
     """
+    stems: _Stems = {}
     for event in events:
         if event.event == "lost" and event.best is not None and event.best.picture is not None:
-            file = folder / f"{_stem(event)}.jpg"
+            file = folder / f"{_stem(event, event.best.picture, stems)}.jpg"
             _write(file, event.best.picture)
             _list(folder / "faces.csv", file.name, event, event.best)
         yield event
@@ -36,17 +39,22 @@ def save_unknown(events: Iterable[Event], folder: Path) -> Iterator[Event]:
 
     `faceid cluster FOLDER` finds who of them is one person. Raises FileNotWritten.
     """
+    stems: _Stems = {}
     for event in events:
         if event.event == "lost" and event.answer is not None and event.answer.decision == "unknown":
-            for number, face in enumerate(event.faces, start=1):
-                if face.picture is not None:
-                    _write(folder / _stem(event) / f"{number}.jpg", face.picture)
+            pictures = [face.picture for face in event.faces if face.picture is not None]
+            for number, picture in enumerate(pictures, start=1):
+                _write(folder / _stem(event, pictures[0], stems) / f"{number}.jpg", picture)
         yield event
 
 
-def _stem(event: Event) -> str:
+def _stem(event: Event, picture: UInt8Image, stems: _Stems) -> str:
     source = re.sub(r"[^A-Za-z0-9]+", "-", Path(event.source).name).strip("-")[:40] or "source"
-    return f"{source}-track-{event.track or 0:06d}"
+    # Tracks are numbered anew by each camera and in each run: another person is never put in the place of the one
+    # before, or into one folder with them. What is watched again has the same name, and who comes back keeps it.
+    digest = hashlib.sha256(picture.tobytes()).hexdigest()[:8]
+    place = event.source, event.track, event.first_seconds
+    return stems.setdefault(place, f"{source}-track-{event.track or 0:06d}-{digest}")
 
 
 def _write(file: Path, picture: UInt8Image) -> None:

@@ -16,6 +16,10 @@ class VideoError(FaceIdError):
     exit_code = 3
 
 
+class WrongPassword(VideoError):
+    """A source whose server takes another user or password: trying again would only lock the account."""
+
+
 class SourceLost(FaceIdError):
     """A live source that was there and has gone: its connection broke, it fell silent, or it ended."""
 

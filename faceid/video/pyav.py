@@ -2,13 +2,14 @@
 
 import platform
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from faceid.video.frames import VideoError
+from faceid.video.frames import VideoError, WrongPassword
 from indexer.text import printable
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ _RTSP_OPTIONS = {
 _HTTP_OPTIONS = {"protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy,hls", **_BOUNDED}
 # Titles and the like may be in any encoding; nobody reads them here.
 _ODD_TITLES: Final = "replace"
+# Some cameras take user and password in the path: `/user=ann&password=x&channel=1`, `/user=ann_password=x_channel=1`.
+_SECRETS = re.compile(r"((?:user|pass|pwd)[a-z]*=).*?(?=[&/;]|_[a-z]+=|$)", re.IGNORECASE)
+# What tells the cameras of one recorder apart; all else of a query may be a secret.
+_CHANNEL = re.compile(r"(?:cam|camera|ch|channel|profile|stream|subtype)=[0-9]{1,4}", re.IGNORECASE)
 _CAMERAS = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}"), "Windows": ("dshow", "video={}")}
 
 
@@ -62,10 +67,12 @@ def open_file(path: Path) -> "InputContainer":
     av = _av()
     name = printable(path)
     try:
-        empty = path.stat().st_size == 0
+        status = path.stat()
     except OSError as error:
         raise VideoError(f"{name}: {error.strerror or error}") from error
-    if empty:
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError(f"{name}: it is no file; what a pipe brings goes into a file first, and a camera is camera:0")
+    if not status.st_size:
         raise VideoError(f"{name}: the file is empty")
     with in_words(name):
         container: InputContainer = av.open(f"file:{path}", options=_FILE_OPTIONS, metadata_errors=_ODD_TITLES)
@@ -75,7 +82,7 @@ def open_file(path: Path) -> "InputContainer":
 def open_stream(url: str, seconds: float) -> "InputContainer":
     """Open an RTSP or HTTP stream; what takes longer than so many seconds has failed. Raises VideoError."""
     av = _av()
-    scheme = urlsplit(url).scheme.lower()
+    scheme = parts_of(url).scheme.lower()
     options = _RTSP_OPTIONS if scheme in ("rtsp", "rtsps") else _HTTP_OPTIONS
     with in_words(safe_name(url)):
         container: InputContainer = av.open(
@@ -111,7 +118,8 @@ def in_words(name: str) -> Iterator[None]:
     try:
         yield
     except av.error.FFmpegError as error:
-        raise VideoError(f"{name}: {reason(error)}") from None
+        kind = WrongPassword if isinstance(error, av.error.HTTPUnauthorizedError) else VideoError
+        raise kind(f"{name}: {reason(error)}") from None
 
 
 def reason(error: "av.error.FFmpegError") -> str:
@@ -136,15 +144,26 @@ def reason(error: "av.error.FFmpegError") -> str:
     return f"it cannot be read ({type(error).__name__})"
 
 
-def is_refusal(error: VideoError) -> bool:
-    """Say whether trying again would only lock the account."""
-    return "password" in str(error)
+def parts_of(address: str) -> SplitResult:
+    """Part an address; raises VideoError for what is none. It is not shown: nobody knows where its password ends."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        raise VideoError(
+            f"{printable(address.partition(':')[0])}://...: this is no address; what is odd in a user or a password"
+            " is written as %5B, say, for ["
+        ) from None
 
 
 def safe_name(address: str) -> str:
-    """Return a source's name without what must not be shown: user, password, query."""
+    """Return a source's name without what must not be shown: user, password, query, but for a channel's number.
+
+    Raises VideoError for what is no address.
+    """
     if "://" not in address:
         return printable(address)
-    parts = urlsplit(address)
+    parts = parts_of(address)
     place = parts.netloc.rpartition("@")[2]
-    return printable(re.sub(r"[\x00-\x20]", "", f"{parts.scheme}://{place}{parts.path}"))
+    channel = "&".join(one for one in parts.query.split("&") if _CHANNEL.fullmatch(one))
+    path = _SECRETS.sub(r"\1***", parts.path) + (f"?{channel}" if channel else "")
+    return printable(re.sub(r"[\x00-\x20]", "", f"{parts.scheme}://{place}{path}"))

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 
-from faceid.video.frames import Frame, SourceLost, SourceNotice, VideoError
-from faceid.video.pyav import is_refusal
+from faceid.video.frames import Frame, SourceLost, SourceNotice, VideoError, WrongPassword
 from faceid.video.shots import ShotCounter
 from faceid.video.sources import Decoded, Source
 
@@ -104,7 +103,7 @@ class FrameReader:
             except SourceLost as error:
                 message = str(error)
             except VideoError as error:
-                if not before or is_refusal(error):
+                if not before or isinstance(error, WrongPassword):
                     raise
                 message = str(error)
             came = self.source.counts.decoded > before

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What names it: the path, or the address without user, password and query."""
+        """What names it: the path, or the address without user, password and query, but for a channel's number."""
         ...
 
     @property
@@ -82,7 +82,7 @@ def open_source(what: str | os.PathLike[str], *, frame_rate: float = USUAL_RATE)
     `frame_rate` is that of a folder's frames. Raises VideoError; a stream is opened when its frames are asked for.
     """
     address = os.fspath(what)
-    scheme = urlsplit(address).scheme.lower() if "://" in address else ""
+    scheme = pyav.parts_of(address).scheme.lower() if "://" in address else ""
     if scheme in ("rtsp", "rtsps", "http", "https"):
         return LiveStream(address) if is_live(address) else RemoteFile(address)
     if scheme:
@@ -99,8 +99,11 @@ def is_live(what: str) -> bool:
     """Say whether an address is a camera's or a stream's; an HTTP one that ends as a file's name is a file far away."""
     if what.startswith("camera:"):
         return True
-    address = urlsplit(what) if "://" in what else None
-    if address is None:
+    if "://" not in what:
+        return False
+    try:
+        address = pyav.parts_of(what)
+    except VideoError:  # who opens it is told
         return False
     return not (address.scheme.lower() in ("http", "https") and Path(address.path).suffix.lower() in _FAR_SUFFIXES)
 
@@ -231,6 +234,9 @@ class FrameFolder:
                 continue
             self.counts.decoded += 1
             yield _in_memory(seconds, pixels)
+        last = (self._numbered[-1][0] - first) / self._rate
+        if last < start:
+            self.counts.remark = _ends_before(last, start)
         if not self.counts.decoded and start == 0:
             raise VideoError(f"{self.name}: none of its {self.counts.damaged} frames can be read")
 
@@ -311,7 +317,9 @@ def _timed(
         )
     announced = (container.duration or 0) / 1_000_000
     end = (seconds or 0.0) + 1 / rate
-    if seconds is not None and announced - end > max(_EARLY_SECONDS, _EARLY_SHARE * announced):
+    if end < start:
+        source.counts.remark = _ends_before(end, start)
+    elif seconds is not None and announced - end > max(_EARLY_SECONDS, _EARLY_SHARE * announced):
         source.counts.remark = f"it announces {clock(announced)} and ends after {clock(end)}: cut off, or damaged"
 
 
@@ -358,6 +366,10 @@ def _decoded(frame: "VideoFrame", seconds: float | None, stream: "VideoStream") 
     if not 1 / _ODDEST_ASPECT <= aspect <= _ODDEST_ASPECT:
         aspect = 1.0
     return Decoded(seconds, lambda: sketch(frame), lambda: upright_pixels(frame, aspect))
+
+
+def _ends_before(end: float, start: float) -> str:
+    return f"it ends after {clock(end)}, before it was to be watched from {clock(start)} on"
 
 
 def clock(seconds: float) -> str:

@@ -4,6 +4,7 @@ for event in watch(engine, gallery, open_source("door.mp4"), track_threshold(eng
     print(event.seconds, event.event, event.identity)
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -41,7 +42,7 @@ UNMEASURED_LINKS = 0.2, 0.7
 MARGIN = 0.6  # of a face's box, on each side of the pictures that are kept of it: detectors need surroundings
 _GRID = 8
 _FORGOTTEN_AFTER = 62.0  # seconds: a second more than a tracker links again within
-_EVER = 1e12
+_EVER = math.inf
 
 DecideAt = Threshold | Callable[[], Threshold]
 

@@ -13,11 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from faceid.video.events import Event
 from faceid.video.frames import VideoError
-from faceid.video.pyav import safe_name
+from faceid.video.pyav import parts_of, safe_name
 
 if TYPE_CHECKING:
     import httpx
@@ -53,14 +52,17 @@ class Webhook:
             import httpx
         except ImportError as error:
             raise VideoError("webhooks need httpx: pip install 'faceid-engine[video]'") from error
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        if parts_of(url).scheme not in ("http", "https") or not parts_of(url).netloc:
             raise VideoError(f"{safe_name(url)}: a webhook is an http or https address")
         self._url = url
         self._name = safe_name(url)
         self._secret = secret
         self._say = say
         self._wait = first_wait
-        self._client = httpx.Client(timeout=_SECONDS, transport=transport)
+        try:
+            self._client = httpx.Client(timeout=_SECONDS, transport=transport)
+        except (ImportError, ValueError) as error:  # what the environment says of proxies
+            raise VideoError(f"{self._name}: the proxy that the environment names cannot be used ({error})") from error
         self._failures: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.InvalidURL)
         self._waiting: queue.Queue[bytes | None] = queue.Queue(QUEUE)
         self._ending = threading.Event()
@@ -137,7 +139,7 @@ class Webhook:
 
 def sign(body: bytes, secret: str, timestamp: int) -> str:
     """Return the value of the header: `t=TIMESTAMP,v1=HEX`."""
-    mac = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
+    mac = hmac.new(secret.encode("utf-8", "surrogateescape"), f"{timestamp}.".encode() + body, hashlib.sha256)
     return f"t={timestamp},v1={mac.hexdigest()}"
 
 

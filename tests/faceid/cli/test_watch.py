@@ -86,10 +86,8 @@ def test_faces_unknown_people_and_the_annotated_film_are_kept(
     assert enrolled.code == 0, enrolled.stderr
     assert {one["status"] for one in enrolled.records} == {"enrolled"}
     again = run("watch", film, "--gallery", staff, "--threshold", "0.5", "--json", "--start", "4", "--end", "5.9")
-    assert {one["identity"] and one["identity"]["name"] for one in again.records if one["event"] == "identified"} == {
-        "Ann",
-        "film-mp4-track-000002",
-    }
+    named = {one["identity"]["name"] for one in again.records if one["event"] == "identified"}
+    assert named == {"Ann", next((tmp_path / "unknown").iterdir()).name}
 
 
 @pytest.fixture
@@ -187,6 +185,14 @@ def test_the_annotated_video_does_not_take_the_place_of_the_one_that_is_watched(
         assert done.code == 2
         assert "in the place of the one that is watched" in " ".join(done.stderr.split())
     assert (tmp_path / "a.mp4").read_bytes() == b"the only copy"
+
+
+def test_what_is_no_address_costs_itself_alone(run: Run, staff: Path, film: Path) -> None:
+    wrong = "rtsp://ann:s3[ret@camera/1"
+    done = run("watch", wrong, film, "--gallery", staff, "--threshold", "0.5", "--json", "--end", "1")
+    assert done.code == 3
+    assert "this is no address" in " ".join(done.stderr.split())
+    assert {one["event"] for one in done.records} == {"identified", "lost", "source_ended"}
 
 
 def test_killed_and_started_again_no_event_is_written_twice(staff: Path, film: Path, tmp_path: Path, run: Run) -> None:

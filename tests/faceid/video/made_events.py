@@ -15,8 +15,8 @@ def candidate(person: int) -> Candidate:
     return Candidate(id=person, name=f"Person {person}", similarity=0.8, rank=1)
 
 
-def face(seconds: float = 1.0) -> TrackFace:
-    picture = np.full((40, 30, 3), 120, np.uint8)
+def face(seconds: float = 1.0, *, brightness: int = 120) -> TrackFace:
+    picture = np.full((40, 30, 3), brightness, np.uint8)
     return TrackFace(seconds, (1, 2, 3, 4), Quality(60, 1.0, 80, 0.1), np.ones(2, np.float32), picture)
 
 

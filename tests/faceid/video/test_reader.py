@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceid.video.frames import Counts, Frame, SourceLost, SourceNotice, VideoError
+from faceid.video.frames import Counts, Frame, SourceLost, SourceNotice, VideoError, WrongPassword
 from faceid.video.heap import HeapKeeper
 from faceid.video.reader import QUEUE, FrameReader, Sampling
 from faceid.video.shots import ShotCounter
@@ -123,9 +123,19 @@ def test_a_first_connection_that_fails_is_an_error_and_so_is_a_password_at_any_t
     source = FakeLive((0, VideoError("rtsp://camera/1: nobody answers at this address")))
     with FrameReader(source, Sampling()) as reader, pytest.raises(VideoError, match="nobody answers"):
         reader.take(1)
-    source = FakeLive((1, SourceLost("lost")), (0, VideoError("rtsp://camera/1: the user or the password is wrong")))
+    source = FakeLive((1, SourceLost("lost")), (0, WrongPassword("rtsp://camera/1: the user or the password is wrong")))
     with FrameReader(source, Sampling(fps=1e6), first_wait=0.01) as reader, pytest.raises(VideoError, match="password"):
         list(iter(lambda: reader.take(1), []))
+
+
+def test_a_camera_in_whose_address_the_word_password_stands_is_connected_again() -> None:
+    away = VideoError("rtsp://camera/user=***&password=***&channel=1: nobody answers at this address")
+    source = FakeLive((1, SourceLost("lost")), (0, away), (1, None))
+    with FrameReader(source, Sampling(fps=1e6), first_wait=0.01) as reader:
+        taken: list[Frame | SourceNotice] = []
+        while sum(isinstance(item, Frame) for item in taken) < 2:
+            taken += reader.take(1)
+        source.go_on.set()
 
 
 def test_stopping_ends_the_taking() -> None:

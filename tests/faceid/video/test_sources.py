@@ -1,5 +1,6 @@
 """Frames of files: whatever the container, the codec, the rotation and the damage, a clear answer for each."""
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from PIL import Image
 from faceid.video import sources
 from faceid.video.enrolling import clips_of_manifest, time_of
 from faceid.video.frames import VideoError
-from faceid.video.sources import Decoded, FrameFolder, VideoFile, clock, open_source
+from faceid.video.sources import Decoded, FrameFolder, VideoFile, clock, is_live, open_source
 from faceid.vision.photo_list import PhotoListError
 from tests.faceid.video.clips import grey, turned, with_duration, write_sound, write_video
 
@@ -313,6 +314,54 @@ def test_errors_show_neither_password_nor_query() -> None:
         next(source.frames())
     assert str(caught.value) == f"rtsp://127.0.0.1:{port}/live: nobody answers at this address"
     assert "s3cret" not in source.name
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("1.2.3.4/user=a&password=s3cret&channel=2&stream=0.sdp?x", "user=***&password=***&channel=2&stream=0.sdp"),
+        ("1.2.3.4/user=a_password=s3cret_channel=2_stream=0.sdp", "user=***_password=***_channel=2_stream=0.sdp"),
+        ("a:s3cret@1.2.3.4/cam/realmonitor?channel=2&subtype=0&pwd=s3", "cam/realmonitor?channel=2&subtype=0"),
+        ("1.2.3.4/live?token=s3cret&channel=s3cret&pin=1234", "live"),
+    ],
+)
+def test_a_name_shows_no_password_wherever_it_stands_and_tells_the_cameras_of_a_recorder_apart(
+    address: str, name: str
+) -> None:
+    assert open_source(f"rtsp://{address}").name == f"rtsp://1.2.3.4/{name}"
+
+
+@pytest.mark.parametrize("address", ["rtsp://ann:s3[ret@camera/1", "http://[::1/x.mp4", "rtsp://s3cret@cam\u2100/1"])
+def test_what_is_no_address_is_told_as_any_other_source_and_not_shown(address: str) -> None:
+    assert not is_live(address)
+    with pytest.raises(VideoError, match="this is no address") as caught:
+        open_source(address)
+    assert "s3" not in str(caught.value)
+
+
+def test_a_pipe_and_a_device_are_not_called_empty(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(VideoError, match="it is no file"):
+            next(open_source(path).frames())
+
+
+def test_a_beginning_that_lies_behind_the_end_is_told(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    write_video(tmp_path / "a.mp4", grey(25))
+    for number in range(1, 26):
+        (tmp_path / "frames" / f"{number}.jpg").write_bytes(b"not read")
+    for path in (tmp_path / "a.mp4", tmp_path / "frames"):
+        source = open_source(path)
+        assert list(source.frames(start=3600)) == []
+        assert source.counts.remark == "it ends after 0:00:01, before it was to be watched from 1:00:00 on"
+
+
+def test_a_clip_that_ends_before_it_begins_is_refused_with_its_line(tmp_path: Path) -> None:
+    manifest = tmp_path / "clips.csv"
+    manifest.write_text("path,name,start,end\na.mp4,Ann,5:00,12:00\na.mp4,Bob,12:00,5:00\n")
+    with pytest.raises(PhotoListError, match="line 3: the end does not lie after the start"):
+        clips_of_manifest(manifest)
 
 
 def test_a_camera_that_is_not_there_is_named() -> None:

@@ -3,18 +3,25 @@
 import csv
 import json
 import os
+import resource
 import stat
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from faceid.video.annotated_video import annotated_video
 from faceid.video.event_file import EventFile, EventFileError, Resumed
 from faceid.video.events import Event
 from faceid.video.face_files import save_faces, save_unknown
+from faceid.video.frames import Frame, VideoError
 from faceid.video.once_per import OncePer
+from faceid.video.watcher import Look
 from indexer.errors import FileNotWritten
-from tests.faceid.video.made_events import NOON, event
+from tests.faceid.video.made_events import NOON, event, face
 
 
 def seconds_of(events: list[Event]) -> list[float]:
@@ -187,8 +194,9 @@ def test_the_best_face_of_each_track_is_written_under_no_persons_name(tmp_path: 
     events = [event("identified", 1, person=7), event("lost", 3, person=7), event("lost", 4, track=2)]
     folder = tmp_path / "faces"
     assert list(save_faces(events, folder)) == events
-    names = ["film-mp4-track-000001.jpg", "film-mp4-track-000002.jpg"]
-    assert sorted(path.name for path in folder.iterdir()) == ["faces.csv", *names]
+    first, *names = sorted(path.name for path in folder.iterdir())
+    assert first == "faces.csv"
+    assert [name[:22] for name in names] == ["film-mp4-track-000001-", "film-mp4-track-000002-"]
     assert stat.S_IMODE((folder / names[0]).stat().st_mode) == 0o600
     with (folder / "faces.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -201,13 +209,50 @@ def test_the_best_face_of_each_track_is_written_under_no_persons_name(tmp_path: 
 def test_faces_of_unknown_people_are_a_folder_a_track(tmp_path: Path) -> None:
     events = [event("lost", 3, person=7), event("lost", 4, track=2), event("unknown", 5, track=3)]
     assert list(save_unknown(events, tmp_path)) == events
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.jpg")) == [
-        "film-mp4-track-000002/1.jpg",
-        "film-mp4-track-000002/2.jpg",
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("film-mp4-track-000002-")
+    assert sorted(path.name for path in folder.iterdir()) == ["1.jpg", "2.jpg"]
+
+
+def test_people_of_two_cameras_and_of_the_next_day_are_not_mixed(tmp_path: Path) -> None:
+    sources = ("rtsp://front/live", "rtsp://back/live", "rtsp://front/live")
+    events = [
+        replace(event("lost", 3, source=source, at=NOON), first_seconds=shade / 7, faces=(face(brightness=shade),) * 2)
+        for source, shade in zip(sources, (40, 80, 120), strict=True)
     ]
+    events = [replace(one, best=one.faces[0]) for one in events]
+    better = face(brightness=123)
+    back = replace(events[2], best=better, faces=(better, *events[2].faces[1:]))  # who came back and left again
+    for keep in (save_faces, save_unknown):
+        list(keep([*events, back], tmp_path / keep.__name__))
+        list(keep(events[:1], tmp_path / keep.__name__))  # watched again
+    assert len(list((tmp_path / "save_faces").glob("live-track-000001-*.jpg"))) == 3
+    for folder in (tmp_path / "save_unknown").iterdir():
+        assert len({round(np.asarray(Image.open(file)).mean(), -1) for file in folder.iterdir()}) == 1
+    assert len(list((tmp_path / "save_unknown").rglob("*.jpg"))) == 6
 
 
 def test_a_disk_that_is_full_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileNotWritten, match="could not be written"):
         list(save_faces([event("lost", 3)], tmp_path / "file"))
+
+
+def looks(count: int) -> list[Look]:
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    return [Look(Frame(number / 5, 0, noise), (), ()) for number in range(count)]
+
+
+def test_a_disk_that_takes_no_annotated_video_is_named_and_keeps_what_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "drawn.mp4"
+    file.write_bytes(b"of yesterday")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(FileNotWritten, match="could not be written: File too large"):
+            list(annotated_video(looks(20), file))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(VideoError, match="no frame was looked at"):
+        list(annotated_video(looks(0), file))
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("drawn.mp4", b"of yesterday")]

@@ -1,6 +1,7 @@
 """Webhooks: signed, tried again, never in the way, and nothing of the address is told but the host."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -111,7 +112,22 @@ def test_without_a_secret_nothing_is_signed() -> None:
     assert SIGNATURE not in receiver.requests[0].headers
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "hooks.example", "http://"])
+@pytest.mark.parametrize("url", ["ftp://host/x", "hooks.example", "http://", "http://[::1/x"])
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(VideoError, match="a webhook is an http or https address"):
+    with pytest.raises(VideoError, match=r"a webhook is an http or https address|this is no address"):
         Webhook(url, None, print)
+
+
+def test_a_proxy_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy:1")
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    with pytest.raises(VideoError, match="the proxy that the environment names cannot be used"):
+        Webhook(URL, None, print)
+
+
+def test_a_secret_that_is_no_utf_8_signs() -> None:
+    receiver = Receiver(200)
+    hook = Webhook("http://localhost/x", "s\udce9cret", print, transport=httpx.MockTransport(receiver))
+    hook.send(event("unknown", 1))
+    hook.close()
+    assert SIGNATURE in receiver.requests[0].headers
