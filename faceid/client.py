@@ -27,6 +27,7 @@ from faceid.records import (
     VerificationRecord,
 )
 from indexer.errors import FaceIdError
+from indexer.text import printable
 
 Photo = str | os.PathLike[str] | bytes
 """A file, or the bytes of one."""
@@ -89,7 +90,7 @@ class _Calls:
         faces: str,
     ) -> _Call[list[AnswerRecord]]:
         fields = _given(fpir=fpir, threshold=threshold, top_k=top_k, faces=faces)
-        files = [("photos", photo) for photo in photos]
+        files = [("photos", photo) for photo in _several(photos)]
         return _Call("POST", f"{self._place}/identify", lambda said: said["answers"], data=fields, files=files)
 
     def verify(
@@ -121,7 +122,7 @@ class _Calls:
             f"{self._place}/people",
             _enrolled,
             data=_given(name=name, external_id=external_id, faces=faces),
-            files=[("photos", photo) for photo in photos],
+            files=[("photos", photo) for photo in _several(photos)],
             idempotency_key=idempotency_key,
         )
 
@@ -133,7 +134,7 @@ class _Calls:
             f"{self._place}/people/{person}/photos",
             _enrolled,
             data={"faces": faces},
-            files=[("photos", photo) for photo in photos],
+            files=[("photos", photo) for photo in _several(photos)],
             idempotency_key=idempotency_key,
         )
 
@@ -165,7 +166,7 @@ class _Calls:
         return _Call("GET", self._place + what, lambda said: said, params=params)
 
     def embed(self, photos: Sequence[Photo], faces: str) -> _Call[list[Record]]:
-        files = [("photos", photo) for photo in photos]
+        files = [("photos", photo) for photo in _several(photos)]
         params = {"gallery": self._gallery}
         return _Call("POST", "/v1/embed", lambda said: said["faces"], data={"faces": faces}, params=params, files=files)
 
@@ -560,7 +561,13 @@ class AsyncClient:
 
 
 def _headers(key: str | None) -> dict[str, str]:
-    return {} if key is None else {"Authorization": f"Bearer {key}"}
+    # A key that was read from a file often ends in a line break, which no header may have.
+    return {} if key is None else {"Authorization": f"Bearer {key.strip()}"}
+
+
+def _several(photos: Photo | Sequence[Photo]) -> Sequence[Photo]:
+    """Return one photo as a list, as the engine takes it; a path is no list of letters."""
+    return [photos] if isinstance(photos, str | os.PathLike | bytes) else photos
 
 
 def _given(**fields: Any) -> dict[str, Any]:
@@ -594,7 +601,7 @@ def _part(photo: Photo, number: int, files: ExitStack) -> tuple[str, Any]:
     if isinstance(photo, bytes):
         return f"photo {number}", photo
     path = Path(photo)
-    return path.name, files.enter_context(path.open("rb"))
+    return printable(path.name), files.enter_context(path.open("rb"))
 
 
 def _read(response: httpx.Response, call: _Call[Result]) -> Result:
@@ -605,6 +612,9 @@ def _read(response: httpx.Response, call: _Call[Result]) -> Result:
     if not isinstance(said, dict):  # a proxy in between has its own words, a page to log in at, say
         said = {"detail": response.text[:200]}
     elif response.is_success:
-        return call.result(said)
+        try:
+            return call.result(said)
+        except (KeyError, TypeError):
+            said = {"detail": response.text[:200]}
     wait = response.headers.get("retry-after", "")
     raise ServiceProblem(response.status_code, said, float(wait) if wait.isdecimal() else None)

@@ -29,7 +29,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _STORE_THREADS
-        await anyio.to_thread.run_sync(service.start)
+        if not service.ready:  # `faceid serve` has started it
+            await anyio.to_thread.run_sync(service.start)
         try:
             yield
         finally:

@@ -34,7 +34,7 @@ from sqlalchemy import (
 
 from faceid.service.sealing import CHECKSUM, sealed
 from indexer.durable_file import PRIVATE, replacing
-from indexer.errors import FaceIdError
+from indexer.errors import FaceIdError, FileNotWritten
 
 FILE = "service.db"
 VERSION = 2  # 2: the rows of keys bear checksums
@@ -43,6 +43,7 @@ UPLOADS = "uploads"
 
 _LOCK = "service.lock"
 _SAID_OF_DAMAGE = ("malformed", "not a database", "no such", "duplicate column", "UTF-8", "unsupported file format")
+_SAID_OF_FULL_DISKS = ("disk is full", "readonly")
 
 metadata = MetaData()
 
@@ -273,7 +274,8 @@ def _translated(path: Path) -> Iterator[None]:
         # Ids and keys of rows come from the database itself: where they do not fit together, it is damaged.
         if isinstance(cause, sqlite3.IntegrityError) or any(word in text for word in _SAID_OF_DAMAGE):
             raise ServiceDatabaseError(f"{path} is damaged ({text}); restore it from a backup") from error
-        raise FaceIdError(f"{path} could not be used: {text}") from error
+        kind = FileNotWritten if any(word in text for word in _SAID_OF_FULL_DISKS) else FaceIdError
+        raise kind(f"{path} could not be used: {text}") from error
 
 
 def _engine(path: Path) -> Engine:

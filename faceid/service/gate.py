@@ -126,7 +126,7 @@ def require_same_site(request: Request) -> None:
 
 def _gallery_of(service: Service, request: Request) -> str:
     named = request.path_params.get("gallery") or request.query_params.get("gallery")
-    if named is None:
+    if not named:  # a variable that is not set does not mean the first of several
         names = service.galleries.names
         if len(names) > 1:
             raise Problem("invalid_request", f"name a gallery, as in ?gallery={names[0]}")

@@ -1,14 +1,18 @@
 """Writes that are sent twice are done once: the answer to a key of the client's is kept for a day and told again."""
 
 import hashlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, insert, select, update
 
 from faceid.service.database import ServiceDatabase, answer, in_text, now
+from faceid.service.logs import log
 from faceid.service.problems import Problem
+from indexer.errors import FaceIdError
 
 _KEPT = timedelta(days=1)
 
@@ -26,7 +30,8 @@ class KeptAnswers:
 
     def __init__(self, database: ServiceDatabase) -> None:
         self._database = database
-        self._started = now()
+        self._under_way: set[tuple[int, str]] = set()
+        self._alone = threading.Lock()
 
     def begin(self, key_id: int, idempotency_key: str, gallery: str, asked: bytes) -> Kept | None:
         """Return the answer that was given to this request before; None: it is to be done now.
@@ -35,35 +40,48 @@ class KeptAnswers:
         server left behind is done again: whether it was done nobody knows, and enrolling twice changes nothing.
         """
         place = (answer.c.key_id == key_id) & (answer.c.idempotency_key == idempotency_key)
-        with self._database.write() as connection:
-            row = connection.execute(select(answer).where(place)).first()
-            if row is None:
-                connection.execute(
-                    insert(answer).values(
-                        key_id=key_id, idempotency_key=idempotency_key, gallery=gallery, asked=asked, at=now()
+        with self._alone:
+            with self._database.write() as connection:
+                row = connection.execute(select(answer).where(place)).first()
+                if row is None:
+                    connection.execute(
+                        insert(answer).values(
+                            key_id=key_id, idempotency_key=idempotency_key, gallery=gallery, asked=asked, at=now()
+                        )
                     )
-                )
-                return None
-            if row.asked != asked:
-                raise Problem("idempotency_key_reused", "a new request needs a new Idempotency-Key")
-            if row.status is not None:
-                return Kept(row.status, row.body)
-            if row.at >= self._started:
-                raise Problem("request_in_progress", "wait for the answer to the first one")
-            connection.execute(update(answer).where(place).values(at=now()))
-            return None
+                elif row.asked != asked:
+                    raise Problem("idempotency_key_reused", "a new request needs a new Idempotency-Key")
+                elif row.status is not None:
+                    return Kept(row.status, row.body)
+                elif (key_id, idempotency_key) in self._under_way:
+                    raise Problem("request_in_progress", "wait for the answer to the first one")
+                else:
+                    connection.execute(update(answer).where(place).values(at=now()))
+            self._under_way.add((key_id, idempotency_key))
+        return None
 
     def finish(self, key_id: int, idempotency_key: str, kept: Kept) -> None:
-        """Keep the answer."""
+        """Keep the answer; where the disk takes none, the request is one that a kill left behind."""
         place = (answer.c.key_id == key_id) & (answer.c.idempotency_key == idempotency_key)
-        with self._database.write() as connection:
+        with self._ending(key_id, idempotency_key), self._database.write() as connection:
             connection.execute(update(answer).where(place).values(status=kept.status, body=kept.body))
 
     def abandon(self, key_id: int, idempotency_key: str) -> None:
         """Forget a request that failed: it may be tried again."""
         place = (answer.c.key_id == key_id) & (answer.c.idempotency_key == idempotency_key)
-        with self._database.write() as connection:
+        with self._ending(key_id, idempotency_key), self._database.write() as connection:
             connection.execute(delete(answer).where(place, answer.c.status.is_(None)))
+
+    @contextmanager
+    def _ending(self, key_id: int, idempotency_key: str) -> Iterator[None]:
+        """Let nobody wait for a request any more; what it did, or why it failed, is told whatever the disk says."""
+        with self._alone:
+            try:
+                yield
+            except FaceIdError as error:
+                log.error("an answer cannot be kept", exc_info=error)
+            finally:
+                self._under_way.discard((key_id, idempotency_key))
 
     def forget(self, gallery: str) -> None:
         """Destroy a gallery's answers: they hold names, and somebody was erased."""

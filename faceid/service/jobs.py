@@ -77,23 +77,27 @@ class Jobs:
         if upload is not None:
             total = check_archive(upload, self._settings.archive_photos)
             upload.rename(self._upload_of(number))
-        with self._database.write() as connection:
-            connection.execute(
-                insert(job).values(
-                    id=number,
-                    gallery=gallery,
-                    kind=kind,
-                    state="queued",
-                    asked=json.dumps(asked),
-                    key_id=key_id,
-                    done=0,
-                    total=total,
-                    counts="{}",
-                    starts=0,
-                    created_at=now(),
+        try:
+            with self._database.write() as connection:
+                connection.execute(
+                    insert(job).values(
+                        id=number,
+                        gallery=gallery,
+                        kind=kind,
+                        state="queued",
+                        asked=json.dumps(asked),
+                        key_id=key_id,
+                        done=0,
+                        total=total,
+                        counts="{}",
+                        starts=0,
+                        created_at=now(),
+                    )
                 )
-            )
-            row = _row(connection, number)
+                row = _row(connection, number)
+        except BaseException:  # of a full disk, which an archive without a job would keep full
+            self._upload_of(number).unlink(missing_ok=True)
+            raise
         self._wake.set()
         return _told(row)
 

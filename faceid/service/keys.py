@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from sqlalchemy import Connection, Table, insert, select, update
 
 from faceid.service.database import ServiceDatabase, ServiceDatabaseError, in_text, key, key_role, now
+from faceid.service.logs import log
 from faceid.service.sealing import is_sealed, sealed
 from indexer.errors import FaceIdError
 
@@ -146,11 +147,20 @@ def _caller(database: ServiceDatabase, column: Literal["digest", "id"], value: b
         number = row["id"]
         used = row["last_used_at"]
         if used is None or used < in_text(datetime.now(UTC) - _USE_NOTED_EVERY):
-            with database.write() as connection:
-                _change(database, connection, number, last_used_at=now())
+            _note_use(database, number)
         held = _glanced(database, key_role, "key_id", number)
         return Caller(number, row["label"], {one["gallery"]: one["role"] for one in held})
     return None
+
+
+def _note_use(database: ServiceDatabase, number: int) -> None:
+    try:
+        with database.write() as connection:
+            _change(database, connection, number, last_used_at=now())
+    except ServiceDatabaseError:
+        raise
+    except FaceIdError as error:  # a full disk keeps nobody out who only asks
+        log.error("the use of a key cannot be noted: %s", error, extra={"key": number})
 
 
 def _glanced(database: ServiceDatabase, table: Table, column: str, value: bytes | int) -> list[dict[str, Any]]:

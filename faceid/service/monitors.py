@@ -46,6 +46,7 @@ class Monitor:
     watcher: "Watcher | None" = None
     thread: threading.Thread | None = None
     problem: str | None = None
+    stopping: bool = False  # also before there is a watcher: a threshold may take seconds
 
     @property
     def running(self) -> bool:
@@ -92,7 +93,7 @@ class Monitors:
         with self._lock:
             if monitor.running:
                 return
-            monitor.problem = None
+            monitor.problem, monitor.stopping = None, False
             work = threading.Thread(
                 target=self._watch, args=(monitor, opened, source), name=f"faceid-camera-{camera}", daemon=True
             )
@@ -102,8 +103,9 @@ class Monitors:
     def stop(self, gallery: str, camera: str) -> None:
         """Stop watching a camera; returns when it has let go, or after some seconds."""
         monitor = self.find(gallery, camera)
-        if monitor.watcher is not None:
-            monitor.watcher.stop()
+        monitor.stopping = True
+        if (watcher := monitor.watcher) is not None:
+            watcher.stop()
         if monitor.thread is not None:
             monitor.thread.join(_TO_END)
 
@@ -135,6 +137,8 @@ class Monitors:
                 lambda: track_threshold(engine, opened.reader, fpir),
                 keep_pictures=True,
             )
+            if monitor.stopping:
+                return
             for look in monitor.watcher.looks():
                 for event in look.events:
                     self._note(event, monitor.camera, opened.name)

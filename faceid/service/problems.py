@@ -1,5 +1,6 @@
 """What can go wrong with a request: one table of codes, and the answers in `application/problem+json` (RFC 9457)."""
 
+import errno
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +80,7 @@ _OF_ERROR: tuple[tuple[type[FaceIdError], str], ...] = (
     (VectorError, "internal"),
     (GalleryError, "conflict"),
 )
+_OF_FULL_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _RETRY_SECONDS = {"gallery_locked": 1, "busy": 1, "not_ready": 2, "request_in_progress": 1, "too_many_requests": 1}
 
 
@@ -120,12 +122,22 @@ def problem_response(problem: Problem, request_id: str) -> Response:
     return JSONResponse(body_of(problem, request_id), problem.status, headers, MEDIA_TYPE)
 
 
-def of_error(error: FaceIdError) -> Problem:
-    """Return the problem of an error of the engine, whose text is meant for people."""
+def of_error(error: FaceIdError | OSError) -> Problem:
+    """Return the problem of an error of the engine, whose text is meant for people, or of the disk."""
+    if isinstance(error, OSError) and error.errno in _OF_FULL_DISKS:
+        return Problem("disk_full", error.strerror)
     code = next((code for kind, code in _OF_ERROR if isinstance(error, kind)), "internal")
     if code == "internal":
         return Problem(code, "see the server's log for this request id")
     return Problem(code, str(error))
+
+
+def of_http(error: HTTPException) -> Problem:
+    """Return the problem of a refusal of FastAPI's, which takes whatever hinders it to read a form for the client's."""
+    if isinstance(error.__cause__, OSError):
+        return of_error(error.__cause__)
+    code = _OF_STATUS.get(error.status_code, "bad_request" if error.status_code < 500 else "internal")
+    return Problem(code, str(error.detail))
 
 
 def answer_with_problems(app: FastAPI) -> None:
@@ -133,6 +145,7 @@ def answer_with_problems(app: FastAPI) -> None:
     # Starlette types a handler by the root of all errors; each of these gets its own kind.
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(FaceIdError, _engine_error)
+    app.add_exception_handler(OSError, _engine_error)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _defect)
@@ -144,7 +157,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 async def _engine_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, FaceIdError)
+    assert isinstance(error, FaceIdError | OSError)
     problem = of_error(error)
     if problem.code == "internal":
         log.error("engine error", extra={"request_id": request.state.request_id}, exc_info=error)
@@ -161,8 +174,7 @@ async def _validation(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = _OF_STATUS.get(error.status_code, "bad_request" if error.status_code < 500 else "internal")
-    answer = _answer(request, Problem(code, str(error.detail)))
+    answer = _answer(request, of_http(error))
     answer.headers.update(error.headers or {})
     return answer
 

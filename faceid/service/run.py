@@ -5,40 +5,84 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from filelock import FileLock, Timeout
 
 from faceid.service.app import create_app
 from faceid.service.database import ServiceDatabase
 from faceid.service.keys import has_keys, has_usable_key
 from faceid.service.logs import log_to_stderr
+from faceid.service.service import Service
 from faceid.service.settings import Settings, SettingsError
+from indexer.durable_file import PRIVATE
+from indexer.errors import FaceIdError
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_LOCK = "running.lock"
 _CONNECTIONS = 1024  # that wait or are served; the next one is told 503
 _KEPT_SECONDS = (
     75  # an idle connection: longer than clients and proxies keep theirs, which then never meet a closed one
 )
 
 
+class AnotherServer(FaceIdError):
+    """The folder of a server that is running."""
+
+    exit_code = 6
+
+
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was accepted; SettingsError for an address without keys."""
+    """Serve until SIGTERM or SIGINT, then finish what was accepted; SettingsError for an address without keys.
+
+    Raises AnotherServer, and what is wrong with a gallery or a model, before it listens.
+    """
     require_keys_beyond_loopback(settings)
     log_to_stderr()
-    logging.getLogger("faceid.service").info("listening on %s", address(settings))
+    with _alone_in(settings.data):
+        _run(settings)
+
+
+def _run(settings: Settings) -> None:
     _keep_uploads_in(settings.data / "tmp")
     if settings.backend == "torch":
         import torch
 
         torch.set_num_threads(1)  # a worker is a core; threads of threads wait for each other
+    config = server_config(settings)
+    try:
+        config.load()
+    except OSError as error:  # of TLS, too
+        raise SettingsError(f"tls_certificate and tls_key cannot be used: {error.strerror or error}") from error
+    service: Service = config.app.state.service  # type: ignore[union-attr] - ours
+    service.start()  # not within uvicorn, which tells what is wrong with a gallery as a traceback
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn ends in good order, and then sends itself the signal again: it has done its work.
         signal.signal(number, lambda *_: None)
-    server = uvicorn.Server(server_config(settings))
+    logging.getLogger("faceid.service").info("listening on %s", address(settings))
+    server = uvicorn.Server(config)
     server.run()
     if not server.started:
         sys.exit(1)  # uvicorn has said why
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a server's folder: another server there would begin the jobs of this one once more, and take its uploads."""
+    lock = FileLock(folder / _LOCK, mode=PRIVATE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise AnotherServer(
+            f"another server is running with {folder}; end it, or give this one a folder of its own with --data"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def address(settings: Settings) -> str:

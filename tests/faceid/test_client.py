@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import time
 import zipfile
 from collections.abc import Iterator
@@ -98,7 +99,8 @@ def test_a_refusal_is_an_error_with_the_servers_code(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(503, "<html>try later</html>"), (502, '["try later"]'), (200, "try later")]
+    ("status", "words"),
+    [(503, "<html>try later</html>"), (502, '["try later"]'), (200, "try later"), (200, '{"status": "try later"}')],
 )
 def test_words_of_a_proxy_in_between_are_an_error_too(status: int, words: str) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
@@ -112,6 +114,24 @@ def test_words_of_a_proxy_in_between_are_an_error_too(status: int, words: str) -
     with pytest.raises(ServiceProblem, match="try later") as refused:
         client.people()
     assert (refused.value.code, refused.value.retry_after) == ("unknown", 7.0)
+
+
+def test_one_photo_a_key_from_a_file_and_a_name_that_is_no_utf_8_are_sent(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"jos\xe9.jpg")
+    file.write_bytes(b"photo")
+    sent: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.read())
+        return httpx.Response(200, json={"answers": []})
+
+    with Client("http://localhost", key="k\n") as client:
+        assert client._http.headers["authorization"] == "Bearer k"
+        client._http = httpx.Client(base_url="http://localhost", transport=httpx.MockTransport(answer))
+        for one in (str(file), file, b"photo", [file]):
+            client.identify(one)  # type: ignore[arg-type]
+    assert [body.count(b"photo\r\n") for body in sent] == [1] * 4
+    assert b'xe9.jpg"' in sent[0]
 
 
 def test_the_calls_that_are_awaited_are_the_same(app: Any, drawn_people: Path) -> None:

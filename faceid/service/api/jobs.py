@@ -208,7 +208,12 @@ def _create(
 def _kept(archive: UploadFile, folder: Path) -> Path:
     """Copy an uploaded archive to where jobs find it."""
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-        shutil.copyfileobj(archive.file, file)
+        try:
+            shutil.copyfileobj(archive.file, file)
+            file.flush()
+        except BaseException:  # on a full disk half an archive would keep it full
+            Path(file.name).unlink()
+            raise
     return Path(file.name)
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from faceid.service.gate import GuardedRoute
 from faceid.service.logs import log
 from faceid.service.page.rendering import go, show
-from faceid.service.problems import Problem, of_error
+from faceid.service.problems import Problem, of_error, of_http
 from faceid.service.sessions import is_token
 from indexer.errors import FaceIdError
 
@@ -31,7 +31,7 @@ class PageRoute(GuardedRoute):
                 return await handle(request)
             except Problem as problem:
                 return _problem_page(request, problem)
-            except FaceIdError as error:
+            except (FaceIdError, OSError) as error:
                 told = of_error(error)
                 if told.code == "internal":
                     log.error("engine error", extra={"request_id": request.state.request_id}, exc_info=error)
@@ -40,7 +40,7 @@ class PageRoute(GuardedRoute):
                 wrong = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
                 return _problem_page(request, Problem("invalid_request", wrong))
             except HTTPException as error:  # a form that cannot be read
-                return _problem_page(request, Problem("bad_request", str(error.detail)))
+                return _problem_page(request, of_http(error))
 
         return shown
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from filelock import FileLock
 
 from faceid.service import run as service_run
 from faceid.service.app import create_app
@@ -197,6 +198,40 @@ def test_a_creation_that_was_killed_is_no_obstacle(run: Run, tmp_path: Path, mon
     assert not (tmp_path / "d" / "service.db").exists()
     monkeypatch.undo()
     assert run("serve", "keys", "list", *data).code == 0
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a server begin in this process, as far as it comes without listening."""
+    monkeypatch.setattr(service_run, "log_to_stderr", lambda: None)
+    monkeypatch.setattr(service_run, "_keep_uploads_in", lambda _: None)
+
+
+@pytest.mark.usefixtures("started")
+def test_what_is_wrong_with_a_gallery_ends_a_start_as_it_ends_any_command(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / "gallery.db").write_bytes(b"no database" * 1000)
+    outcome = run("serve", "--gallery", tmp_path / "g", "--data", tmp_path / "d", "--port", "0")
+    assert (outcome.code, "restore the folder from a backup" in " ".join(outcome.stderr.split())) == (5, True)
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.usefixtures("started")
+def test_a_second_server_in_the_folder_of_a_running_one_is_refused(run: Run, tmp_path: Path) -> None:
+    data = tmp_path / "d"
+    data.mkdir()
+    with FileLock(data / "running.lock"):
+        outcome = run("serve", "--gallery", tmp_path / "g", "--data", data, "--port", "0")
+    assert (outcome.code, "another server is running with" in outcome.stderr) == (6, True)
+    assert not (tmp_path / "g").exists()
+
+
+@pytest.mark.usefixtures("started")
+def test_a_certificate_that_cannot_be_used_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("no key")
+    file = settings_file(tmp_path, f'[serve]\ntls_certificate = "gone.pem"\ntls_key = "{tmp_path}/key.pem"')
+    outcome = run("serve", "--gallery", tmp_path / "g", "--data", tmp_path / "d", "--port", "0", "--config", file)
+    assert (outcome.code, "tls_certificate and tls_key cannot be used" in outcome.stderr) == (2, True)
 
 
 @pytest.mark.slow

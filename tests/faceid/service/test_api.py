@@ -115,6 +115,16 @@ def test_verify_says_whether_two_photos_show_one_person(client: TestClient, draw
     assert client.post("/v1/verify", files=nobody, data={"threshold": "0.4"}).json()["answer"]["same"] is None
 
 
+def test_a_gallery_that_is_an_empty_text_is_not_the_first_of_several(
+    serve: Serve, drawn_people: Path, gallery_path: Path, tmp_path: Path
+) -> None:
+    client = serve(galleries={"default": gallery_path, "other": tmp_path / "other"})
+    files = {name: photo(drawn_people, 1, 1)[1] for name in ("first", "second")}
+    for query in ("", "?gallery="):
+        assert client.post(f"/v1/verify{query}", files=files, data={"threshold": "0.3"}).status_code == 422
+    assert client.post("/v1/verify?gallery=default", files=files, data={"threshold": "0.3"}).json()["answer"]["same"]
+
+
 def test_vectors_are_given_away_only_where_the_settings_say_so(serve: Serve, drawn_people: Path) -> None:
     files = [photo(drawn_people, 1, 1), ("photos", ("x", b"x"))]
     assert serve().post("/v1/embed", files=files).json()["code"] == "embeddings_off"

@@ -1,5 +1,6 @@
 """Uploads that are too large, too slow, cut off or strange: a clear answer, nothing kept, and the server goes on."""
 
+import errno
 import json
 import socket
 import struct
@@ -126,6 +127,19 @@ def test_a_form_that_is_broken_is_told_so(client: TestClient, body: bytes) -> No
     answer = client.post(IDENTIFY, content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
     assert 400 <= answer.status_code < 500
     assert answer.json()["code"] in ("bad_request", "invalid_request")
+
+
+def test_a_disk_that_takes_no_upload_is_not_the_clients_mistake(
+    client: TestClient, drawn_people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("starlette.datastructures.UploadFile.write", full)
+    answer = client.post(IDENTIFY, files=[photo(drawn_people, 1, 1)])
+    assert (answer.status_code, answer.json()["code"]) == (503, "disk_full")
+    page = client.post("/galleries/default", files=[photo(drawn_people, 1, 1)])
+    assert (page.status_code, "No space left on device" in page.text) == (503, True)
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data", "image/jpeg", ""])

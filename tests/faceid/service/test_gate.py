@@ -134,6 +134,17 @@ def test_wrong_keys_are_slowed_down_and_right_ones_are_not(serve: Serve, keys: d
     assert ask(client, "GET", "/v1/galleries", keys["identify"])[0] == 200
 
 
+def test_a_full_disk_keeps_nobody_out_who_only_asks(
+    serve: Serve, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    client = serve()
+    monkeypatch.setattr("faceid.service.keys._change", full)
+    assert ask(client, "GET", "/v1/galleries", keys["identify"])[0] == 200
+
+
 def test_a_key_has_its_share_of_requests(serve: Serve, keys: dict[str, str]) -> None:
     client = serve(requests_a_minute=12)
     codes = [ask(client, "GET", "/v1/galleries", keys["identify"])[0] for _ in range(4)]

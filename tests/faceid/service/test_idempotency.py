@@ -7,8 +7,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import insert
 
 from faceid.service.database import ServiceDatabase, answer
-from faceid.service.idempotency import KeptAnswers, request_digest
+from faceid.service.idempotency import Kept, KeptAnswers, request_digest
 from faceid.service.problems import Problem
+from indexer.errors import FileNotWritten
 from tests.faceid.service.conftest import photo
 
 PEOPLE = "/v1/galleries/default/people"
@@ -58,6 +59,26 @@ def test_one_that_is_being_worked_on_is_waited_for_and_one_that_was_killed_is_do
                 answers.begin(1, key, "g", b"a")
             assert waits.value.code == "request_in_progress"
         assert answers.begin(2, "new", "g", b"b") is None  # of another API key
+
+
+def test_nobody_waits_for_an_answer_that_a_clock_or_a_full_disk_has_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ServiceDatabase(tmp_path / "data") as database:
+        with database.write() as connection:
+            row = {"gallery": "g", "asked": b"a", "at": "2999-01-01T00:00:00.000Z"}  # the clock was set back since
+            connection.execute(insert(answer).values(key_id=1, idempotency_key="killed", **row))
+        answers = KeptAnswers(database)
+        assert answers.begin(1, "killed", "g", b"a") is None
+        for end in (lambda: answers.finish(1, "killed", Kept(200, "{}")), lambda: answers.abandon(1, "killed")):
+            with monkeypatch.context() as full:
+                full.setattr(database, "write", _full)
+                end()
+            assert answers.begin(1, "killed", "g", b"a") is None
+
+
+def _full() -> None:
+    raise FileNotWritten("service.db could not be used: database or disk is full")
 
 
 def test_what_is_asked_has_a_digest_that_fields_cannot_run_into_each_other() -> None:

@@ -1,8 +1,10 @@
 """Work that takes minutes: it says how far it is, can be cancelled, and survives a stop and a kill."""
 
+import errno
 import io
 import json
 import shutil
+import sqlite3
 import time
 import zipfile
 from collections.abc import Sequence
@@ -153,6 +155,24 @@ def test_a_job_whose_end_cannot_be_noted_is_done_again_and_stops_no_other(
     first, second = (client.post(f"{JOBS}/check").json()["job"]["id"] for _ in range(2))
     assert (ended(client, second)["state"], ended(client, second)["starts"]) == ("done", 1)
     assert (ended(client, first)["state"], ended(client, first)["starts"]) == ("done", 2)
+
+
+def test_a_full_disk_is_told_and_keeps_no_archive_without_a_job(
+    client: TestClient, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full_database(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    taking = {"faceid.service.api.jobs.shutil.copyfileobj": full, "faceid.service.jobs.insert": full_database}
+    for place, what in taking.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(place, what)
+            answer = send(client, archive)
+        assert (answer.status_code, answer.json()["code"]) == (503, "disk_full")
+        assert list((tmp_path / "data" / "uploads").iterdir()) == []
 
 
 def test_a_stop_puts_the_running_job_back(

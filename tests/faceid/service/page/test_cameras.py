@@ -1,6 +1,7 @@
 """The page of cameras: started and stopped by who may, events with faces, nothing of who is erased."""
 
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from faceid.service.database import ServiceDatabase
 from faceid.service.keys import make_key
+from indexer.decision.decision import Threshold, user_threshold
 from tests.faceid.service.conftest import Serve
 from tests.faceid.service.page.conftest import token_of
 from tests.faceid.video.clips import scene
@@ -72,6 +74,24 @@ def test_a_camera_that_is_not_there_says_so_and_others_cannot_be_named(serve: Se
     client.post(f"{CAMERAS}/gone/start", data={"token": token})
     assert "nobody answers at this address" in until(client, "rtsp://127.0.0.1:9/x")
     assert client.post(f"{CAMERAS}/other/start", data={"token": token}).status_code == 404
+
+
+def test_a_camera_that_is_stopped_while_it_begins_is_not_watched(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monitors = serve(cameras={"door": "rtsp://127.0.0.1:9/x"}).app.state.service.monitors  # type: ignore[attr-defined]
+    going_on = threading.Event()
+
+    def slow(*_: object) -> Threshold:
+        going_on.wait(10)
+        return user_threshold(0.5)
+
+    monkeypatch.setattr("faceid.video.track_thresholds.track_threshold", slow)
+    monkeypatch.setattr("faceid.service.monitors._TO_END", 0.1)
+    monitors.start("default", "door")
+    monitors.stop("default", "door")
+    going_on.set()
+    monitor = monitors.find("default", "door")
+    monitor.thread.join(10)
+    assert (monitor.running, monitor.problem) == (False, None)  # nobody has tried to reach it
 
 
 def test_who_may_identify_sees_and_does_not_start(serve: Serve, tmp_path: Path) -> None:
