@@ -17,7 +17,9 @@ from indexer.decision.decision import Target, Threshold
 from indexer.errors import GalleryLocked, ModelMismatch
 from indexer.gallery import Gallery
 from indexer.records import Identity, ModelBinding
+from indexer.store.database import file_at
 from indexer.store.place import place_of
+from indexer.store.sqlite_store import DATABASE
 from indexer.store.stores import has_store
 
 _THRESHOLDS = 64  # kept for the rates that were asked for last
@@ -65,7 +67,9 @@ class OpenGallery:
             Gallery.open(path, create=engines.default().binding).close()
         self.name = name
         self.path = path
-        self.reader = Gallery.open(path)
+        self._opening = threading.Lock()
+        self._former: list[Gallery] = []
+        self._open_reader()
         self._engines = engines
         self._thresholds: OrderedDict[tuple[int, str, Target, float], Threshold] = OrderedDict()
         self._alone = threading.Lock()
@@ -73,6 +77,17 @@ class OpenGallery:
         self._writer: Gallery | None = None
         self._writers = 0
         self._held_since = 0.0
+
+    @property
+    def reader(self) -> Gallery:
+        """The reader; opened anew where another gallery was put in this one's place, as a backup is to restore it."""
+        if self._file_here() != self._file:
+            with self._opening:
+                if self._file_here() != self._file:
+                    self._former.append(self._reader)  # somebody may be reading in it
+                    self._open_reader()
+                    self._thresholds.clear()
+        return self._reader
 
     @property
     def engine(self) -> FaceEngine:
@@ -117,7 +132,16 @@ class OpenGallery:
 
     def close(self) -> None:
         """Let go of the files."""
-        self.reader.close()
+        for reader in (*self._former, self._reader):
+            reader.close()
+
+    def _open_reader(self) -> None:
+        file = self._file_here()
+        self._reader, self._file = Gallery.open(self.path), file
+
+    def _file_here(self) -> tuple[int, int] | None:
+        place = place_of(self.path)
+        return file_at(place / DATABASE) if isinstance(place, Path) else None
 
     def _work_out(self, engine: FaceEngine, target: Target, rate: float) -> Threshold:
         if target == "far":

@@ -13,7 +13,8 @@ def picture_of(data: bytes, name: str, settings: Settings, reason_code: str | No
     One that is larger than the settings allow, as far as its header tells, gets the reason `too_large`, and is never
     decoded.
     """
-    label = name[:_LONGEST_NAME] or "photo"
+    # A form may name an encoding of its own, whose texts no JSON takes.
+    label = name[:_LONGEST_NAME].encode("utf-8", "backslashreplace").decode() or "photo"
     if reason_code is None and data and _is_too_large(data, settings):
         reason_code = "too_large"
     return Picture(b"" if reason_code else data, label, reason_code=reason_code)

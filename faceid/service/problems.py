@@ -125,7 +125,7 @@ def problem_response(problem: Problem, request_id: str) -> Response:
 def of_error(error: FaceIdError | OSError) -> Problem:
     """Return the problem of an error of the engine, whose text is meant for people, or of the disk."""
     if isinstance(error, OSError) and error.errno in _OF_FULL_DISKS:
-        return Problem("disk_full", error.strerror)
+        return Problem("disk_full", error.strerror or str(error))
     code = next((code for kind, code in _OF_ERROR if isinstance(error, kind)), "internal")
     if code == "internal":
         return Problem(code, "see the server's log for this request id")

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 from filelock import FileLock, Timeout
@@ -57,7 +58,7 @@ def _run(settings: Settings) -> None:
         config.load()
     except OSError as error:  # of TLS, too
         raise SettingsError(f"tls_certificate and tls_key cannot be used: {error.strerror or error}") from error
-    service: Service = config.app.state.service  # type: ignore[union-attr] - ours
+    service: Service = cast(Any, config.app).state.service
     service.start()  # not within uvicorn, which tells what is wrong with a gallery as a traceback
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn ends in good order, and then sends itself the signal again: it has done its work.

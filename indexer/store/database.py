@@ -43,6 +43,15 @@ _SAID_OF_DAMAGE = ("malformed", "no such", "UTF-8", "user-defined function", "un
 _open: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
 
+def file_at(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at a path from any other; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class Database:
     """One SQLite file: `read()` and `write()` are transactions; a failed one leaves nothing behind.
 
@@ -61,6 +70,7 @@ class Database:
         self._readers = _engine(path, keys, people, writable=False, connections=READERS)
         self._writer = _engine(path, keys, people, writable=True, connections=1) if writable else None
         self.closed = False
+        self._file = file_at(path)
         self._process = os.getpid()
         _open.add(self)
 
@@ -145,6 +155,9 @@ class Database:
             raise ForkedProcess(
                 f"{self.path.parent} was opened before this process was forked; open it anew in this one"
             )
+        # Connections that are open would go on telling of the old file, new ones tell of the other.
+        if file_at(self.path) != self._file:
+            raise GalleryError(f"{self.path} was moved, or replaced by another, since it was opened; open it again")
 
     @property
     def inherited(self) -> bool:

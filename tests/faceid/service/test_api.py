@@ -1,6 +1,7 @@
 """What the routes answer: the engine's own records, and problems with one table of codes."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,26 @@ def test_a_gallery_that_is_an_empty_text_is_not_the_first_of_several(
     for query in ("", "?gallery="):
         assert client.post(f"/v1/verify{query}", files=files, data={"threshold": "0.3"}).status_code == 422
     assert client.post("/v1/verify?gallery=default", files=files, data={"threshold": "0.3"}).json()["answer"]["same"]
+
+
+def test_a_backup_that_is_put_in_a_gallerys_place_is_what_is_answered_from(
+    client: TestClient, gallery_path: Path, drawn_people: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(gallery_path, tmp_path / "backup")
+    place = "/v1/galleries/default"
+    files = [photo(drawn_people, 1, 3)]
+
+    def who() -> str:
+        (answer,) = client.post(f"{place}/identify", files=files, data={"threshold": "0.3"}).json()["answers"]
+        return str(answer["identity"]["name"])
+
+    client.patch(f"{place}/people/1", json={"name": "Ada"})
+    assert who() == "Ada"
+    gallery_path.rename(tmp_path / "damaged")
+    assert client.post(f"{place}/identify", files=files, data={"threshold": "0.3"}).json()["code"] == "conflict"
+    (tmp_path / "backup").rename(gallery_path)
+    assert who() == "person-0001"
+    assert client.get(f"{place}/people/1").json()["person"]["name"] == "person-0001"
 
 
 def test_vectors_are_given_away_only_where_the_settings_say_so(serve: Serve, drawn_people: Path) -> None:

@@ -186,6 +186,15 @@ def test_a_files_name_is_a_label_and_nothing_else(client: TestClient, drawn_peop
     assert one["source"] == name[:255]
 
 
+def test_a_name_in_an_encoding_of_the_forms_own_is_a_label_too(client: TestClient) -> None:
+    answer = client.post(
+        IDENTIFY,
+        content=BOUNDARY + PART.replace(b"x.jpg", b"+2AA-.jpg") + b"no photo\r\n--b--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"},
+    )
+    assert [one["source"] for one in answer.json()["answers"]] == ["\\ud800.jpg"]
+
+
 def test_a_crowd_is_cut_to_the_faces_that_are_taken(serve: Serve, drawn_people: Path) -> None:
     import io
 

@@ -73,6 +73,22 @@ def test_it_is_of_one_revision_while_a_writer_goes_on(gallery, tmp_path):
             assert {one.templates for one in copy.identities()} <= {10}, "half a batch"
 
 
+@pytest.mark.no_person_keys
+def test_a_reader_does_not_go_on_telling_of_a_gallery_whose_place_a_backup_took(gallery, tmp_path):
+    gallery.add([photo("Ann", "1")])
+    gallery.backup(tmp_path / "backup")
+    path = gallery.path
+    with Gallery.open(path) as reader:
+        assert reader.size == 1
+        gallery.close()
+        path.rename(tmp_path / "damaged")
+        (tmp_path / "backup").rename(path)
+        with pytest.raises(GalleryError, match="was moved, or replaced by another, since it was opened"):
+            reader.identities()
+    with Gallery.open(path) as restored:
+        assert restored.size == 1
+
+
 def test_something_that_is_there_is_not_overwritten(gallery, tmp_path):
     gallery.backup(tmp_path / "backup")
     with pytest.raises(GalleryError, match="not empty"):
