@@ -67,7 +67,9 @@ class Door:
             if visit.problem is not None:
                 await self._refuse(scope, receive, send, visit)
             else:
-                await self._app(scope, self._reader(visit, receive), answer)
+                # What HEAD asks for is what GET tells; the server beneath leaves the body away.
+                inside = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(inside, self._reader(visit, receive), answer)
         except _Refused:
             if not visit.status:
                 await self._refuse(scope, receive, send, visit)

@@ -84,12 +84,16 @@ class Monitors:
             return self._monitors.setdefault((gallery, camera), Monitor(camera))
 
     def start(self, gallery: str, camera: str) -> None:
-        """Watch a camera with a gallery; nothing where it is watched already. Raises FaceIdError."""
+        """Watch a camera with a gallery; nothing where it is watched already. Its page tells why it cannot be."""
         from faceid.video.sources import open_source
 
         monitor = self.find(gallery, camera)
         opened = self._galleries.get(gallery)
-        source = open_source(self._settings.cameras[camera])
+        try:
+            source = open_source(self._settings.cameras[camera])
+        except FaceIdError as error:  # the extra lacks, say
+            monitor.problem = str(error)
+            return
         with self._lock:
             if monitor.running:
                 return

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -90,6 +91,15 @@ def test_a_body_that_trickles_is_cut_off_in_time(live: Live) -> None:
     status, problem = answer_of(send(port, head(Transfer_Encoding="chunked"), *pieces, pause=0.05))
     assert (status, problem["code"]) == (408, "too_slow")
     assert nothing_held(service)
+
+
+def test_head_is_answered_as_get_is_without_a_body(live: Live) -> None:
+    port, _ = live()
+    with httpx.Client(base_url=f"http://localhost:{port}") as client:
+        for path, status in (("/v1/ready", 200), ("/galleries/default", 200), (IDENTIFY, 405)):
+            answer = client.head(path)
+            assert (answer.status_code, answer.content) == (status, b"")
+        assert client.get("/v1/ready").json()["ready"]  # in the same connection
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing_behind(live: Live, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The page of cameras: started and stopped by who may, events with faces, nothing of who is erased."""
 
 import re
+import sys
 import threading
 import time
 from pathlib import Path
@@ -92,6 +93,15 @@ def test_a_camera_that_is_stopped_while_it_begins_is_not_watched(serve: Serve, m
     monitor = monitors.find("default", "door")
     monitor.thread.join(10)
     assert (monitor.running, monitor.problem) == (False, None)  # nobody has tried to reach it
+
+
+def test_without_the_extra_for_videos_the_page_says_what_to_install(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(cameras={"door": "rtsp://127.0.0.1:9/x"})
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert client.post(f"{CAMERAS}/door/start", headers={"Accept-Language": "en"}).status_code == 200
+    assert "faceid-engine[video]" in client.get(CAMERAS).text
 
 
 def test_who_may_identify_sees_and_does_not_start(serve: Serve, tmp_path: Path) -> None:
