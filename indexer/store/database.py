@@ -66,7 +66,7 @@ class Database:
         self.keys = keys
         self.people = people
         self.writable = writable
-        self._file = _file_at(path)
+        self._state = None if writable else _state_at(path)
         self._readers = _engine(path, keys, people, writable=False, connections=READERS)
         self._writer = _engine(path, keys, people, writable=True, connections=1) if writable else None
         self.closed = False
@@ -139,14 +139,11 @@ class Database:
                 engine.dispose(close=not self.inherited)
 
     def _follow_others(self) -> None:
-        """Let a reader go of connections to what is another file by now: a backup was put in its place.
-
-        And to one that was taken for a file that nobody writes, where somebody else did.
-        """
-        found = self._file if self.writable else _file_at(self.path)
-        if found != self._file:
+        """Let go of connections that took the file for one that nobody writes, where somebody else did."""
+        found = None if self.writable else _state_at(self.path)
+        if found != self._state:
             self._readers.dispose()
-            self._file = found
+            self._state = found
 
     def _check_open(self) -> None:
         if self.closed:
@@ -316,14 +313,15 @@ def _nobody_writes(path: Path) -> bool:
     return not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
 
 
-def _file_at(path: Path) -> tuple[int, ...]:
-    """Return which file it is, and of one that nobody writes its state, too."""
+def _state_at(path: Path) -> tuple[int, int] | None:
+    """Return the size and the time of a file that nobody writes, as far as one can tell; None for any other."""
+    if not _nobody_writes(path):
+        return None
     try:
         status = path.stat()
     except OSError:
-        return ()
-    which = status.st_dev, status.st_ino
-    return (*which, status.st_size, status.st_mtime_ns) if _nobody_writes(path) else which
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """A backup is the gallery as it was at one moment, complete, while others go on reading and writing."""
 
 import errno
-import shutil
 import threading
 
 import pytest
@@ -29,24 +28,6 @@ def test_a_backup_is_the_gallery(gallery, tmp_path):
     with Gallery.open(tmp_path / "backup", writable=True) as copy:
         copy.undo()
         assert copy.size == 50
-
-
-@pytest.mark.no_person_keys
-def test_a_reader_that_stays_open_sees_the_backup_that_is_put_in_the_gallerys_place(gallery, tmp_path):
-    gallery.add([photo("Ann", "a"), photo("Bob", "b")])
-    gallery.backup(tmp_path / "backup")
-    gallery.add([photo("Wrong", "w")])
-    gallery.remove(1)
-    gallery.close()
-    with Gallery.open(gallery.path) as reader:
-        assert {one.name for one in reader.search(unit_vectors(1), 9)[0].candidates} == {"Bob", "Wrong"}
-        gallery.path.rename(tmp_path / "set aside")
-        shutil.copytree(tmp_path / "backup", gallery.path)
-        assert [one.name for one in reader.identities()] == ["Ann", "Bob"]
-        assert {one.name for one in reader.search(unit_vectors(1), 9)[0].candidates} == {"Ann", "Bob"}
-        with Gallery.open(gallery.path, writable=True) as writer:
-            writer.add([photo("Cleo", "c")])
-        assert {one.name for one in reader.search(unit_vectors(1), 9)[0].candidates} == {"Ann", "Bob", "Cleo"}
 
 
 def test_it_is_of_one_revision_while_a_writer_goes_on(gallery, tmp_path):
