@@ -176,7 +176,6 @@ class Model:
     path: Path
     digest: str  # SHA-256 of the file, hex
     weights_digest: str  # SHA-256 of the weights that were written, hex
-    sealed: bool  # whether the description carries its own SHA-256: it is as it was written then
     _file: tuple[int, ...] = field(repr=False)  # which file was hashed: device, inode, size, time of change
 
     def stored_tensors(self) -> dict[str, NDArray[Any]]:
@@ -278,7 +277,7 @@ def read_model(path: Path | str) -> Model:
         _refuse(path, f"the description in its header is no JSON ({error})")
     except ModelError as error:
         _refuse(path, str(error))
-    model = Model(spec, path, digest, weights_digest, sealed, _file_identity(status))
+    model = Model(spec, path, digest, weights_digest, _file_identity(status))
     if _weights_digest(model.stored_tensors()) != weights_digest:
         _refuse(path, "its weights are not those that were written to it (a damaged disk or download)")
     return model

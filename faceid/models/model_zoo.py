@@ -43,9 +43,6 @@ _COHORT = ".cohort"  # ends the stem of a file that is a model's cohort and no m
 
 _LARGEST_TABLE = 64 << 20  # bytes of a threshold table: millions of scores
 
-_SHIPPED_UNSEALED = {"b751631b3ef0478f0de9322a90b144e24cbe9c71b130724b3281fe00bb2626fb"}
-"""SHA-256 of shipped models whose description carries no checksum of its own: a flipped bit in one is told by this."""
-
 
 def models_directory() -> Path:
     """Return the user's directory of models: the environment's FACEID_MODELS, else the user's data directory."""
@@ -66,15 +63,15 @@ def find_model(name_or_path: str | Path | None = None) -> Model:
                 f"the default model, {DEFAULT_MODEL}, is not installed; import one with "
                 "`faceid models import NETWORK.onnx --name NAME` and use it with --model NAME"
             )
-        return _read(path)
+        return read_model(path)
     if is_a_file(name_or_path):
-        return _read(name_or_path)
+        return read_model(name_or_path)
     text = str(name_or_path)
     path = _path_of(text)
     if path is None:
         known = ", ".join(sorted(_paths())) or "none"
         raise ModelError(f"there is no model {text!r}; models here: {known}. Import one with `faceid models import`.")
-    return _read(path)
+    return read_model(path)
 
 
 def is_a_file(name_or_path: str | Path) -> bool:
@@ -101,7 +98,7 @@ def list_models() -> list[ListedModel]:
     for name, path in sorted(_paths().items()):
         model, error = None, None
         try:
-            model = _read(path)
+            model = read_model(path)
         except ModelError as problem:
             error = str(problem)
         listed.append(ListedModel(name, path, path.parent == shipped, model, error))
@@ -267,14 +264,6 @@ def save_cohort(model: Model, cohort: Cohort) -> Path:
     if cohort.model_digest != model.digest:
         raise ModelError(f"a cohort of model {cohort.model_digest[:12]} cannot serve {model.spec.name}")
     return write_cohort(models_directory() / cohort_name(model), cohort)
-
-
-def _read(path: Path | str) -> Model:
-    model = read_model(path)
-    shipped = model.path.parent == _shipped_directory()
-    if shipped and not model.sealed and model.digest not in _SHIPPED_UNSEALED:
-        raise ModelError(f"{path}: the model that was shipped is damaged; install faceid-engine again")
-    return model
 
 
 def _paths() -> dict[str, Path]:

@@ -55,7 +55,7 @@ def test_a_calibrated_gallery_gives_a_probability_beside_the_similarity(
         digest = opened.model.digest
         then = Circumstances(opened.contents().digest, 12, "detector", "largest")
         opened.save_calibrations(
-            [Calibration("fpir", sample, 100, 12, 1.0, "max", digest, "float32", "x", "2026", law, then)]
+            [Calibration("fpir", sample, 100, 12, 1.0, opened.fusion, digest, "float32", "x", "2026", law, then)]
         )
     (with_law,) = run(*arguments, "--top-k", "2", "--json").records
     (wide,) = run(*arguments, "--top-k", "12", "--json").records
