@@ -52,7 +52,7 @@ class Settings:
         values = {key: value for key, value in self.values.items() if _plain(key) in shared} | table
         for key, value in values.items():
             self._check_place(key, value)
-        return {_plain(key): _at_home(value) for key, value in values.items()}
+        return {_plain(key): value for key, value in values.items()}
 
     def check_tables(self, commands: list[str]) -> None:
         """Raise click.UsageError for a table that bears no command's name."""
@@ -121,14 +121,14 @@ def read_settings() -> Settings | None:
 
 
 def settings_in(path: Path, *, here: bool) -> Settings:
-    """Read a settings file; `here`: the one in the current folder.
+    """Read a settings file, `~` in its paths as the home folder; `here`: the one in the current folder.
 
     Raises click.UsageError when it is not TOML, and FileNotFoundError or NotADirectoryError when there is none.
     """
     try:
         values = tomllib.loads(read_regular(path, _LARGEST).decode("utf-8-sig"))
         _check_plain("", values)
-        return Settings(path.absolute(), here, values)
+        return Settings(path.absolute(), here, _at_home(values))
     except (FileNotFoundError, NotADirectoryError):
         raise
     # ValueError: neither UTF-8 nor TOML; RecursionError: brackets without end.
@@ -208,7 +208,7 @@ def _value(option: click.Option, value: Any) -> Any:
     if option.is_flag and not option.is_bool_flag and value is True:
         return option.flag_value
     # Others as if they were typed: click makes 2 of the number 2.7, and falls over 5 in the place of a path.
-    return value if isinstance(value, bool) else at_home(str(value))
+    return value if isinstance(value, bool) else str(value)
 
 
 def _plain(name: str) -> str:

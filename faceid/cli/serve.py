@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from faceid.cli.config import Settings as FileSettings
-from faceid.cli.config import at_home, settings_in
+from faceid.cli.config import settings_in
 from faceid.cli.options import NAME, AnyFunction, output_option
 from faceid.cli.output import say, write_facts, write_records
 
@@ -244,7 +244,7 @@ def _table(ctx: click.Context, config: Path | None) -> dict[str, Any]:
         return {}
     table = file.own_table("serve", _SHARED)
     if isinstance(gallery := file.values.get("gallery"), str):
-        table.setdefault("galleries", {"default": at_home(gallery)})
+        table.setdefault("galleries", {"default": gallery})
     return table
 
 
