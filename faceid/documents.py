@@ -27,8 +27,8 @@ def calibrate_documents(
 ) -> tuple[MorphScores, tuple[PictureFaces, ...]]:
     """Measure what morphs of people's documents score, and keep it in the gallery; photos without a face are returned.
 
-    Whoever has no second photo is left out, and whose document gave no face. Raises CalibrationError for fewer than two
-    people.
+    So are copies of photos. Whoever has no second photo is left out, and whose document gave no face. Raises
+    CalibrationError for fewer than two people.
     """
     with_document: set[str] = set()
 
@@ -38,7 +38,7 @@ def calibrate_documents(
                 with_document.add(photo.name)
             yield photo
 
-    features = engine.embed(noted(), faces=faces)
+    features = engine.embed(noted(), faces=faces, each_once=True)
     rows: dict[str, list[int]] = defaultdict(list)
     for row, label in enumerate(features.labels):
         rows[label].append(row)

@@ -278,7 +278,7 @@ class FaceEngine:
         if operator.index(top_k) < 1:
             raise ValueError(f"top_k must be 1 or more, not {top_k}")
         self.require_same_model(gallery)
-        law = probability_law(self.model, gallery)
+        law = probability_law(self.model, gallery, self.detector_digest)
         asking = _Asking(threshold, limits, top_k, fast, vectors, law)
         return (
             answer
@@ -317,6 +317,7 @@ class FaceEngine:
             poor = [one for one in found if one.faces]
             first = self._no_face((poor or found)[0], gallery.revision, threshold_for(1))
             return replace(first, decision="rejected_quality", reason_codes=unique_reasons) if poor else first
+        law = probability_law(self.model, gallery, self.detector_digest, len(usable))
         mean = np.stack([face.vector for _, face in usable]).astype(np.float64).mean(axis=0)
         query = np.asarray(mean / np.linalg.norm(mean), np.float32)
         threshold = threshold_for(len(usable))
@@ -334,7 +335,7 @@ class FaceEngine:
             reason_codes=unique_reasons,
             exact_decision=result.exact_decision,
             exact_candidates=result.exact_candidates,
-            probability=_probability(probability_law(self.model, gallery, len(usable)), result.candidates),
+            probability=_probability(law, result.candidates),
             photos=len(usable),
             context=judged.context,
             adjusted=judged.adjusted,
@@ -373,19 +374,24 @@ class FaceEngine:
         photos: Photos | People | Iterable[PersonPhoto | Picture | Content],
         *,
         faces: FacePolicy = "largest",
+        each_once: bool = False,
         crew: Crew | None = None,
     ) -> Features:
         """Embed photos: one vector per face that the policy keeps; photos without one are in `failures`.
 
-        The label of a `PersonPhoto` is the person's name, that of another photo is empty. A `crew` works as in
-        `enroll`.
+        With `each_once` so are copies of a photo, byte for byte, that came before. The label of a `PersonPhoto` is the
+        person's name, that of another photo is empty. A `crew` works as in `enroll`.
         """
         _check_policy(faces)
         rows: list[tuple[FloatVector, str, str, bytes | None]] = []
         failures: list[PictureFaces] = []
+        seen: set[bytes] = set()
         batches = _batches(labelled(photos))
         for batch, results in self._looked_at(batches, faces, crew):
-            for (picture, label), result in zip(batch, results, strict=True):
+            for (picture, label), found in zip(batch, results, strict=True):
+                is_copy = each_once and found.digest in seen
+                result = replace(found, faces=(), reason_code="copy") if is_copy else found
+                seen |= {result.digest} if each_once and result.digest else set()
                 rows += [(face.vector, label, picture.source, result.digest) for face in result.faces]
                 failures += [replace(result, picture=picture)] if result.reason_code else []
         vectors = np.stack([row[0] for row in rows]) if rows else np.empty((0, self.binding.dimension), np.float32)

@@ -12,7 +12,7 @@ _EXPLANATIONS = {
     "name_normalised": "blanks or invisible characters were taken out of the name",
     "known_by_another_name": "the gallery knows this person, by external id or former name, under another name",
     "remembered": "so found at an earlier run; --again looks anew",
-    "removed": "this person or photo was removed; --restore brings it back",
+    "removed": "this person or photo was removed; `faceid gallery restore` or `enroll --restore` brings it back",
     "restored": "it was removed, and is back",
     "enrolled_as_someone_else": "this very photo is enrolled under another identity",
     "near_two_people": "near two people of the gallery at similar scores, as a morph of both would be; look at it",
@@ -22,6 +22,7 @@ _EXPLANATIONS = {
     "incomplete_row": "the manifest's row lacks the path or the name",
     "too_many_cells": "the manifest's row has more cells than there are columns; put quotes around a comma",
     "unreadable": "cannot be read",
+    "copy": "the very photo that another file holds, too; it counts once",
     "truncated": "the end of the file is missing, but not of the picture",
 }
 

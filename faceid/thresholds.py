@@ -56,7 +56,7 @@ FEWEST_PAIRS = 30
 
 @dataclass(frozen=True)
 class GalleryCalibration:
-    """What calibrating a gallery searched and left out: photos without a face, and people who may be enrolled twice.
+    """What calibrating a gallery searched and left out: photos without a face, copies, people enrolled twice.
 
     `searches` counts the faces of strangers, 0 where everybody was searched among all the others. `check`, where rates
     to check were given, says what the thresholds are worth on people who did not set them.
@@ -216,7 +216,7 @@ def calibrate_gallery(
         twice = [identity for pair in duplicates for identity in (pair.first_id, pair.second_id)]
         non_mated = enrolled_as_strangers(gallery, np.array(twice, np.int64))
     else:
-        features = engine.embed(strangers, faces=faces)
+        features = engine.embed(strangers, faces=faces, each_once=True)
         if features.failures and not features.paths:
             raise CalibrationError(f"no face of a stranger was found: {explain(features.failures[0])}, and so on")
         _require_strangers(gallery, features)
@@ -273,10 +273,10 @@ def calibrate_model_from_photos(
 
     The cohort (FEWEST_STRANGERS people at least) lets every gallery of the model measure itself; people with several
     photos give it the law of mated scores, without which there are no probabilities. The table is for FAR, and shows
-    what FPIR costs at several sizes. Returns the photos that gave no face. Raises CalibrationError, and keeps the table
-    that was there, for people who make fewer than FEWEST_PAIRS pairs.
+    what FPIR costs at several sizes. Returns the photos that gave no face, or are copies. Raises CalibrationError, and
+    keeps the table that was there, for people who make fewer than FEWEST_PAIRS pairs.
     """
-    features = engine.embed(people, faces=faces)
+    features = engine.embed(people, faces=faces, each_once=True)
     persons = len(set(features.labels))
     precision = engine.pipeline.embedder.precision
     calibrations = calibrate_model(

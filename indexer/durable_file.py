@@ -66,7 +66,8 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     The umask takes from `mode`, as always. Raises FileNotWritten where the disk does not let it; then nothing has
     changed and nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    # Names end at 255 bytes, and a letter may take four.
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True)

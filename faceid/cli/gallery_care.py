@@ -10,6 +10,7 @@ import click
 from faceid.cli.key_options import source_key_option, source_turn_key_option
 from faceid.cli.options import OUTPUT_FILE, GalleryPlace, engine_options, gallery_option, output_option
 from faceid.cli.output import say, write_facts, write_records
+from faceid.explanations import explanation
 from indexer.errors import GalleryError
 from indexer.store.place import Place
 from indexer.text import counted
@@ -61,10 +62,10 @@ def import_(
         counts = Counter(outcome.status.replace("_", " ") for outcome in added)
         outcomes = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no templates"
         say(f"{outcomes}; {opened.place} now holds {_people(opened.size)}.")
-        erased = sum("erased" in outcome.reason_codes for outcome in added)
-        if erased:
-            say(f"{erased} rejected templates are of people who were erased here; --revive-erased brings them back.")
-    ctx.exit(3 if erased else 0)
+        rejected = Counter(outcome.reason_codes for outcome in added if outcome.status == "rejected")
+        for codes, count in rejected.items():
+            say(f"{count} rejected: {', '.join(map(explanation, codes))}")
+    ctx.exit(3 if rejected else 0)
 
 
 @click.command(name="merge-from", epilog="Example: faceid gallery merge-from other --gallery staff")

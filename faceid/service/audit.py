@@ -55,6 +55,8 @@ class AuditLog:
 
     def __init__(self, database: ServiceDatabase) -> None:
         self._database = database
+        self._closing = threading.Lock()
+        self._closed = False
         self._waiting: queue.SimpleQueue[tuple[Entry, Future[None]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="faceid-audit", daemon=True)
         self._thread.start()
@@ -62,12 +64,18 @@ class AuditLog:
     def write(self, entry: Entry) -> Future[None]:
         """Ask for an entry to be written; the future is done, or has the error, when that has happened."""
         written: Future[None] = Future()
-        self._waiting.put((entry, written))
+        with self._closing:
+            if self._closed:  # nobody would ever write it
+                written.set_exception(ServiceDatabaseError("the server has ended; nothing more can be noted"))
+            else:
+                self._waiting.put((entry, written))
         return written
 
     def close(self) -> None:
         """Write what was asked for, and end."""
-        self._waiting.put(None)
+        with self._closing:
+            self._closed = True
+            self._waiting.put(None)
         self._thread.join()
 
     def _run(self) -> None:

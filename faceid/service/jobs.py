@@ -21,7 +21,7 @@ from faceid.records import EnrollmentRecord, Job, JobKind, JobState
 from faceid.results import Enrollment
 from faceid.service.archive import PackedPhoto, check_archive, packed_photos
 from faceid.service.audit import AuditLog, Entry
-from faceid.service.database import UPLOADS, ServiceDatabase, job, job_record, now
+from faceid.service.database import FILE, UPLOADS, ServiceDatabase, ServiceDatabaseError, job, job_record, now
 from faceid.service.galleries import Galleries, OpenGallery
 from faceid.service.logs import log
 from faceid.service.metrics import Metrics
@@ -122,7 +122,7 @@ class Jobs:
         self.get(gallery, number)
         with self._database.read() as connection:
             chosen = select(job_record.c.record).where(job_record.c.job_id == number).order_by(job_record.c.number)
-            return [json.loads(text) for text in connection.execute(chosen).scalars()]
+            return [_content(number, text) for text in connection.execute(chosen).scalars()]
 
     def cancel(self, gallery: str, number: str) -> Job:
         """Let a job end; what it did so far stays. Raises Problem for one that is unknown or has ended."""
@@ -202,11 +202,12 @@ class Jobs:
             return
         except Problem as problem:
             state, message = "failed", problem.detail
-        except FaceIdError as error:
-            state, message = "failed", of_error(error).detail
         except Exception as error:  # the next job must go on
-            log.error("job failed", extra={"job": number, "kind": row.kind}, exc_info=error)
-            state, message = "failed", "a defect of the server; see its log for this job's id"
+            told = of_error(error) if isinstance(error, FaceIdError) else Problem("internal", str(error))
+            state, message = "failed", told.detail
+            if told.code == "internal":
+                log.error("job failed", extra={"job": number, "kind": row.kind}, exc_info=error)
+                message = "the server could not do it; see its log for this job's id"
         with self._database.write() as connection:
             self._set(connection, number, state=state, ended_at=now(), message=message)
         self._upload_of(number).unlink(missing_ok=True)
@@ -217,7 +218,7 @@ class Jobs:
 
     def _work(self, row: Row[Any]) -> str | None:
         gallery = self._galleries.get(row.gallery)
-        asked = json.loads(row.asked)
+        asked = _content(row.id, row.asked)
         match row.kind:
             case "enroll":
                 return self._enroll(row, gallery, asked)
@@ -269,7 +270,7 @@ class Jobs:
         for result in results:
             self._metrics.enrolled.labels(row.gallery, result.status).inc()
         with self._database.write() as connection:
-            known = json.loads(connection.execute(select(job.c.counts).where(job.c.id == row.id)).scalar_one())
+            known = _content(row.id, connection.execute(select(job.c.counts).where(job.c.id == row.id)).scalar_one())
             counts = Counter(known) + Counter(result.status for result in results)
             connection.execute(
                 insert(job_record),
@@ -289,7 +290,7 @@ class Jobs:
                 engine, writer, strangers, faces=asked["faces"], keep_strangers=bool(strangers) and asked["keep"]
             )
         left_out = len(outcome.failures)
-        return f"{counted(left_out, 'photo', 'photos')} gave no face" if left_out else None
+        return f"{counted(left_out, 'photo', 'photos')} gave no face, or were copies" if left_out else None
 
     def _strangers(self, row: Row[Any]) -> Iterator[Picture]:
         for done, one in enumerate(packed_photos(self._upload_of(row.id), self._settings.photo_bytes)):
@@ -346,6 +347,16 @@ def _row(connection: Connection, number: str) -> Row[Any] | None:
     return connection.execute(select(job).where(job.c.id == number)).first()
 
 
+def _content(number: str, text: str) -> Any:
+    """Return what the database keeps of a job as JSON; raises ServiceDatabaseError."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ServiceDatabaseError(
+            f"{FILE} is damaged: what it keeps of the job {number} cannot be read; restore it from a backup"
+        ) from error
+
+
 def _told(row: Row[Any] | None) -> Job:
     assert row is not None
     return Job(
@@ -355,7 +366,7 @@ def _told(row: Row[Any] | None) -> Job:
         row.state,
         row.done,
         row.total,
-        json.loads(row.counts),
+        _content(row.id, row.counts),
         row.message,
         row.starts,
         row.created_at,

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from faceid.service.database import ServiceDatabaseError
 from faceid.service.logs import log
 from indexer.errors import (
     CalibrationError,
@@ -60,7 +61,7 @@ CODES: dict[str, tuple[int, str]] = {
     "internal": (500, "A defect of the server"),
     "busy": (503, "Too many requests are waiting"),
     "not_ready": (503, "The server is starting or stopping"),
-    "store_damaged": (503, "The gallery's database is damaged"),
+    "store_damaged": (503, "The gallery's database, or the server's, is damaged"),
     "disk_full": (503, "The disk takes no more"),
     "audit_unavailable": (503, "The audit log cannot be written"),
 }
@@ -74,6 +75,7 @@ _OF_ERROR: tuple[tuple[type[FaceIdError], str], ...] = (
     (GalleryUnreachable, "busy"),  # its detail says what is away
     (ModelMismatch, "model_mismatch"),
     (StoreDamaged, "store_damaged"),
+    (ServiceDatabaseError, "store_damaged"),
     (InvalidName, "invalid_name"),
     (CalibrationError, "calibration_missing"),
     (FileNotWritten, "disk_full"),

@@ -242,7 +242,7 @@ class Watcher:
         return answers
 
     def _probability(self, one: _Followed, candidates: Sequence[Candidate]) -> float | None:
-        law = probability_law(self._engine.model, self._gallery, len(one.identity.faces))
+        law = probability_law(self._engine.model, self._gallery, self._engine.detector_digest, len(one.identity.faces))
         if law is None or not candidates:
             return None
         similarities = [candidate.similarity for candidate in candidates]

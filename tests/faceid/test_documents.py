@@ -18,7 +18,7 @@ from indexer.records import NewTemplate
 
 
 def test_a_live_photo_does_not_take_the_place_of_a_document_without_a_face() -> None:
-    def embed(people: Iterable[PersonPhoto], faces: str) -> Features:
+    def embed(people: Iterable[PersonPhoto], faces: str, each_once: bool) -> Features:
         usable = [photo for photo in people if "broken" not in photo.picture.source]
         vectors = np.eye(9, dtype=np.float32)[: len(usable)]
         return Features(vectors, tuple(one.name for one in usable), tuple(one.picture.source for one in usable), ())

@@ -41,7 +41,7 @@ class DrawnEngine:
     detector_digest: str = "d" * 64
     pipeline: Any = field(default_factory=lambda: SimpleNamespace(embedder=SimpleNamespace(precision="float32")))
 
-    def embed(self, photos: object, *, faces: str) -> Features:
+    def embed(self, photos: object, *, faces: str, each_once: bool = False) -> Features:
         paths = tuple(f"photos/{label}/{i}.jpg" for i, label in enumerate(self.labels))
         return Features(self.vectors, tuple(self.labels), paths, ())
 
@@ -127,7 +127,7 @@ def test_strangers_whose_photos_are_enrolled_measure_nothing(
         engine: Any = DrawnEngine(model, *people(800, 1, 77))
         (own, *_) = gallery.templates()
         found = replace(engine.embed([], faces="largest"), digests=(b"x" * 32,) * 799 + (own.source_digest,))
-        monkeypatch.setattr(engine, "embed", lambda photos, faces: found, raising=False)
+        monkeypatch.setattr(engine, "embed", lambda photos, faces, each_once: found, raising=False)
         with pytest.raises(CalibrationError, match="1 of the 800 faces of strangers, such as that on photos/"):
             calibrate_gallery(engine, gallery, [], faces="largest")
         assert gallery.calibrations() == []
@@ -189,7 +189,7 @@ def test_fault_4_the_next_step_is_said_with_its_number(with_cohort: Model, tmp_p
 
 def test_fault_5_a_probability_is_given_without_any_calibration(with_cohort: Model, tmp_path: Path) -> None:
     with gallery_of(tmp_path / "g", with_cohort, 24, 3) as gallery:
-        law = probability_law(with_cohort, gallery)
+        law = probability_law(with_cohort, gallery, "d" * 64)
         assert law is not None
         own, _ = people(24, 20, 3)
         told = [match_probability(law, one.candidates[0].similarity, 0.0) for one in gallery.search(own[3::20], 1)]
@@ -202,12 +202,20 @@ def test_a_probability_that_was_fitted_under_another_fusion_is_not_told(model: M
     with gallery_of(tmp_path / "g", model, 60, 3, "mean") as gallery:
         engine: Any = DrawnEngine(model, *people(60, 1, 77))
         calibrate_gallery(engine, gallery, [], faces="largest")
-        law = probability_law(model, gallery)
+        law = probability_law(model, gallery, engine.detector_digest)
         assert law is not None
         gallery.set_fusion("max")
-        assert probability_law(model, gallery) is None
+        assert probability_law(model, gallery, engine.detector_digest) is None
         gallery.set_fusion("mean")
-        assert probability_law(model, gallery) == law
+        assert probability_law(model, gallery, engine.detector_digest) == law
+
+
+def test_a_probability_that_was_fitted_with_another_detector_is_not_told(model: Model, tmp_path: Path) -> None:
+    with gallery_of(tmp_path / "g", model, 60, 3) as gallery:
+        engine: Any = DrawnEngine(model, *people(60, 1, 77))
+        calibrate_gallery(engine, gallery, [], faces="largest")
+        assert probability_law(model, gallery, engine.detector_digest) is not None
+        assert probability_law(model, gallery, "e" * 64) is None
 
 
 def test_fault_6_an_empty_gallery_says_that_nobody_is_enrolled(with_cohort: Model, tmp_path: Path) -> None:

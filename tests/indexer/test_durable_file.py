@@ -26,6 +26,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_of_240_bytes_in_80_letters_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("\u4eba" * 80)
+    with writing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
 def test_another_error_passes_as_it_is_and_leaves_the_old_file_too(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")

@@ -61,6 +61,10 @@ def test_too_few_strangers_are_told_what_would_be_enough(run: Run, gallery: Path
     (strangers,) = write_people(tmp_path / "strangers", 1, 1, seed=3)
     outcome = run("calibrate", "--gallery", gallery, "--strangers", strangers)
     assert "1 face of strangers: too few for any of these rates; 30 would measure FPIR 10 %." in outcome.stderr
+    shutil.copy(strangers, tmp_path / "copy.jpg")
+    twice = run("calibrate", "--gallery", gallery, "--strangers", strangers, "--strangers", tmp_path / "copy.jpg")
+    assert (twice.code, "1 face of strangers" in twice.stderr) == (0, True)
+    assert "copy.jpg: the very photo that another file holds" in twice.stderr
     (tmp_path / "no.jpg").write_bytes(b"no photo")
     some = run("calibrate", "--gallery", gallery, "--strangers", strangers, "--strangers", tmp_path / "no.jpg")
     assert (some.code, "no.jpg: not a photo" in some.stderr) == (3, True)

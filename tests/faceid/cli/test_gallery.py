@@ -81,6 +81,9 @@ def test_an_export_is_imported_elsewhere(run: Run, gallery: Path, names: list[st
     assert [record["name"] for record in listed] == names
     again = run("gallery", "import", tmp_path / "people.faceid", "--gallery", tmp_path / "other")
     assert "12 already enrolled" in again.stderr
+    assert run("gallery", "remove", names[0], "--gallery", tmp_path / "other").code == 0
+    removed = run("gallery", "import", tmp_path / "people.faceid", "--gallery", tmp_path / "other")
+    assert (removed.code, "rejected: this person or photo was removed" in removed.stderr) == (3, True)
 
 
 def test_a_gallery_that_an_import_makes_decides_as_the_exported_one(run: Run, gallery: Path, tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def test_a_log_that_nobody_touched_is_whole(log: ServiceDatabase) -> None:
     assert verify(log, verdict.head).anchor_seen
 
 
+def test_who_asks_after_the_end_does_not_wait_for_ever(tmp_path: Path) -> None:
+    with ServiceDatabase(tmp_path / "data") as database:
+        writer = AuditLog(database)
+        writer.close()
+        with pytest.raises(ServiceDatabaseError, match="has ended"):
+            writer.write(Entry("identify", "unknown", "r1")).result(timeout=10)
+
+
 @pytest.mark.parametrize(
     ("statement", "broken_at"),
     [

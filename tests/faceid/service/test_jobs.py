@@ -118,6 +118,20 @@ def test_a_job_that_a_killed_server_left_is_done_at_the_next_start(
     assert list(uploads.iterdir()) == []
 
 
+def test_a_damaged_row_is_told_and_stops_no_other_job(serve: Serve, tmp_path: Path) -> None:
+    with ServiceDatabase(tmp_path / "data") as database, database.write() as connection:
+        common = {"gallery": "default", "kind": "check", "created_at": now(), "state": "queued", "done": 0, "starts": 0}
+        connection.execute(insert(job).values(id="a" * 32, asked="{", counts="{}", **common))
+        connection.execute(insert(job).values(id="b" * 32, asked="{}", counts="{", **common))
+        connection.execute(insert(job).values(id="c" * 32, asked="{}", counts="{}", **common))
+    client = serve()
+    assert ended(client, "c" * 32)["state"] == "done"
+    assert "service.db is damaged" in ended(client, "a" * 32)["message"]
+    answer = client.get(f"{JOBS}/{'b' * 32}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_damaged")
+    assert "what it keeps of the job bbb" in answer.json()["detail"]
+
+
 def test_a_folder_that_changed_while_the_server_was_down_is_enrolled_whole(
     serve: Serve, drawn_people: Path, tmp_path: Path
 ) -> None:
