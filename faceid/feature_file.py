@@ -19,6 +19,8 @@ from indexer.durable_file import writing
 from indexer.records import FloatMatrix, FloatVector, ModelBinding
 from indexer.text import printable
 
+_BLOCK = 2**20
+
 
 def read_features(path: Path) -> FeatureSet:
     """Read a feature file: `.npz` of labelled rows, or `.npy` of distractors alone.
@@ -116,7 +118,10 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str, mapped: bool) 
         shape, by_columns, dtype = read_header(file, archive, name)
         plain = member.compress_type == zipfile.ZIP_STORED and not by_columns and not dtype.hasobject
         if mapped and plain and file.tell() < member.file_size:
-            return np.memmap(path, dtype, "r", _offset(path, member) + file.tell(), shape)
+            start = _offset(path, member) + file.tell()
+            while file.read(_BLOCK):  # to its end, where the checksum is compared
+                pass
+            return np.memmap(path, dtype, "r", start, shape)
         file.seek(0)
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         return array

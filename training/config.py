@@ -24,7 +24,7 @@ class DataConfig:
     """Which faces. `training.data.opening` says what paths may be.
 
     Relative paths, here and in the rest of a config, start at the config file's folder; $NAME is taken from the
-    environment.
+    environment, and ~ is the home folder.
 
     Attributes:
         training: faces of the people to learn.
@@ -335,9 +335,12 @@ def _typed(record: Any) -> Config:
 
 
 def _path(kind: type, value: Any) -> Any:
-    if kind is Path and isinstance(value, str):
-        return Path(os.path.expandvars(value))
-    raise ValueError(f"Expected the path of a file, got {value!r}")
+    if kind is not Path or not isinstance(value, str):
+        raise ValueError(f"Expected the path of a file, got {value!r}")
+    path = os.path.expanduser(os.path.expandvars(value))  # noqa: PTH111 - without a home it stays as it is
+    if not path:  # of a variable that is empty: it would mean the config's own folder
+        raise ValueError(f"Expected the path of a file, got {value!r}, which is empty")
+    return Path(path)
 
 
 def _check_keys(given: dict[str, Any], known: dict[str, Any], where: str) -> None:

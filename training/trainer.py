@@ -461,9 +461,14 @@ def _targets(config: Config, faces: FaceSource, folder: Path, group: Group, prog
 
 def _same_run(checkpoint: Checkpoint, record: Mapping[str, object], faces: FaceSource) -> bool:
     """Whether both lead to the same weights: the same but for where the faces lie and what is written when."""
-    one, other = _given(checkpoint.config), _given(record)
-    same_config = all(one.get(key) == other.get(key) for key in {*one, *other} - WITHOUT_EFFECT)
-    return same_config and checkpoint.identities == faces.identities and checkpoint.faces == len(faces.labels)
+    same_faces = checkpoint.identities == faces.identities and checkpoint.faces == len(faces.labels)
+    return same_config(checkpoint.config, record) and same_faces
+
+
+def same_config(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two configs, as checkpoints keep them, lead to the same weights from the same faces."""
+    one, other = _given(one), _given(other)
+    return all(one.get(key) == other.get(key) for key in {*one, *other} - WITHOUT_EFFECT)
 
 
 def _given(record: Mapping[str, object]) -> dict[str, object]:

@@ -8,7 +8,7 @@ import click
 
 from faceid.cli import offers
 from faceid.cli.calibrate import FARS, FPIRS, WIDEST_REMARK, table_row
-from faceid.cli.options import ONE_FACE, OUTPUT_FILE, Number, engine_options, faces_option, output_option
+from faceid.cli.options import ONE_FACE, OUTPUT_FILE, Number, faces_option, output_option, tool_options
 from faceid.cli.output import progress, say, write_facts, write_records
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def verify(name: str) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="One folder of photos per person.",
 )
-@engine_options
+@tool_options
 @faces_option(ONE_FACE, default="largest")
 @output_option
 @click.pass_context
@@ -144,7 +144,6 @@ def calibrate(
     people_dir: Path,
     faces: Any,
     output: str | None,
-    model_name: str | None,
     **settings: Any,
 ) -> None:
     """Make a model's threshold table from labelled photos: FPIR at several gallery sizes, and FAR."""

@@ -121,6 +121,11 @@ def gallery_option(function: AnyFunction) -> AnyFunction:
 
 def engine_options(function: AnyFunction) -> AnyFunction:
     """Add the options of `FaceEngine`: model, device, backend, precision, detector, smallest face."""
+    return model_option(tool_options(function))
+
+
+def tool_options(function: AnyFunction) -> AnyFunction:
+    """Add the options of `FaceEngine` but the model, for commands that are told it otherwise."""
     for option in (
         click.option(
             "--detector-weights",
@@ -168,7 +173,7 @@ def engine_options(function: AnyFunction) -> AnyFunction:
         ),
     ):
         function = option(function)
-    return model_option(function)
+    return function
 
 
 def model_option(function: AnyFunction) -> AnyFunction:

@@ -43,8 +43,9 @@ def read_onnx(
     float32 or float16; further axes of 1 and a fixed B are possible. Where it is not float32 [B, 3, H, W] to float32
     [B, D], the difference is bridged in the bytes that are returned (`onnx_adapting`). Of several outputs, `output`
     names the one to use. Bytes are pixels 0 to 255: `mean` and `std` are then 0 and 1, for such networks normalise
-    themselves. It is run on drawn faces and must give finite values. `input_size` (height, width) may be left out where
-    the network states it. Raises ModelError when any of this does not hold.
+    themselves. Else a `std` below 1 is one of pixels from 0 to 1, and refused. It is run on drawn faces and must give
+    finite values. `input_size` (height, width) may be left out where the network states it. Raises ModelError when any
+    of this does not hold.
     """
     network = _read_bytes(source)
     session = open_session(network, str(source))
@@ -54,6 +55,11 @@ def read_onnx(
         raise ModelError(f"{source}: the network does not state its input size; give it, such as --input 112x112")
     if given.kind == BYTES:
         mean, std = 0.0, 1.0
+    if std < 1:
+        raise ModelError(
+            f"{source}: pixels are 0 to 255, and a std of {std:g} is that of pixels from 0 to 1; "
+            f"give 255 times as much: a mean of {255 * mean:g} and a std of {255 * std:g}"
+        )
     crops = _crops(given.size, colour, mean, std)
     if given.kind != FLOAT or given.channels_last or wanted.kind != FLOAT or wanted.rank != 2 or wanted.among_several:
         network = adapted(

@@ -27,7 +27,8 @@ _KIND_OF_PAGE, _FURTHER_PICTURES, _PLANES = 254, 330, 284
 _REDUCED, _SEPARATE = (1, 3, 5, 7), 2
 # What Pillow makes of planes is wrong for these: it loses the second, or takes numbers below zero for others.
 _NOT_IN_PLANES = ("LA", "La", "PA", "LAB")
-_EXIF = re.compile(rb"Exif\0\0(?=II\*\0|MM\0\*)")
+# What says, in the container of AVIF, that an item (with a number of 16 or of 32 bits) is EXIF data.
+_EXIF = re.compile(rb"(infe(?:\x02.{5}|\x03.{7})\0\0)Exif", re.DOTALL)
 
 
 def main() -> None:
@@ -63,8 +64,8 @@ def _read_tiffs_by_libtiff() -> None:
 
 def _open(name: str, data: bytes) -> ImageFile:
     if name == "AVIF":
-        # Its orientation is part of the picture; Pillow would rewrite the EXIF data and stumble over odd tags.
-        data = _EXIF.sub(b"Exif\0\0\0\0\0\0", data)
+        # Its orientation is part of the picture; libavif refuses odd EXIF data, and Pillow would stumble over odd tags.
+        data = _EXIF.sub(rb"\1none", data)
     image = opened(name, data)
     if isinstance(image, TiffImageFile):
         _check_tiff(image)

@@ -39,6 +39,16 @@ def test_what_faceid_embed_writes_is_read_back_without_a_copy(tmp_path: Path) ->
     assert read.notes == ()
 
 
+def test_a_flipped_bit_in_rows_that_are_mapped_is_refused(tmp_path: Path) -> None:
+    rows, file = unit_rows(4096, 64), tmp_path / "people.npz"
+    write_features(file, rows, [""] * 4096, [""] * 4096, ModelBinding("m", "d1", 64))
+    content = bytearray(file.read_bytes())
+    content[content.index(rows[2000].tobytes()) + 2] ^= 0x40
+    file.write_bytes(content)
+    with pytest.raises(FeatureError, match=r"not a sound \.npz.*Bad CRC-32 for file 'features\.npy'"):
+        read_features(file)
+
+
 def test_the_digest_is_the_sha256_of_the_rows_however_they_are_stored(tmp_path: Path) -> None:
     # sha256sum of the 16 bytes 0000803f 00000000 00000000 0000803f
     rows = np.eye(2, dtype=np.float32)

@@ -36,6 +36,23 @@ def test_packs_are_sought_beside_the_config(tmp_path: Path) -> None:
     assert read_config(written(tmp_path, MINIMAL)).data.training == (tmp_path / "a.tar",)
 
 
+def test_a_path_may_begin_at_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = read_config(written(tmp_path, MINIMAL | {"cache": "~/cache", "initial": "~/runs/one/best.safetensors"}))
+    assert config.cache == tmp_path / "home" / "cache"
+    assert config.initial == tmp_path / "home" / "runs" / "one" / "best.safetensors"
+
+
+@pytest.mark.parametrize("path", ["", "$FACES"])
+def test_a_path_of_an_empty_variable_does_not_mean_the_configs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("FACES", "")
+    record = MINIMAL | {"data": {"training": [path], "validation": ["b.tar"]}}
+    with pytest.raises(ConfigError, match=r"data\.training.*which is empty"):
+        read_config(written(tmp_path, record))
+
+
 def test_what_is_not_said_has_the_default(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, MINIMAL))
     assert config.augmentation == Augmentation()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from faceid.vision.photo_list import beside_photos
 from training.data.faces import IMAGE_SUFFIXES, Ints, UInt8Images, decode
 from training.errors import DataError
 
@@ -42,8 +43,9 @@ class FolderFaces:
 def open_folders(folders: Sequence[Path], *, side: int) -> FolderFaces:
     """List the images of folders of people; a person may be in several of them.
 
-    Files that are no images by their name, and folders in a person's folder, do not count. The digest is of names,
-    sizes and times of change: the pixels of a large collection are not read for it.
+    Files that are no images by their name, what systems and programs put beside photos (`beside_photos`), and folders
+    in a person's folder, do not count. The digest is of names, sizes and times of change: the pixels of a large
+    collection are not read for it.
 
     Raises:
         DataError: a folder cannot be read, or there is no image.
@@ -52,9 +54,8 @@ def open_folders(folders: Sequence[Path], *, side: int) -> FolderFaces:
     digest = hashlib.sha256()
     try:
         for folder in folders:
-            for person in sorted(each for each in folder.iterdir() if each.is_dir()):
-                files = (file for file in person.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-                found.extend((f"{person.name}/{file.name}", file) for file in files)
+            for person in sorted(each for each in folder.iterdir() if each.is_dir() and not beside_photos(each.name)):
+                found.extend((f"{person.name}/{file.name}", file) for file in person.iterdir() if _is_face(file))
         found.sort()
         for name, file in found:
             status = file.stat()
@@ -71,3 +72,7 @@ def open_folders(folders: Sequence[Path], *, side: int) -> FolderFaces:
         tuple(identities.tolist()),
         digest.hexdigest(),
     )
+
+
+def _is_face(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not beside_photos(file.name) and not file.is_dir()

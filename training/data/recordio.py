@@ -60,8 +60,7 @@ class RecordFaces:
         for index in chosen:
             file = self.files[index]
             record = _record(self.descriptors[file], int(self.offsets[index]), self.paths[file], int(self.keys[index]))
-            flag = HEADER.unpack_from(record)[0]
-            payloads.append(record[HEADER.size + 4 * flag :])
+            payloads.append(_image(record))
         return decode(payloads, names, self.side)
 
     def name(self, index: int) -> str:
@@ -155,8 +154,18 @@ def _image_keys(descriptor: int, places: dict[int, int], path: Path) -> list[int
             end = struct.unpack_from("<2f", record, HEADER.size)[0]
             if not math.isfinite(end):
                 raise DataError(f"the record 0 of {path} is damaged: the end of the images is no number")
-            return [key for key in sorted(places) if 1 <= key < end]
+            # float32 does not know every number above 2^24: the end may be rounded, up or down.
+            after = np.nextafter(np.float32(end), np.float32(np.inf))
+            keys = [key for key in sorted(places) if 1 <= key < after]
+            while keys and not _image(_record(descriptor, places[keys[-1]], path, keys[-1])):
+                keys.pop()
+            return keys
     return sorted(places)
+
+
+def _image(record: bytes) -> bytes:
+    """Return what follows the header and the labels: nothing in the record of an identity."""
+    return record[HEADER.size + 4 * HEADER.unpack_from(record)[0] :]
 
 
 def _label(descriptor: int, place: int, path: Path, key: int) -> float:

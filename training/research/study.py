@@ -23,10 +23,11 @@ from typing import Any, TextIO
 
 from faceid.vision.opencv import cv2
 from indexer.durable_file import replacing
-from training.config import Config, config_of, read_yaml
+from training.checkpoint import read_checkpoint
+from training.config import Config, config_of, read_yaml, to_record
 from training.data.opening import TrainingData, open_data
-from training.errors import ConfigError, DivergenceError
-from training.trainer import run
+from training.errors import CheckpointError, ConfigError, DivergenceError
+from training.trainer import CHECKPOINT, run, same_config
 
 OUTCOME = "outcome.json"
 LOG = "log.txt"
@@ -86,9 +87,12 @@ def train_study(configs: Mapping[str, Config], folder: Path, jobs: int, progress
     A run that diverges is an outcome like any other.
 
     Raises:
-        ConfigError, DataError, CheckpointError: as `training.trainer.run`, of the first run that has it.
+        ConfigError, DataError, CheckpointError: as `training.trainer.run`, of the first run that has it; also for a run
+            that has ended, of another config.
     """
     waiting = {name: config for name, config in configs.items() if not (folder / name / OUTCOME).exists()}
+    for name in configs.keys() - waiting.keys():
+        _require_same(configs[name], folder / name)
     if not waiting:
         return
     cv2.setNumThreads(1)  # before the fork, which loses OpenCV's threads
@@ -111,6 +115,16 @@ def diverged_runs(folder: Path) -> dict[str, str]:
     """List the runs of a study in `folder` that diverged, each with what it said."""
     outcomes = {file.parent.name: read_outcome(file.parent) for file in sorted(folder.glob(f"*/{OUTCOME}"))}
     return {name: end.diverged for name, end in outcomes.items() if end is not None and end.diverged is not None}
+
+
+def _require_same(config: Config, folder: Path) -> None:
+    """Raise CheckpointError where the run that ended in this folder had another config: how it ended says nothing."""
+    file = folder / CHECKPOINT
+    # One that diverged soon has left none.
+    if file.exists() and not same_config(read_checkpoint(file).config, to_record(config)):
+        raise CheckpointError(
+            f"{file} belongs to a run with another config; give this study a folder of its own, or delete {folder}"
+        )
 
 
 _shared: list[TrainingData] = []  # of a worker process: the faces it was forked with

@@ -4,33 +4,38 @@ The photos are detected and aligned once for all runs, as the engine does it; ea
 crops. The figures of a run stay in its folder, and are not computed again.
 """
 
+import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.inputs.inputs import people_of_many_and_of_one
 from benchmarks.protocols.lfw import lfw, read_pairs
 from benchmarks.protocols.megaface import megaface
-from benchmarks.results.record_json import decode, encode
+from benchmarks.results.record_json import UnexpectedValue, decode, encode
 from benchmarks.results.results import Rate
 from faceid.feature_set import feature_set
 from faceid.models.embedding import Embedder
+from faceid.npz_file import read_arrays
 from faceid.pipeline import DECODE_THREADS
 from faceid.vision.alignment import Points, align, centre_points
 from faceid.vision.detection import select_faces
-from faceid.vision.images import UInt8Image, read_photo
+from faceid.vision.images import ImageError, UInt8Image, read_photo
 from faceid.vision.mtcnn import MtcnnDetector
 from faceid.vision.photo_list import PersonPhoto, photos_of_people
 from indexer.durable_file import replacing
+from indexer.text import counted
 from training.checkpoint import read_checkpoint
 from training.errors import DataError
 from training.export import export_model
@@ -65,6 +70,7 @@ class Figures:
         rank1: among all distractors.
         fnir: at FPIR 1 % among all distractors.
         distractors: how many.
+        inputs: hex SHA-256 of the photos, the pairs and the weights that were measured.
     """
 
     run: str
@@ -74,12 +80,13 @@ class Figures:
     rank1: Rate
     fnir: Rate
     distractors: int
+    inputs: str = ""  # of figures before there was this one: of nobody knows what
 
 
 def measure_study(
     folder: Path, photos: Path, pairs: Path, landmarks: Path, jobs: int = 1, progress: TextIO = sys.stderr
 ) -> list[Figures]:
-    """Measure the runs in `folder` that have ended with a network, but for those that an earlier call measured.
+    """Measure the runs in `folder` that have ended with a network, but for those that an earlier call measured so.
 
     Args:
         folder: of the study.
@@ -97,13 +104,19 @@ def measure_study(
     networks = [run for run in ended if (outcome := read_outcome(run)) is not None and outcome.diverged is None]
     if not networks:
         raise DataError(f"no run in {folder} has ended with a network yet")
-    todo = [run for run in networks if not (run / FIGURES).exists()]
-    if todo:
-        height, width = read_checkpoint(todo[0] / CHECKPOINT).config["network"]["arguments"]["input_size"]
-        crops = align_photos(photos, (height, width), landmarks, progress)
+    listed = list(photos_of_people(photos))
+    inputs = {run: _inputs(_digest(listed), pairs, run) for run in networks}
+    todo: dict[tuple[int, int], list[Path]] = {}
+    for run in networks:
+        if _measured(run) != inputs[run]:
+            height, width = read_checkpoint(run / CHECKPOINT).config["network"]["arguments"]["input_size"]
+            todo.setdefault((height, width), []).append(run)
+    for size, runs in todo.items():
+        crops = align_photos(listed, size, landmarks, progress)
         torch.set_num_threads(1)
         with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
-            for run in pool.map(partial(_measure, crops=crops, pairs=pairs), todo):
+            measure = partial(_measure, crops=crops, pairs=pairs)
+            for run in pool.map(measure, runs, [inputs[run] for run in runs]):
                 print(f"measured {run.name}", file=progress, flush=True)
     return [read_figures(run) for run in networks]
 
@@ -113,20 +126,53 @@ def read_figures(run: Path) -> Figures:
     return decode(json.loads((run / FIGURES).read_text(encoding="utf-8")), Figures)
 
 
-def align_photos(photos: Path, size: tuple[int, int], cache: Path, progress: TextIO = sys.stderr) -> Crops:
+def _inputs(photos: str, pairs: Path, run: Path) -> str:
+    """Return what stands for all that a run's figures come from."""
+    digest = hashlib.sha256(photos.encode())
+    for file in (pairs, run / CHECKPOINT):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _measured(run: Path) -> str | None:
+    """Return the `inputs` of the figures in a run's folder; None where there are none that can be read."""
+    try:
+        return read_figures(run).inputs
+    except (OSError, ValueError, UnexpectedValue):
+        return None
+
+
+def _digest(photos: Sequence[PersonPhoto]) -> str:
+    """Return what stands for the photos: their names, places, sizes and times of change."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(f"{photo.name}\n{photo.path}\n".encode(errors="replace"))
+        with suppress(OSError):  # reading it says why it cannot be looked at
+            status = photo.path.stat()
+            digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def align_photos(
+    photos: Sequence[PersonPhoto], size: tuple[int, int], cache: Path, progress: TextIO = sys.stderr
+) -> Crops:
     """Cut the face nearest the middle out of each photo, aligned; the landmarks stay in the file `cache` for later."""
-    if not cache.exists():
-        print(f"finding the faces of {photos} once", file=progress, flush=True)
-        found = list(_landmarks(photos))
+    digest = _digest(photos)
+    kept = _kept_landmarks(cache, digest)
+    if kept is None:
+        print(f"finding the faces of {counted(len(photos), 'photo', 'photos')} once", file=progress, flush=True)
+        found = list(_landmarks(photos, progress))
+        if not found:
+            raise DataError("none of the photos shows a face")
+        kept = {
+            "digest": np.array(digest),
+            "labels": np.array([photo.name for photo, _ in found]),
+            "paths": np.array([str(photo.path) for photo, _ in found]),
+            "landmarks": np.stack([landmarks for _, landmarks in found]),
+        }
         with replacing(cache) as unfinished, unfinished.open("wb") as file:
-            np.savez(
-                file,
-                labels=np.array([photo.name for photo, _ in found]),
-                paths=np.array([str(photo.path) for photo, _ in found]),
-                landmarks=np.stack([landmarks for _, landmarks in found]),
-            )
-    with np.load(cache) as arrays:
-        labels, paths, points = arrays["labels"], arrays["paths"], arrays["landmarks"]
+            np.savez(file, **kept)  # type: ignore[arg-type]
+    labels, paths, points = kept["labels"], kept["paths"], kept["landmarks"]
     reference = centre_points(*size)
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
         images = pool.map(
@@ -137,20 +183,33 @@ def align_photos(photos: Path, size: tuple[int, int], cache: Path, progress: Tex
         return Crops(np.stack(list(images)), tuple(labels.tolist()), tuple(paths.tolist()))
 
 
-def _landmarks(photos: Path) -> Iterator[tuple[PersonPhoto, Points]]:
-    """Yield each photo with its landmarks [5, 2], without those that show no face."""
+def _kept_landmarks(cache: Path, digest: str) -> Mapping[str, NDArray[Any]] | None:
+    """Read the landmarks of these photos; None where there are none, or those of others."""
+    try:
+        kept = read_arrays(cache)
+    except (FileNotFoundError, ValueError):
+        return None
+    return kept if str(kept.get("digest")) == digest else None
+
+
+def _landmarks(photos: Sequence[PersonPhoto], progress: TextIO) -> Iterator[tuple[PersonPhoto, Points]]:
+    """Yield each photo with its landmarks [5, 2], without those that show no face, or are none."""
     detector = MtcnnDetector()
-    everything = list(photos_of_people(photos))
-    for start in range(0, len(everything), BATCH):
-        batch = everything[start : start + BATCH]
-        images = [read_photo(photo.path).pixels for photo in batch]
+    for start in range(0, len(photos), BATCH):
+        batch, images = [], []
+        for photo in photos[start : start + BATCH]:
+            try:
+                images.append(read_photo(photo.path).pixels)
+                batch.append(photo)
+            except ImageError as error:
+                print(f"left out: {error}", file=progress, flush=True)
         for photo, image, faces in zip(batch, images, detector.detect(images), strict=True):
             chosen = select_faces(faces, "centre", (image.shape[1], image.shape[0]))
             if len(chosen):
                 yield photo, chosen.landmarks[0]
 
 
-def _measure(run: Path, crops: Crops, pairs: Path) -> Path:
+def _measure(run: Path, inputs: str, crops: Crops, pairs: Path) -> Path:
     """Embed the crops by the run's network, and leave the figures in the run's folder."""
     model = export_model(run, run / MODEL, training_data="a study", licence="Apache-2.0")
     vectors = Embedder(model).embed(crops.images)
@@ -166,6 +225,7 @@ def _measure(run: Path, crops: Crops, pairs: Path) -> Path:
         rank1=searches.identification[0].rank1,
         fnir=searches.open_set[0].fnir,
         distractors=len(others),
+        inputs=inputs,
     )
     with replacing(run / FIGURES) as unfinished:
         unfinished.write_text(json.dumps(encode(figures), indent=1), encoding="utf-8")

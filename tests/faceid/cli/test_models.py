@@ -62,3 +62,9 @@ def test_a_table_from_labelled_photos_serves_verify_or_says_how_many_are_needed(
 @pytest.mark.parametrize("size", ["112", "112x", "axb", "112x112x3", "\u00b2x\u00b2", f"{'9' * 5000}x1"])
 def test_a_size_that_is_none_is_a_usage_error(run: Run, shared: Path, size: str) -> None:
     assert run("models", "import", shared / "weights" / "mobilefacenet.onnx", "--input", size).code == 2
+
+
+def test_a_network_beside_the_one_that_is_calibrated_is_not_taken_without_a_word(run: Run, lfw_people: Path) -> None:
+    outcome = run("models", "calibrate", "mobilefacenet", "--photos", lfw_people, "--model", "sphereface")
+    assert outcome.code == 2
+    assert "--model" in outcome.stderr

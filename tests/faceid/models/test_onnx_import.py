@@ -112,6 +112,13 @@ def test_a_face_network_of_any_kind_gives_the_same_embeddings(
     check(taken_in(source, input_size=(SIDE, SIDE), mean=100, std=25), tolerance)
 
 
+def test_what_is_subtracted_and_divided_is_of_pixels_from_0_to_255(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"a std of 0\.5 is that of pixels from 0 to 1.* a mean of 127\.5 and a std of 127"
+    ):
+        taken_in(network(tmp_path / "mine.onnx"), mean=0.5, std=0.5)
+
+
 def test_of_several_outputs_one_must_be_named(tmp_path: Path) -> None:
     source = network(tmp_path / "adaface.onnx", further=("norm",))
     with pytest.raises(ModelError, match=r"--output: feature .*; norm "):

@@ -55,6 +55,7 @@ LOST_IN_PILLOW = (
     "odd tiff",  # it makes other pictures of them
     # It does not open them.
     *("png with a text", "png with a profile that unpacks", "heic"),
+    *("avif exif with cut within the header", "avif exif with noise"),
 )
 
 

@@ -223,13 +223,13 @@ def odd_metadata() -> Iterator[Animal]:
         )
         yield Animal(f"png exif with {what}", png_with(saved(stored, "PNG"), chunk(b"eXIf", data[6:])), PICTURE)
         yield Animal(f"webp exif with {what}", saved(stored, "WEBP", lossless=True, exif=data), PICTURE)
-    for what, (data, turned) in list(ODD.items())[:3]:
-        stored = stored_turned(PICTURE, turned)
-        # The orientation of an AVIF is part of the picture; its EXIF data is not asked.
-        info = Image.Exif()
-        info[0x0112] = turned
-        good = saved(stored, "AVIF", quality=95, exif=info)
-        yield Animal(f"avif exif with {what}", good.replace(b"Exif\0\0", data[:6]), PICTURE, off=6)
+    # The orientation of an AVIF is part of the picture; its EXIF data, which has other tags, is not asked.
+    info = Image.Exif()
+    info[0x0112], info[0x010F] = 6, 40 * "a camera"
+    good = saved(stored_turned(PICTURE, 6), "AVIF", quality=95, exif=info)
+    place = good.index(b"Exif\0\0MM")
+    for what, data in {"a camera's name": good[place:], **{what: data for what, (data, _) in ODD.items()}}.items():
+        yield Animal(f"avif exif with {what}", good[:place] + data + good[place + len(data) :], PICTURE, off=6)
 
 
 def several_pictures() -> Iterator[Animal]:

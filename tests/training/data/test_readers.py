@@ -131,6 +131,35 @@ def test_every_format_gives_the_same_faces_of_the_same_people(tmp_path: Path, wr
     assert sorted(faces.order(np.random.default_rng(0))) == list(range(9))
 
 
+def test_what_systems_put_beside_faces_is_no_face(tmp_path: Path) -> None:
+    people = write_folder(tmp_path)
+    (people / "ann" / "._0.png").write_bytes(b"Mac OS X")
+    for folder in (people / "@eaDir" / "0.png", people / ".@__thumb"):  # of network drives: thumbnails of each photo
+        folder.mkdir(parents=True)
+        (folder / "1.png").write_bytes(png(photo("ann", 0)))
+    faces = opened(people)
+    assert faces.identities == ("ann", "bob", "zoe")
+    assert len(faces.read(np.arange(len(faces.labels)))) == 9
+
+
+@pytest.mark.parametrize("images", [2, 3, 4])
+def test_an_end_of_the_images_that_float32_rounds_costs_no_face_and_takes_no_identity_for_one(
+    tmp_path: Path, images: int
+) -> None:
+    first = 2**24 - 1
+    end = first + images
+    records = {0: header(0, end, end + 2)}
+    records |= {first + number: header(number % 2) + png(photo("ann", 0)) for number in range(images)}
+    records |= {end + number: header(0, first, end) for number in range(2)}
+    written, index = b"", ""
+    for key, data in records.items():
+        index += f"{key}\t{len(written)}\n"
+        written += record(data)
+    (tmp_path / "train.rec").write_bytes(written)
+    (tmp_path / "train.idx").write_text(index)
+    assert len(opened(tmp_path / "train.rec").labels) == images
+
+
 @pytest.mark.parametrize("write", [write_folder, write_pack, write_shard, write_records])
 def test_what_is_left_out_is_gone_and_the_rest_keeps_its_people(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     faces = opened(write(tmp_path))

@@ -1,24 +1,33 @@
 """Studies: what each run changes, runs side by side that end as they would alone, and what becomes of their figures."""
 
 import io
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 from benchmarks.metrics.rates import rate
+from benchmarks.results.record_json import encode
+from faceid.vision.alignment import REFERENCE_112X112, Points
+from faceid.vision.photo_list import PersonPhoto
 from tests.training.tiny_run import SIDE, config, record
-from training.checkpoint import read_checkpoint
+from training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from training.commands import train
+from training.config import Config, to_record
 from training.data.faces import mislabel, with_photos
 from training.data.opening import open_data
 from training.data.pack import read_packs
-from training.errors import ConfigError, DataError
+from training.errors import CheckpointError, ConfigError, DataError
+from training.research import study_figures
 from training.research.study import OUTCOME, diverged_runs, read_outcome, read_study, train_study
-from training.research.study_figures import FIGURES, Crops, Figures, _measure, read_figures, table
+from training.research.study_figures import FIGURES, Crops, Figures, _measure, measure_study, read_figures, table
 from training.trainer import CHECKPOINT, run
 
 
@@ -87,6 +96,65 @@ def test_runs_side_by_side_end_where_they_would_alone(packs: Path, tmp_path: Pat
     assert lines[1].startswith("bad-1: the loss is nan at step 2")
 
 
+def write_run(folder: Path, settings: Config, weight: float = 0.0) -> None:
+    """Write what is left of a run that has ended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {"weight": torch.full((1,), weight)}
+    write_checkpoint(folder / CHECKPOINT, Checkpoint(1, to_record(settings), ("a",), 1, weights, {}))
+    (folder / OUTCOME).write_text(json.dumps({"accuracy": 0.9, "tar": 0.9, "rank1": 0.9}), encoding="utf-8")
+
+
+def test_how_a_run_of_another_config_ended_is_not_taken_for_this_ones(packs: Path, tmp_path: Path) -> None:
+    settings = read_study(write_study(packs, tmp_path, {"plain": {}}))
+    write_run(tmp_path / "study/plain-1", settings["plain-1"])
+    train_study(settings, tmp_path / "study", jobs=1, progress=io.StringIO())
+
+    changed = read_study(write_study(packs, tmp_path, {"plain": {"optimiser": {"peak_rate": 0.5}}}))
+    with pytest.raises(CheckpointError, match=r"plain-1.* belongs to a run with another config"):
+        train_study(changed, tmp_path / "study", jobs=1, progress=io.StringIO())
+
+
+def landmarks_of_all(photos: Sequence[PersonPhoto], progress: TextIO) -> Iterator[tuple[PersonPhoto, Points]]:
+    yield from ((photo, REFERENCE_112X112) for photo in photos)
+
+
+def measure_nothing(run: Path, inputs: str, crops: Crops, pairs: Path) -> Path:
+    half = rate(1, 2)
+    figures = Figures(run.name, 0.5, 0.01, half, half, half, len(crops.labels), inputs)
+    (run / FIGURES).write_text(json.dumps(encode(figures)), encoding="utf-8")
+    return run
+
+
+def test_figures_of_other_photos_pairs_or_weights_are_not_taken_for_these(
+    packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_figures, "_landmarks", landmarks_of_all)
+    monkeypatch.setattr(study_figures, "_measure", measure_nothing)
+    pairs, photos = tmp_path / "pairs.txt", tmp_path / "photos"
+    settings = read_study(write_study(packs, tmp_path, {"plain": {}}))["plain-1"]
+
+    def add_photo(name: str) -> None:
+        (photos / "ann").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (112, 112)).save(photos / "ann" / name)
+
+    def measured() -> tuple[int, str]:
+        log = io.StringIO()
+        (figures,) = measure_study(tmp_path / "study", photos, pairs, tmp_path / "landmarks.npz", progress=log)
+        return figures.distractors, log.getvalue()
+
+    write_run(tmp_path / "study/plain-1", settings)
+    pairs.write_text("these", encoding="utf-8")
+    add_photo("1.png")
+    assert measured() == (1, "finding the faces of 1 photo once\nmeasured plain-1\n")
+    assert measured() == (1, "")
+    pairs.write_text("others", encoding="utf-8")
+    assert measured() == (1, "measured plain-1\n")
+    write_run(tmp_path / "study/plain-1", settings, weight=1.0)
+    assert measured() == (1, "measured plain-1\n")
+    add_photo("2.png")
+    assert measured() == (2, "finding the faces of 2 photos once\nmeasured plain-1\n")
+
+
 def test_shuffled_labels_keep_everybodys_count_and_change_only_the_share(packs: Path) -> None:
     faces = read_packs([packs / "training.tar"], side=SIDE)
     noisy = mislabel(faces, 0.5, seed=3)
@@ -117,7 +185,7 @@ def test_a_measured_run_is_in_the_table(packs: Path, tmp_path: Path) -> None:
     folds = [f"P{fold * 5 + i:03}\t1\t2" for fold in range(2) for i in range(5)]
     others = [f"P{120 + fold * 5 + i}\t1\tP{130 + fold * 5 + i}\t1" for fold in range(2) for i in range(5)]
     pairs.write_text("\n".join(["2 5", *folds[:5], *others[:5], *folds[5:], *others[5:]]) + "\n", encoding="utf-8")
-    measured = _measure(tmp_path / "study/good-1", Crops(images, tuple(people), tuple(paths)), pairs)
+    measured = _measure(tmp_path / "study/good-1", "inputs", Crops(images, tuple(people), tuple(paths)), pairs)
     figures = read_figures(measured)
     assert (measured / FIGURES).exists()
     assert figures.distractors == 40
