@@ -136,6 +136,8 @@ def import_onnx(
         )
     name = _name_from(source.stem) if name is None else name
     check_name(name)
+    if name.endswith((SUFFIX, _COHORT)):
+        raise ModelError(f"{name!r} would be taken for a file, or for a cohort; choose another --name")
     taken = _path_of(name)
     if taken is not None and not replace:
         raise ModelError(f"there is a model {name!r} already ({taken}); choose another --name, or --replace it")

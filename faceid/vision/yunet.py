@@ -15,10 +15,12 @@ import numpy as np
 from faceid.vision.detection import DetectorError, Faces
 from faceid.vision.images import UInt8Image
 from faceid.vision.opencv import cv2
+from indexer.regular_file import read_regular
 from indexer.text import printable
 
 SCORE = 0.6  # least score of a face; OpenCV's examples take 0.6 to 0.9
 OVERLAP, MOST_FACES = 0.3, 5000  # intersection over union above which the weaker of two boxes goes; faces a photo
+_LARGEST = 64 * 2**20  # bytes of a file of weights; the one in use has 233 thousand
 # Its faces are 10 to 300 pixels wide (OpenCV's documentation): a photo is searched at each of these longer sides that
 # it reaches, so that the small faces of a large photo are found and a face that fills it, too.
 SIDES = (640, 1600)
@@ -37,7 +39,7 @@ class YuNetDetector:
         self.min_face_size = min_face_size
         self._path = printable(weights)
         try:
-            self._weights = np.frombuffer(Path(weights).read_bytes(), np.uint8)
+            self._weights = np.frombuffer(read_regular(Path(weights), _LARGEST), np.uint8)
         except (OSError, ValueError) as error:
             raise DetectorError(f"{self._path}: the detector's weights cannot be read ({error})") from error
         self.digest = hashlib.sha256(b"yunet" + self._weights.tobytes()).hexdigest()

@@ -56,7 +56,8 @@ class Batches:
         self._epoch: tuple[int, Ints] = (-1, np.empty(0, np.int64))  # the order of the epoch asked for last
         if photos_per_identity > 0:
             self._by_person = np.argsort(faces.labels, kind="stable")
-            self._starts = np.concatenate([[0], np.cumsum(np.bincount(faces.labels))])
+            photos = np.bincount(faces.labels)  # of some of a reader's faces not everybody has one
+            self._starts = np.concatenate([[0], np.cumsum(photos[photos > 0])])
             wanted, people = size // photos_per_identity, len(self._starts) - 1
             if people < wanted:
                 raise DataError(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceid.vision.photo_list import beside_photos
 from training.config import DataConfig
 from training.data.faces import FaceSource, leave_out, read_names, with_photos
 from training.data.folder import open_folders
@@ -84,7 +85,8 @@ def open_faces(paths: Sequence[Path], *, side: int, only_faces: bool) -> FaceSou
 
 def _tars_in(path: Path) -> list[Path]:
     """List the tars of a folder of shards or packs."""
-    return sorted([*path.glob("*.tar"), *path.glob("*.tar.xz")]) if path.is_dir() else []
+    tars = [*path.glob("*.tar"), *path.glob("*.tar.xz")] if path.is_dir() else []
+    return sorted(tar for tar in tars if not beside_photos(tar.name))
 
 
 def _kind(path: Path) -> str:

@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from faceid.inference.cpu_features import available_cores
 from faceid.vision.broken_crops import shows_a_face
+from faceid.vision.photo_list import beside_photos
 from training.data.faces import Ints, UInt8Images, decode
 from training.data.tar_members import content, members
 from training.errors import DataError
@@ -107,9 +108,11 @@ def _digest(faces: Sequence[tuple[str, bytes]]) -> str:
 
 
 def _members(path: Path) -> list[tuple[str, bytes]]:
-    """Name and bytes of every file in the tar."""
+    """Name and bytes of every file in the tar, but for what systems put beside photos."""
     found, held = [], 0
     for tar, member in members(path):
+        if any(map(beside_photos, PurePosixPath(member.name).parts)):
+            continue
         if "/" not in member.name.strip("/"):
             raise DataError(f"{member.name} in {path} has no identity; a pack holds IDENTITY/NAME.webp")
         held += member.size

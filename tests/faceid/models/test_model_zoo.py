@@ -113,6 +113,13 @@ def test_a_damaged_model_is_listed_with_its_error(corner: Path, models_directory
     assert sound.error is None
 
 
+@pytest.mark.parametrize("name", ["mine.safetensors", "mine.cohort"])
+def test_a_name_by_which_a_model_would_not_be_found_is_refused(corner: Path, models_directory: Path, name: str) -> None:
+    with pytest.raises(ModelError, match="choose another --name"):
+        import_onnx(corner, name)
+    assert not models_directory.exists() or not list(models_directory.iterdir())
+
+
 @pytest.mark.parametrize(
     ("batch", "shape_batch", "recorded"), [("batch", -1, None), (1, -1, 1), (4, -1, 4), ("batch", 1, 1)]
 )

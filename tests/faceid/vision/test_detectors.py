@@ -1,5 +1,6 @@
 """Detectors by name, of ours and plugged in; each keeps the contract."""
 
+import os
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -117,4 +118,10 @@ def test_a_detector_that_cannot_be_had_says_what_to_do(settings: dict[str, objec
 def test_a_file_that_is_no_yunet_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"no network")
     with pytest.raises(DetectorError, match=r"x\.onnx: not a YuNet"):
+        YuNetDetector(tmp_path / "x.onnx")
+
+
+def test_a_pipe_in_the_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.onnx")
+    with pytest.raises(DetectorError, match=r"x\.onnx: the detector's weights cannot be read .*not a regular file"):
         YuNetDetector(tmp_path / "x.onnx")

@@ -8,7 +8,7 @@ import pytest
 from tests.training.tiny_run import SIDE
 from training.augment import Augmentation
 from training.data.batches import Batches, stream
-from training.data.faces import FaceSource
+from training.data.faces import FaceSource, Selection
 from training.data.pack import read_packs
 from training.errors import DataError
 
@@ -76,6 +76,13 @@ def test_a_batch_of_identities_has_so_many_photos_of_each(faces: FaceSource) -> 
         assert len(people) == 4
         assert set(counts) == {4}
         assert len(set(chosen)) == 16  # everyone has six photos: none twice
+
+
+def test_people_of_whom_no_face_is_among_some_of_the_faces_are_not_drawn(faces: FaceSource) -> None:
+    kept = np.flatnonzero(faces.labels % 2 == 1)
+    some = Selection(faces, kept, faces.labels[kept], faces.identities)
+    for step in range(1, 10):
+        assert len(np.unique(some.labels[batches(some, photos=4).chosen(step)])) == 4
 
 
 def test_more_people_than_there_are_fill_no_batch(faces: FaceSource) -> None:

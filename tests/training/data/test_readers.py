@@ -142,6 +142,17 @@ def test_what_systems_put_beside_faces_is_no_face(tmp_path: Path) -> None:
     assert len(faces.read(np.arange(len(faces.labels)))) == 9
 
 
+def test_what_systems_put_into_a_pack_and_beside_it_is_no_face(tmp_path: Path) -> None:
+    (tmp_path / "packs").mkdir()
+    with tarfile.open(write_pack(tmp_path / "packs"), "a") as tar:
+        for name in ("._ann", "ann/._0.png", "ann/.DS_Store", "__MACOSX/ann/1.png", "ann/0.json"):
+            add(tar, name, b"of a system")
+    (tmp_path / "packs" / "._pack.tar").write_bytes(b"Mac OS X")
+    faces = opened(tmp_path / "packs")
+    assert faces.identities == ("ann", "bob", "zoe")
+    assert len(faces.labels) == 9
+
+
 @pytest.mark.parametrize("images", [2, 3, 4])
 def test_an_end_of_the_images_that_float32_rounds_costs_no_face_and_takes_no_identity_for_one(
     tmp_path: Path, images: int

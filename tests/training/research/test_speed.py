@@ -38,16 +38,16 @@ def test_a_config_is_measured_by_the_median_of_its_steps_beside_the_products_aro
     settings = config(packs, tmp_path, batch_size=4, epochs=9)
     speed = measure_speed(settings)
     ((short, faces),) = trained
-    assert (short.epochs, short.batch_size) == (1, 4)
+    assert short.batch_size == 4
     assert faces <= module.STEPS * 4
+    assert module.STEPS <= short.epochs * (faces // 4) < 2 * module.STEPS, "few faces are gone through several times"
     assert speed.images_per_second == 60, "the median, without the first steps, which warm up"
     assert speed.product_flops == 2e9, "the mean of before and after"
     assert speed.share == pytest.approx(60 * flop_per_image(settings) / 2e9)
 
 
 @pytest.mark.slow
-def test_a_config_is_trained_to_be_measured(packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOG_STEPS", 2)
+def test_a_config_is_trained_to_be_measured(packs: Path, tmp_path: Path) -> None:
     settings = config(packs, tmp_path, batch_size=4)
     speed = measure_speed(settings)
     seconds = 4 / speed.images_per_second
