@@ -278,6 +278,9 @@ def calibrate_model_from_photos(
     """
     features = engine.embed(people, faces=faces, each_once=True)
     persons = len(set(features.labels))
+    if persons < 2 and features.failures:
+        why = f"{counted(len(features.failures), 'photo', 'photos')} gave no face: {explain(features.failures[0])}"
+        raise CalibrationError(f"{counted(persons, 'person', 'people')} are not enough, it takes two; {why}, and so on")
     precision = engine.pipeline.embedder.precision
     calibrations = calibrate_model(
         features.vectors,

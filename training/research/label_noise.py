@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from indexer.records import FloatMatrix
 from training.data.faces import FaceSource, Ints
+from training.errors import DataError
 from training.research.person_sums import sums_of_people
 
 FENCE = 1.5
@@ -49,7 +50,12 @@ def find_label_noise(embeddings: FloatMatrix, labels: Ints, limit: float | None 
         embeddings: unit rows.
         labels: whom the faces are said to show; two people or more.
         limit: degrees from the own centre that are too many; the fence of the data where it is None.
+
+    Raises:
+        DataError: nobody has two faces, so that there is nothing to compare one with.
     """
+    if np.bincount(labels).max() < 2:
+        raise DataError("no face can be judged: it takes people with two faces or more")
     trusted = np.ones(len(labels), bool)
     for _ in range(ROUNDS):
         sums = sums_of_people(np.where(trusted[:, None], embeddings, 0), labels)

@@ -61,8 +61,10 @@ def measure_speed(config: Config, data: TrainingData | None = None) -> TrainingS
     few = np.arange(min(len(data.training.labels), STEPS * config.batch_size))
     some = Selection(data.training, few, data.training.labels[few], data.training.identities)
     epochs = -(-STEPS // max(1, len(few) // config.batch_size))  # of few faces several: the median is of several lines
-    at_the_end = {"validation_steps": 10**9, "checkpoint_steps": 10**9}
-    short = replace(config, epochs=epochs, initial=None, log_steps=LOG_STEPS, **at_the_end)
+    last = 10**9
+    short = replace(
+        config, epochs=epochs, initial=None, log_steps=LOG_STEPS, validation_steps=last, checkpoint_steps=last
+    )
     before = product_flops(config)
     with tempfile.TemporaryDirectory() as folder:
         run(short, Path(folder), io.StringIO(), TrainingData(some, data.validation))

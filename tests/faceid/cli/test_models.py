@@ -68,3 +68,15 @@ def test_a_network_beside_the_one_that_is_calibrated_is_not_taken_without_a_word
     outcome = run("models", "calibrate", "mobilefacenet", "--photos", lfw_people, "--model", "sphereface")
     assert outcome.code == 2
     assert "--model" in outcome.stderr
+
+
+def test_photos_that_lie_in_no_persons_folder_are_told_and_not_only_that_people_are_missing(
+    run: Run, tmp_path: Path, own_models: Path, lfw_people: Path
+) -> None:
+    photo = next(next(lfw_people.iterdir()).iterdir())
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photo, tmp_path / "photos" / "loose.jpg")
+    outcome = run("models", "calibrate", "mobilefacenet", "--photos", tmp_path / "photos")
+    assert outcome.code == 1
+    assert "1 photo gave no face" in outcome.stderr
+    assert "loose.jpg: not in a person's folder" in outcome.stderr

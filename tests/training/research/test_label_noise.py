@@ -10,6 +10,7 @@ from indexer.records import FloatMatrix
 from tests.training.tiny_run import config, write_teacher
 from training.commands import train
 from training.data.faces import Ints, read_names
+from training.errors import DataError
 from training.research.label_noise import find_label_noise
 
 
@@ -28,6 +29,11 @@ def crowd(wrong: float) -> tuple[FloatMatrix, Ints, Ints]:
     changed = random.random(720) < wrong
     labels[changed] = (labels[changed] + random.integers(1, 60, changed.sum())) % 60
     return embeddings.astype(np.float32), labels, truth
+
+
+def test_of_people_with_a_face_each_nobody_is_judged() -> None:
+    with pytest.raises(DataError, match="two faces or more"):
+        find_label_noise(on_circle(0, 90), np.array([0, 1]))
 
 
 def test_angles_are_those_to_the_other_photos_of_the_person_and_to_the_nearest_other_person() -> None:
