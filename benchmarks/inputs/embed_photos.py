@@ -23,7 +23,7 @@ from benchmarks.inputs.aligned_crops import input_crop
 from faceid.engine import FaceEngine, explain, sent
 from faceid.explanations import explanation
 from faceid.feature_file import TextColumn, write_feature_blocks
-from faceid.feature_set import FeatureError
+from faceid.feature_set import UNIT_TOLERANCE, FeatureError
 from faceid.pipeline import DECODE_THREADS
 from faceid.vision.detection import FacePolicy
 from faceid.vision.images import ImageError, UInt8Image
@@ -265,10 +265,21 @@ def _write_features(store: sqlite3.Connection, output: Path, model: ModelBinding
         while block := [row[0] for row in cursor.fetchmany(BLOCK_ROWS)]:
             yield block
 
-    vectors = (b"".join(block) for block in column("vector"))
+    progress = output.with_name(f"{output.name}.progress")
+    vectors = (_checked(block, model.dimension, progress) for block in column("vector"))
     texts = [TextColumn("labels", label_size, column("label")), TextColumn("paths", path_size, column("shown"))]
     write_feature_blocks(output, rows, vectors, texts, model)
     return int(rows)
+
+
+def _checked(vectors: Sequence[bytes], dimension: int, progress: Path) -> bytes:
+    """Put kept vectors together; raises FeatureError where one is no longer what was kept: of unit length."""
+    whole = b"".join(vectors)
+    if all(len(vector) == 4 * dimension for vector in vectors):
+        lengths = np.linalg.norm(np.frombuffer(whole, "<f4").reshape(-1, dimension).astype(np.float64), axis=1)
+        if (np.abs(lengths - 1) < UNIT_TOLERANCE).all():  # NaN must not pass
+            return whole
+    raise FeatureError(f"{printable(progress)} is damaged (a vector in it is none); delete it to begin again")
 
 
 def _write_failures(store: sqlite3.Connection, output: Path) -> int:

@@ -4,6 +4,7 @@ import csv
 import os
 import signal
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,21 @@ def test_a_record_whose_settings_are_damaged_is_not_trusted(folder: Path, tmp_pa
         store.execute("UPDATE settings SET record = ?", [record])
     with pytest.raises(FeatureError, match=r"f\.npz\.progress is damaged .* delete it to begin again"):
         embed_photos(StandInEngine(tmp_path / "log"), photos_of_people(folder), tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("damage", [lambda vector: vector[:-4], lambda vector: vector[:2] + b"\0\x40" + vector[4:]])
+def test_a_vector_that_is_not_as_it_was_kept_is_not_written(
+    folder: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    stand_in, output = StandInEngine(tmp_path / "log"), tmp_path / "f.npz"
+    embed_photos(stand_in, photos_of_people(folder), output)
+    with closing(sqlite3.connect(tmp_path / "f.npz.progress")) as store, store:
+        path, vector = store.execute("SELECT path, vector FROM photos WHERE vector IS NOT NULL").fetchone()
+        store.execute("UPDATE photos SET vector = ? WHERE path = ?", [damage(vector), path])
+    before = output.read_bytes()
+    with pytest.raises(FeatureError, match=r"f\.npz\.progress is damaged .* delete it to begin again"):
+        embed_photos(stand_in, photos_of_people(folder), output)
+    assert output.read_bytes() == before
 
 
 def test_all_faces_of_a_photo_is_no_policy_for_a_benchmark(tmp_path: Path) -> None:
