@@ -46,8 +46,9 @@ class ShardedRows:
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """Return the feature files that lie in a folder, sorted by name; none in a folder of something else."""
-    return sorted(file for file in folder.iterdir() if file.suffix in _ENDINGS and file.is_file())
+    """Return the feature files that lie in a folder, sorted by name, no hidden ones; none in one of something else."""
+    files = (file for file in folder.iterdir() if file.suffix in _ENDINGS and not file.name.startswith("."))
+    return sorted(file for file in files if file.is_file())
 
 
 def read_shards(files: Sequence[Path], source: Path) -> FeatureSet:

@@ -71,6 +71,12 @@ def test_shards_are_indexed_as_the_whole_array_is(crowd):
     assert read(folder).paths[30] == "part-1.npy 0"
 
 
+def test_what_a_system_put_beside_shards_is_none(crowd):
+    folder, _ = crowd
+    (folder / "._part-0.npy").write_bytes(b"Mac OS X")
+    assert len(read(folder)) == 300
+
+
 def test_shards_of_two_networks_are_refused(crowd):
     folder, _ = crowd
     np.save(folder / "z.npy", scattered(1, 5, 8))
