@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -41,7 +41,7 @@ FAR = 1e-5
 """Pairs of two people that count as near, by default: measured in docs/results/hygiene.md."""
 
 _AROUND = 0.6  # of a face's box, shown around it where it is cut out of a photo of several people
-_OUR_FOLDER, _OUR_FILE = re.compile(r"(person|known)-\d{5,}(-b)?"), re.compile(r"\d{7,}\.[a-z0-9]+")
+_OUR_FOLDER, _OUR_FILE = re.compile(r"(person|known)-\d{5,}(-b)?"), re.compile(r"\d{7}\.[a-z0-9]+")
 
 
 class ClusteringError(FaceIdError):
@@ -52,9 +52,9 @@ class ClusteringError(FaceIdError):
 class Faces:
     """The n faces of an archive, in the order in which they came.
 
-    `photos` int64 [n] numbers the photo of each; `sources` [n] are their paths, `digests` [n] hex SHA-256, `boxes`
-    [n, 4] in pixels. `usable` bool [n]: good enough to be compared. `threshold` is the similarity from which two faces
-    are near.
+    `photos` int64 [n] numbers the photo of each; `sources` [n] are their absolute paths, `digests` [n] hex SHA-256,
+    `boxes` [n, 4] in pixels. `usable` bool [n]: good enough to be compared. `threshold` is the similarity from which
+    two faces are near.
     """
 
     model: str
@@ -133,22 +133,30 @@ def add_photos(
 ) -> Faces:
     """Find the faces on photos that are not among `faces` yet, and sort all of them into people.
 
-    `failed` is told the source and reason code of a photo that cannot be used. Faces below `limits` are kept apart.
+    `failed` is told the source and reason code of a photo that cannot be used. Faces below `limits` are kept apart. Of
+    a photo that is among `faces`, and not where it was, the new place is noted.
     """
-    known = set(faces.digests.tolist())
+    places = dict(zip(faces.digests.tolist(), faces.sources.tolist(), strict=True))
     rows: list[tuple[FoundFace, str, str, int]] = []
     photo = int(faces.photos.max(initial=-1)) + 1
     stream = iter(pictures)
     while batch := list(islice(stream, BATCH_PHOTOS)):
-        files = [one for one in engine.pipeline.read(batch) if one.digest is None or one.digest.hex() not in known]
+        files = []
+        for file in engine.pipeline.read(batch):
+            digest = "" if file.digest is None else file.digest.hex()
+            if digest not in places:
+                files.append(file)
+            elif not is_file(Path(places[digest])):
+                places[digest] = file.picture.address
         for found in engine.pipeline.find_faces(files, "all"):
             if found.reason_code and found.reason_code != "no_face":
                 failed(found.picture.source, found.reason_code)
             digest = "" if found.digest is None else found.digest.hex()
-            if found.faces and digest not in known:
-                known.add(digest)
-                rows += [(face, found.picture.source, digest, photo) for face in found.faces]
+            if found.faces and digest not in places:
+                places[digest] = found.picture.address
+                rows += [(face, found.picture.address, digest, photo) for face in found.faces]
                 photo += 1
+    faces = replace(faces, sources=np.array([places[digest] for digest in faces.digests.tolist()], np.str_))
     return _with_rows(faces, rows, limits) if rows else faces
 
 
@@ -303,18 +311,18 @@ def read_names(file: Path) -> dict[str, str]:
         raise ClusteringError(f"{printable(file)}: not a readable list of names ({error})") from error
 
 
-def write_folder(folder: Path, faces: Faces, placed: Sequence[SortedFace], *, copies: bool) -> None:
+def write_folder(folder: Path, faces: Faces, placed: Sequence[SortedFace], *, copies: bool) -> list[str]:
     """Write the list of faces, the manifest for `enroll --manifest`, and a folder of photos for each person.
 
-    Photos are linked, or with `copies` copied. Of a photo with several faces the manifest names a cut-out. Raises
-    FileNotWritten.
+    Photos are linked, or with `copies` copied. Of a photo with several faces the manifest names a cut-out. Returns the
+    photos that are not where they were: their faces are in no person's folder. Raises FileNotWritten.
     """
     shared = {photo for photo, count in zip(*np.unique(faces.photos, return_counts=True), strict=True) if count > 1}
     people = folder / PEOPLE
     try:
         _clear(people)
         people.mkdir(parents=True, exist_ok=True)
-        manifest = []
+        manifest, gone = [], []
         for face in placed:
             if face.person is None:
                 continue
@@ -324,13 +332,16 @@ def write_folder(folder: Path, faces: Faces, placed: Sequence[SortedFace], *, co
                 file = _cut_out(face, place / f"{face.number:07d}.png")
             else:
                 file = _link(Path(face.source).absolute(), place / f"{face.number:07d}{_ending(face.source)}", copies)
-            if file is not None and face.status == "person":
+            if file is None:
+                gone.append(face.source)
+            elif face.status == "person":
                 manifest.append({"path": os.path.relpath(file, folder), "name": face.name or face.person})
     except OSError as error:
         raise FileNotWritten(f"{printable(error.filename or folder)}: cannot be written ({error.strerror})") from error
     _write_csv(folder / MANIFEST, ("path", "name"), manifest)
     listed = [dict(one.record()) | {"box": " ".join(map(str, one.record()["box"]))} for one in placed]
     _write_csv(folder / FACES, ("source", "box", "status", "person", "name", "similarity"), listed)
+    return list(dict.fromkeys(gone))
 
 
 def _clear(people: Path) -> None:
@@ -366,9 +377,9 @@ def _ending(source: str) -> str:
 
 
 def _link(source: Path, place: Path, copies: bool) -> Path | None:
+    if not is_file(source):
+        return None
     if copies:
-        if not is_file(source):
-            return None
         shutil.copyfile(source, place)
     else:
         place.symlink_to(source)
@@ -432,7 +443,8 @@ def _check(faces: Faces) -> None:
         raise ValueError("rows are missing")
     if not pairs.first.shape == pairs.second.shape == pairs.similarity.shape == (len(pairs.first),):
         raise ValueError("pairs that are none")
-    ends = np.concatenate([pairs.first, pairs.second, faces.labels])
+    people = np.where(faces.labels < 0, -2 - faces.labels, faces.labels)  # as `cluster` numbers who was parted
+    ends = np.concatenate([pairs.first, pairs.second, people])
     if ((ends < 0) | (ends >= size)).any() or (pairs.first >= pairs.second).any():
         raise ValueError("pairs or people of faces that are not there")
     if not np.isfinite(faces.vectors).all() or faces.vectors.dtype != np.float32:

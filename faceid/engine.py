@@ -875,7 +875,8 @@ def _enrollment(
             name, reason_codes = kept_name, (*reason_codes, "known_by_another_name")
     if reason_codes and message is None:
         message = f"{photo.picture.source}: {', '.join(map(explanation, reason_codes))}"
-    return Enrollment(photo.picture.source, name, status, reason_codes, template_id, message, photo.external_id)
+    external_id = photo.external_id and _cleaned(photo.external_id)
+    return Enrollment(photo.picture.source, name, status, reason_codes, template_id, message, external_id)
 
 
 def _cleaned(name: str) -> str:

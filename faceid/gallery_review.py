@@ -149,7 +149,7 @@ def read_answers(file: Path) -> list[tuple[str, Answer]]:
     """
     answers: list[tuple[str, Answer]] = []
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # a path may hold other ends of lines
     except (OSError, ValueError) as error:
         raise AnswersError(f"{printable(file)}: cannot be read ({error})") from error
     for number, line in enumerate(lines, start=1):

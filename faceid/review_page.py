@@ -54,7 +54,7 @@ def write_review_page(suggestions: Sequence[Suggestion], path: Path, *, gallery:
     ]
     text = page.render(groups=[group for group in groups if group[1]], gallery=gallery.place, fdr=fdr)
     with writing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -28,8 +28,7 @@ def read_groups(file: Path, features: FeatureSet, columns: Sequence[str] | None)
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = rows_of_csv(lines)
-            heads = [head.strip() for head in reader.fieldnames or ()]
-            reader.fieldnames = heads
+            heads = list(reader.fieldnames or ())
             rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise GroupTableError(f"{printable(file)}: not a readable CSV file in UTF-8 ({error})") from error

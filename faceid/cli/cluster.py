@@ -91,8 +91,13 @@ def cluster(
             faces = add_photos(engine, new, faces, failed, Limits() if quality else None)
             write_faces(folder, faces)
         placed = sort_faces(faces, names, gallery, known)
-        write_folder(folder, faces, placed, copies=copies)
+        gone = write_folder(folder, faces, placed, copies=copies)
         write_records(placed, output, lambda one: one.record(), _row)
+        for person in sorted(names.keys() - {one.person for one in placed}):
+            say(f"{names_file}: nobody is {person}; {names[person]} is left out")
+        if gone:
+            missing = counted(len(gone), "photo is", "photos are")
+            say(f"{missing} gone and left out, such as {gone[0]}; say where they are")
         _tell(placed, folder)
     ctx.exit(3 if failures else 0)
 

@@ -15,7 +15,7 @@ from indexer.regular_file import read_regular
 # Bytes of a settings file: hundreds of lines. tomllib takes the square of a key's length, at 32 KiB some seconds.
 _LARGEST = 32 << 10
 # Thresholds and rates decide who is let in: never from a settings file that happens to lie in the current folder.
-DECISIVE = ("threshold", "fpir", "far")
+DECISIVE = ("threshold", "fpir", "far", "wcmmpmr")
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,24 @@ def settings_in(path: Path, *, here: bool) -> Settings:
 def file_of(ctx: click.Context, parameter: str) -> Path | None:
     """Return the settings file that a parameter of the running command was taken from; None for none."""
     settings = ctx.find_root().meta.get("faceid.settings")
-    from_file = ctx.get_parameter_source(parameter) is click.core.ParameterSource.DEFAULT_MAP
-    return settings.path if settings and from_file else None
+    return settings.path if settings and is_from_file(ctx, parameter) else None
+
+
+def is_from_file(ctx: click.Context, parameter: str) -> bool:
+    """Say whether a parameter of the running command was taken from the settings file."""
+    return ctx.get_parameter_source(parameter) is click.core.ParameterSource.DEFAULT_MAP
+
+
+def one_of(ctx: click.Context, **given: float | None) -> tuple[float | None, ...]:
+    """Return the values of options that exclude each other; one that was typed beats the settings file's other.
+
+    Raises click.UsageError where it is not clear which one counts.
+    """
+    there = [name for name, value in given.items() if value is not None]
+    counting = [name for name in there if len(there) == 1 or not is_from_file(ctx, name)]
+    if len(there) > 1 and len(counting) != 1:
+        raise click.UsageError(f"give {' or '.join(f'--{name}' for name in given)}, not both")
+    return tuple(value if name in counting else None for name, value in given.items())
 
 
 def _check_plain(key: str, value: object) -> None:

@@ -22,7 +22,7 @@ from faceid.cli.gallery_care import (
 from faceid.cli.gallery_keys import create, encrypt, rotate
 from faceid.cli.options import NAME, Number, gallery_option, output_option
 from faceid.cli.output import say, write_records
-from faceid.cli.people import one_person
+from faceid.cli.people import one_person, several_people
 from faceid.cli.review import review
 from faceid.records import person_record, template_record, undoable_record
 from indexer.decided_on import DECIDED_ON, DecidedOn
@@ -112,7 +112,7 @@ def remove(people: tuple[str, ...], gallery_path: Place) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        for identity in [one_person(opened, person) for person in people]:
+        for identity in several_people(opened, people):
             opened.remove(identity.id)
             say(
                 f"{identity.name} (id {identity.id}) is removed; `faceid gallery restore {identity.id}` brings it back."
@@ -127,7 +127,7 @@ def restore(people: tuple[str, ...], gallery_path: Place) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        for identity in [one_person(opened, person) for person in people]:
+        for identity in several_people(opened, people):
             opened.restore(identity.id)
             say(f"{identity.name} (id {identity.id}) is back.")
 
@@ -141,7 +141,7 @@ def erase(people: tuple[str, ...], gallery_path: Place) -> None:
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path, writable=True) as opened:
-        for identity in [one_person(opened, person) for person in people]:
+        for identity in several_people(opened, people):
             state = opened.erase(identity.id)
             if state == "pending":
                 say(f"Id {identity.id}: pending; gone from every search, the bytes go with the next change.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.config import file_of
+from faceid.cli.config import file_of, one_of
 from faceid.cli.options import ANY_FACES, RATE, SIMILARITY, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
 from faceid.cli.photos import photos_arguments, pictures, verbose_option
@@ -107,8 +107,7 @@ def identify(
 
     PHOTOS are files, folders searched to the bottom, or `-`: one photo on standard input.
     """
-    if fpir is not None and threshold is not None:
-        raise click.UsageError("give --fpir or --threshold, not both")
+    fpir, threshold = one_of(ctx, fpir=fpir, threshold=threshold)
 
     if together and (annotate_dir or fast):
         raise click.UsageError("--together takes one face of each photo: it goes without --annotate and --fast")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from faceid.cli import offers
+from faceid.cli.config import is_from_file
 from indexer.durable_file import require_file
 from indexer.errors import FileNotWritten, GalleryError
 from indexer.store.place import place_of
@@ -229,6 +230,8 @@ def output_option(function: AnyFunction) -> AnyFunction:
 def _choose_output(ctx: click.Context, option: click.Parameter, value: bool) -> None:
     chosen = ctx.params.setdefault("output", None)
     if value and chosen is not None:
+        if is_from_file(ctx, option.name or "") and not is_from_file(ctx, f"as_{chosen}"):
+            return  # what was typed comes first
         raise click.UsageError("give --json or --csv, not both")
     if value:
         ctx.params["output"] = (option.name or "").removeprefix("as_")

@@ -26,3 +26,8 @@ def one_person(opened: "Gallery", person: str) -> "Identity":
         ids = ", ".join(f"'#{identity.id}'" for identity in found)
         raise GalleryError(f"several people are called {person!r}: give the id ({ids})")
     return found[0]
+
+
+def several_people(opened: "Gallery", people: Sequence[str]) -> list["Identity"]:
+    """Return whom several arguments name, everybody once: a person may have several names."""
+    return list({one.id: one for one in (one_person(opened, person) for person in people)}.values())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.config import file_of
+from faceid.cli.config import file_of, one_of
 from faceid.cli.options import ONE_FACE, RATE, SIMILARITY, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import say, write_records
 from faceid.cli.photos import STDIN, picture_of
@@ -55,8 +55,7 @@ def verify(
 
     The threshold is that of the gallery's calibration, if it is of the same model, or else the model's.
     """
-    if far is not None and threshold is not None:
-        raise click.UsageError("give --far or --threshold, not both")
+    far, threshold = one_of(ctx, far=far, threshold=threshold)
     if wcmmpmr is not None and not document:
         raise click.UsageError("--wcmmpmr goes with --document")
     if first == second == STDIN:

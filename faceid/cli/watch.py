@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceid.cli.config import file_of
+from faceid.cli.config import file_of, one_of
 from faceid.cli.options import OUTPUT_FILE, RATE, SIMILARITY, Number, engine_options, gallery_option, output_option
 from faceid.cli.output import say, write_lines, write_records
 from indexer.store.place import Place
@@ -155,8 +155,7 @@ def watch(
     SOURCE is a video file, a folder of numbered frames, camera:0, or an rtsp:// or http:// address (its user and
     password from FACEID_STREAM_CREDENTIALS=user:password). Ctrl-C ends in good order.
     """
-    if fpir is not None and threshold is not None:
-        raise click.UsageError("give --fpir or --threshold, not both")
+    fpir, threshold = one_of(ctx, fpir=fpir, threshold=threshold)
     if resume and events_file is None:
         raise click.UsageError("--resume goes on with a file of events: give -o FILE")
     if annotate_file is not None and (len(sources) > 1 or resume):

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from faceid.service.problems import Problem
-from faceid.vision.photo_list import beside_photos
+from faceid.vision.photo_list import beside_photos, folder_beside_photos
 from indexer.text import printable
 
 _END = struct.Struct("<4s4H2LH")  # the record at a zip file's end
@@ -62,7 +62,8 @@ def _photos(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _beside_photos(name: str) -> bool:
-    return any(part != ".." and beside_photos(part) for part in PurePosixPath(name).parts)
+    *folders, file = PurePosixPath(name).parts or ("",)
+    return beside_photos(file) or any(part != ".." and folder_beside_photos(part) for part in folders)
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most_bytes: int) -> PackedPhoto:

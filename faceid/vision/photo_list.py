@@ -30,8 +30,9 @@ _BESIDE_PHOTOS = {
 _SIDECARS = (
     *(".xmp", ".aae", ".thm", ".pp3", ".dop", ".on1", ".lrv", ".cos", ".nks", ".arp", ".acr", ".vrd", ".json"),
     *("@synoeastream", "@synoresource", ":encryptable", ":zone.identifier", ".part", ".crdownload"),
-    *(".npz", ".npz.parts", ".npz.progress", ".npz.progress-wal", ".npz.progress-shm", ".npz.failed.csv"),
+    *(".npz", ".npz.progress", ".npz.progress-wal", ".npz.progress-shm", ".npz.failed.csv"),
 )
+_PARTS = ".npz.parts"  # a folder beside such a file
 # ... and hidden files, and those by which an office program marks a file that it has open.
 _HIDDEN = (".", "~$")
 
@@ -102,9 +103,14 @@ def photos_of_people(folder: str | os.PathLike[str]) -> Iterator[PersonPhoto]:
 
 
 def beside_photos(name: str) -> bool:
-    """Say whether a file or folder of this name lies beside photos, and is none."""
+    """Say whether a file of this name lies beside photos, and is none."""
+    return folder_beside_photos(name) or name.casefold().endswith(_SIDECARS)
+
+
+def folder_beside_photos(name: str) -> bool:
+    """Say whether a folder of this name lies beside photos; most endings say nothing of one: people are `hans.arp`."""
     folded = name.casefold()
-    return folded.startswith(_HIDDEN) or folded in _BESIDE_PHOTOS or folded.endswith(_SIDECARS)
+    return folded.startswith(_HIDDEN) or folded in _BESIDE_PHOTOS or folded.endswith(_PARTS)
 
 
 def _photos_of(entries: Iterable[os.DirEntry[str]]) -> Iterator[PersonPhoto]:
@@ -136,7 +142,9 @@ def manifest_rows(manifest: Path, hint: str = "") -> Iterator[tuple[int, Row]]:
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = rows_of_csv(file)
-            columns = Counter(rows.fieldnames or ())
+            # A column that is not known means nothing: two people with one name would be one for `External ID`.
+            rows.fieldnames = [column.casefold().replace(" ", "_") for column in rows.fieldnames or ()]
+            columns = Counter(rows.fieldnames)
             missing = {"path", "name"} - set(columns)
             if missing:
                 raise PhotoListError(f"{printable(manifest)}: no column {', '.join(sorted(missing))}{hint}")
@@ -153,11 +161,15 @@ def manifest_rows(manifest: Path, hint: str = "") -> Iterator[tuple[int, Row]]:
 def rows_of_csv(file: TextIO) -> "csv.DictReader[str]":
     """Return the rows of a CSV file, whose cells end at a comma or, where its head has none, at a semicolon or a tab.
 
-    Spreadsheets write semicolons wherever a comma is the decimal point, also into a file that had commas.
+    Spreadsheets write semicolons wherever a comma is the decimal point, also into a file that had commas. Where the
+    head has blanks behind these, so have the rows: `a.jpg, "Lee, Ann"`. Blanks about a column's name mean nothing.
     """
     head = file.readline()
     delimiter = next((one for one in ",;\t" if one in head), ",")
-    return csv.DictReader(chain([head], file), delimiter=delimiter, strict=True)
+    spaced = f"{delimiter} " in head
+    rows = csv.DictReader(chain([head], file), delimiter=delimiter, strict=True, skipinitialspace=spaced)
+    rows.fieldnames = [column.strip() for column in rows.fieldnames or ()]
+    return rows
 
 
 def has_too_many_cells(row: Row) -> bool:
@@ -219,7 +231,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _passed_over(entry: os.DirEntry[str]) -> bool:
     """Say whether the entry is what a system or a program has put beside the photos; it is logged."""
-    if not beside_photos(entry.name):
+    if not beside_photos(entry.name) or (not folder_beside_photos(entry.name) and is_folder(Path(entry.path))):
         return False
     logger.info("%s: passed over", printable(entry.path))
     return True

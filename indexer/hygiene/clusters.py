@@ -6,6 +6,7 @@ connected components and DBSCAN, where such chains grow with the number of faces
 """
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,7 +151,8 @@ def _named(labels: Ids, start: Ids, known: int) -> Ids:
     np.minimum.at(smallest, person, np.arange(len(labels)))
     for one in np.flatnonzero(names < 0).tolist():
         free = int(smallest[one])
-        names[one] = free if free not in taken else -2 - free  # that face has left the person whom it gave its number
+        # That face may have left the person whom it gave its number, and once more since.
+        names[one] = next(name for name in chain([free, -2 - free], range(len(labels))) if name not in taken)
         taken.add(int(names[one]))
     named: Ids = names[person]
     return named

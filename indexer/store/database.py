@@ -299,7 +299,7 @@ def _engine(
 
 
 def _uri(path: Path, *, writable: bool) -> str:
-    name = quote(str(path.absolute()))
+    name = quote(os.fsencode(path.absolute()))
     if writable:
         return f"file:{name}?mode=rw"
     return f"file:{name}?mode=ro" + ("&immutable=1" if _nobody_writes(path) else "")

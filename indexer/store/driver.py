@@ -4,6 +4,7 @@ SQLCipher is SQLite with each page encrypted (AES-256-CBC, a fresh nonce at each
 (HMAC-SHA512), in the file, in the write-ahead log and in rollback journals. Its temporary tables stay in memory.
 """
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -69,7 +70,7 @@ def check_key(path: Path, keys: GalleryKeys) -> None:
     SQLCipher has one answer for both. The first 16 bytes, its salt, tell them apart: the envelope knows them.
     """
     module = library(keys)
-    with closing(connect(f"file:{quote(str(path.absolute()))}?mode=ro", keys)) as raw:
+    with closing(connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro", keys)) as raw:
         try:
             raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except module.DatabaseError as error:

@@ -50,7 +50,7 @@ class PersonKeys:
         self._known: dict[int, bytes] = {}
         with self._translated():
             mode = "ro" if lock is None else "rw"
-            self._database = connect(f"file:{quote(str(path.absolute()))}?mode={mode}", keys)
+            self._database = connect(f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}", keys)
             self._database.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
             if lock is not None:
                 self._database.execute("PRAGMA synchronous=FULL")

@@ -17,9 +17,10 @@ salt in hex.
 import hashlib
 import itertools
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -87,7 +88,7 @@ def write_export(connection: Connection, path: Path, key: KeyProvider | None) ->
     schema = _schema(pyarrow, row.model.dimension)
     with (
         writing(path, PRIVATE) as temporary,
-        nullcontext(temporary) if key is None else sealing(temporary, key) as target,
+        pyarrow.OSFile(os.fsencode(temporary), "wb") if key is None else sealing(temporary, key) as target,
         parquet.ParquetWriter(
             target, schema, compression="none", write_statistics=False, write_page_checksum=True
         ) as writer,
@@ -111,7 +112,7 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
     if not path.is_file():  # a pipe would be waited for
         raise GalleryError(f"{path} is no file; give the export of a gallery")
     try:
-        with _readable(path, key) as source, parquet.ParquetFile(source) as file:
+        with _readable(pyarrow, path, key) as source, parquet.ParquetFile(source) as file:
             text = (file.metadata.metadata or {}).get(b"faceid")
             if text is None:
                 raise GalleryError(f"{path} is not an export of a gallery")
@@ -127,7 +128,7 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
         # A picture that is written once for a million rows must not become a million pictures.
         once = None if head["format"] == _WITHOUT_CROPS else ["crop"]
         with (
-            _readable(path, key) as source,
+            _readable(pyarrow, path, key) as source,
             parquet.ParquetFile(source, page_checksum_verification=True, read_dictionary=once) as file,
         ):
             table = file.read()
@@ -151,9 +152,9 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
     return content
 
 
-def _readable(path: Path, key: KeyProvider | None) -> AbstractContextManager[Any]:
+def _readable(pyarrow: ModuleType, path: Path, key: KeyProvider | None) -> AbstractContextManager[Any]:
     """Return what Parquet is read from: the file itself, or its content where it is encrypted."""
-    return unsealing(path, key) if is_sealed(path) else nullcontext(path)
+    return unsealing(path, key) if is_sealed(path) else pyarrow.OSFile(os.fsencode(path))
 
 
 def add_content(connection: Connection, content: Content, origin: str, revive_erased: bool = False) -> list[Added]:

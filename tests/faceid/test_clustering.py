@@ -2,6 +2,7 @@
 
 import csv
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_a_list_of_names_that_is_not_clear_is_refused(tmp_path, rows, says):
 def test_a_second_run_takes_away_what_is_its_own_and_nothing_else(archive, tmp_path):
     faces = add(Engine(), archive, read_faces(tmp_path, "m", 0.45))
     mine = tmp_path / "people" / "Ann" / "0000001.jpg"
-    beside = tmp_path / "people" / "person-00000" / "holiday.jpg"
+    beside = tmp_path / "people" / "person-00000" / "20190704.jpg"
     for photo in (mine, beside):
         photo.parent.mkdir(parents=True)
         photo.write_text("mine")
@@ -148,6 +149,32 @@ def test_a_second_run_takes_away_what_is_its_own_and_nothing_else(archive, tmp_p
     assert mine.read_text() == beside.read_text() == "mine"
     write_folder(tmp_path, faces, [], copies=True)
     assert sorted(path.name for path in (tmp_path / "people").iterdir()) == ["Ann", "person-00000"]
+
+
+def test_photos_are_found_from_any_folder_and_where_they_were_moved(archive, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    faces = add(Engine(), [path.relative_to(tmp_path) for path in archive], read_faces(tmp_path, "m", 0.45))
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    assert write_folder(tmp_path, faces, sort_faces(faces, {}), copies=False) == []
+    moved = [path.rename(tmp_path / "out" / path.name) for path in archive]
+    alone, shared = str(archive[0]), str(archive[5])
+    assert {alone, shared} < set(write_folder(tmp_path, faces, sort_faces(faces, {}), copies=False))
+    assert not list(csv.DictReader((tmp_path / "manifest.csv").open()))
+    faces = add(Engine(), moved, faces)
+    assert write_folder(tmp_path, faces, sort_faces(faces, {}), copies=False) == []
+    assert len(list(csv.DictReader((tmp_path / "manifest.csv").open()))) == 7
+
+
+def test_somebody_who_was_parted_from_a_person_is_read_again(archive, tmp_path):
+    faces = add(Engine(), archive, read_faces(tmp_path, "m", 0.45))
+    labels = np.where(faces.labels == 3, -2, faces.labels)  # as `cluster` numbers whom a face left that was 0
+    write_faces(tmp_path, replace(faces, labels=labels))
+    again = read_faces(tmp_path, "m", 0.45)
+    assert "person-00000-b" in {one.person for one in sort_faces(again, {})}
+    write_faces(tmp_path, replace(faces, labels=labels - 10))
+    with pytest.raises(ClusteringError, match="not there"):
+        read_faces(tmp_path, "m", 0.45)
 
 
 @pytest.mark.parametrize(

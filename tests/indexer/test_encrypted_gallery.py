@@ -53,6 +53,14 @@ def test_it_opens_with_its_key_alone(made, key, other_key):
     assert (missing.value.exit_code, wrong.value.exit_code) == (7, 8)
 
 
+def test_its_folder_may_be_called_whatever_a_file_system_takes(made, tmp_path, key):
+    folder = made.rename(tmp_path / os.fsdecode(b"st\xe4ff"))
+    with Gallery.open(folder, key=key) as gallery:
+        gallery.backup(tmp_path / os.fsdecode(b"b\xe4ck"))
+    with Gallery.create(tmp_path / os.fsdecode(b"n\xe4"), MODEL, key=key) as gallery:
+        assert gallery.merge_from(tmp_path / os.fsdecode(b"b\xe4ck"))
+
+
 def test_a_plain_gallery_is_not_taken_for_an_encrypted_one(tmp_path, key):
     Gallery.create(tmp_path / "plain", MODEL).close()
     with pytest.raises(GalleryError, match="is not encrypted"):

@@ -488,3 +488,15 @@ def test_what_was_remembered_while_somebody_wrote_is_made_again(gallery):
 
     gallery.remember("it", disturbed)
     assert gallery.remember("it", lambda: "of this one") == "of this one"
+
+
+def test_a_folder_may_be_called_whatever_a_file_system_takes(tmp_path):
+    """The name's bytes need be no UTF-8, and a URI's own signs mean nothing in it."""
+    folder = tmp_path / os.fsdecode(b"st\xe4ff?#%41")
+    with Gallery.create(folder, MODEL) as gallery:
+        gallery.add([photo("Ann", "a")])
+        gallery.export(folder.with_name(folder.name + ".parquet"))
+        gallery.backup(folder.with_name(folder.name + ".backup"))
+    with Gallery.open(folder.with_name(folder.name + ".backup"), writable=True) as again:
+        assert names(again) == ["Ann"]
+        assert again.import_(folder.with_name(folder.name + ".parquet"))[0].status == "already_enrolled"

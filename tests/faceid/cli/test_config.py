@@ -37,12 +37,22 @@ def test_flags_beat_the_environment_which_beats_the_file(
     assert from_file["threshold_source"]["data"] == str(own_file), "the record names the file"
     (from_flag,) = run("identify", photo, "--threshold", "0.2", "--json").records
     assert (from_flag["threshold"], from_flag["threshold_source"]["data"]) == (0.2, None)
+    assert run("identify", photo, "--fpir", "0.1").code != 2, "the file's threshold excludes no rate that was typed"
     monkeypatch.setenv("FACEID_GALLERY", str(tmp_path / "nowhere"))
     assert run("identify", photo).code == 1
 
 
+def test_an_output_that_was_typed_beats_the_files(run: Run, own_file: Path, gallery: Path) -> None:
+    own_file.write_text("[gallery.list]\njson = true\n")
+    assert run("gallery", "list", "--gallery", gallery).records
+    assert run("gallery", "list", "--gallery", gallery, "--csv").stdout.startswith("schema_version,")
+    own_file.write_text("[gallery.list]\njson = true\ncsv = true\n")
+    assert "give --json or --csv, not both" in run("gallery", "list", "--gallery", gallery).stderr
+
+
 @pytest.mark.parametrize(
-    "setting", ["threshold = -1", "[identify]\nthreshold = -1", "fpir = 0.9", "[verify]\nfar = 0.9"]
+    "setting",
+    ["threshold = -1", "[identify]\nthreshold = -1", "fpir = 0.9", "[verify]\nfar = 0.9", "[verify]\nwcmmpmr = 0.9"],
 )
 def test_what_decides_is_not_taken_from_the_current_folder(
     run: Run, tmp_path: Path, gallery: Path, photo: Path, setting: str

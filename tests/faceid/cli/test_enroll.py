@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import hashlib
 import io
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from faceid import engine
+from indexer.gallery import Gallery
 from tests.faceid.cli.conftest import Run, first_photos
 
 MODEL = ("--model", "mobilefacenet", "--faces", "centre")
@@ -100,10 +102,38 @@ def test_what_could_not_be_read_is_not_gone_and_an_empty_folder_prunes_nobody(
     assert [one["status"] for one in records] == ["failed", "already_enrolled", "already_enrolled"]
     people.rename(tmp_path / "elsewhere")
     people.mkdir()  # as where a disk is not mounted
-    refused = run("enroll", people, *gallery, *prune)
-    assert (refused.code, refused.records) == (1, [])
-    assert "holds no photo, and 3 templates came from there" in " ".join(refused.stderr.split())
+    for marks in ([], ["NOT MOUNTED.txt"]):
+        for mark in marks:
+            (people / mark).write_text("the disk goes here")
+        refused = run("enroll", people, *gallery, *prune)
+        assert (refused.code, [one["status"] for one in refused.records]) == (1, ["failed"] * len(marks))
+        assert "holds no photo that is enrolled, and 3 templates came" in " ".join(refused.stderr.split())
     assert run("gallery", "stats", *gallery, "--json").records[0]["templates"] == 3
+
+
+def test_sync_knows_a_folder_however_it_is_named(run: Run, people: Path, tmp_path: Path) -> None:
+    gallery = ("--gallery", tmp_path / "g", "--json")
+    (tmp_path / "link").symlink_to(people)
+    run("enroll", tmp_path / "link", *gallery, *MODEL)
+    gone = min(people.glob("*/*.jpg"))
+    gone.unlink()
+    for name in (people, Path("people"), tmp_path / "g" / ".." / "people", tmp_path / "link"):
+        assert run("enroll", name, *gallery, "--faces", "centre", "--sync").records[-1]["status"] == "photo_gone"
+
+
+def test_a_clip_that_is_there_is_not_gone(run: Run, people: Path, tmp_path: Path) -> None:
+    at = ("--gallery", tmp_path / "g")
+    run("enroll", people, *at, *MODEL)
+    photo = min(people.glob("*/*.jpg"))
+    (clip := photo.with_name("a.mp4")).write_bytes(b"no photo")
+    with Gallery.open(tmp_path / "g", writable=True) as gallery:  # as `enroll --video` names what it takes
+        (known,) = gallery.enrolled([hashlib.sha256(photo.read_bytes()).digest()]).values()
+        gallery.note_places({known[0].template_id: f"{clip}#t=1.250"})
+    photo.unlink()
+    sync = ("enroll", people, *at, "--faces", "centre", "--sync", "--json")
+    assert [one["status"] for one in run(*sync).records] == ["failed", "already_enrolled", "already_enrolled"]
+    clip.unlink()
+    assert run(*sync).records[-1]["status"] == "photo_gone"
 
 
 def test_a_removed_person_stays_removed_until_restored(run: Run, people: Path, tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_rename_merge_remove_and_restore(run: Run, gallery: Path, names: list[st
     assert run("gallery", "check", *at).code == 0
 
 
+def test_who_is_named_twice_does_not_stop_the_others(run: Run, gallery: Path, names: list[str]) -> None:
+    run("gallery", "rename", names[0], "Ann", "--gallery", gallery)
+    assert run("gallery", "erase", names[0], "Ann", names[1], "--yes", "--gallery", gallery).code == 0
+    left = run("gallery", "list", "--all", "--gallery", gallery, "--json").records
+    assert [record["name"] for record in left] == names[2:]
+
+
 def test_erase_asks_first_and_leaves_no_byte(run: Run, gallery: Path, names: list[str]) -> None:
     assert run("gallery", "erase", names[0], "--gallery", gallery).code == 1, "no answer means no"
     assert run("gallery", "erase", names[0], "--yes", "--gallery", gallery).code == 0

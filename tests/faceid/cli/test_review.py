@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -148,6 +149,12 @@ def test_a_file_that_holds_no_answers_is_refused_with_its_line(gallery, tmp_path
     assert "line 3" in result.stderr
 
 
+def test_a_path_among_the_answers_may_hold_other_ends_of_lines(gallery, tmp_path):
+    answer = {"finding": "duplicate:1-2", "answer": "later", "source": "a\u2028b\x85c.jpg"}  # as jq writes it
+    (tmp_path / "answers").write_text(json.dumps(answer, ensure_ascii=False) + "\r\n")
+    assert invoke(gallery, "--apply", str(tmp_path / "answers")).exit_code == 0
+
+
 @pytest.mark.parametrize(
     "arguments", [("--kinds", "duplicate,nonsense"), ("--fdr", "0"), ("--not-duplicates", "Ann", "Zoe", "--page", "x")]
 )
@@ -164,6 +171,12 @@ def test_the_page_shows_photos_that_are_there_or_kept_pictures_and_obeys_no_name
     assert "Bob &lt;b&gt;" in text
     assert "Bob <b>" not in text
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_the_page_of_a_gallery_whose_folder_is_no_utf_8_is_written(gallery, tmp_path):
+    elsewhere = gallery.rename(tmp_path / os.fsdecode(b"st\xe4ff"))
+    assert invoke(elsewhere, "--page", str(tmp_path / "page.html")).exit_code == 0
+    assert "st\\udce4ff" in (tmp_path / "page.html").read_text()
 
 
 def test_a_template_can_be_removed_and_moved_by_hand(gallery):

@@ -68,6 +68,14 @@ def test_thumbnails_and_sidecars_are_passed_over_and_logged(
     assert f"{tmp_path / 'Ann' / first}: passed over" in caplog.messages
 
 
+@pytest.mark.parametrize("name", ["hans.arp", "Maria.Cos", "j.part"])
+def test_people_are_not_passed_over_whose_names_end_as_a_sidecars_does(tmp_path: Path, name: str) -> None:
+    photo = touch(tmp_path / name / "1.jpg")
+    touch(tmp_path / name / "1.cos")
+    assert told(photos_of_people(tmp_path)) == [(photo, name, None, None)]
+    assert [picture.path for picture in photos_in(tmp_path)] == [photo]
+
+
 def test_a_photo_named_by_itself_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
     photo = touch(tmp_path / "@eaDir/1.jpg")
     assert [picture.path for picture in photos_in(photo)] == [photo]
@@ -156,6 +164,18 @@ def test_a_manifest_may_be_as_spreadsheets_write_it_where_a_comma_is_the_decimal
     assert told(photos_of_manifest(tmp_path / "people.csv")) == [
         (tmp_path / "a.jpg", "Lee, Ann", "7", None),
         (tmp_path / "b.jpg", "Bob", None, None),
+    ]
+
+
+@pytest.mark.parametrize("head", ["path, name, external_id", "Path,Name ,External ID", " path;\tname; EXTERNAL_ID"])
+def test_blanks_and_capitals_in_a_manifests_head_mean_nothing(tmp_path: Path, head: str) -> None:
+    """Without its column of ids, people who bear one name would become one person."""
+    between = ", " if ", " in head else ";" if ";" in head else ","
+    rows = [["a.jpg", '"Lee, Ann"', "7"], ["b.jpg", "Ann", "8"]]
+    (tmp_path / "people.csv").write_text("\n".join([head, *map(between.join, rows)]))
+    assert told(photos_of_manifest(tmp_path / "people.csv")) == [
+        (tmp_path / "a.jpg", "Lee, Ann", "7", None),
+        (tmp_path / "b.jpg", "Ann", "8", None),
     ]
 
 
