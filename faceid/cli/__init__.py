@@ -141,7 +141,7 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 some inputs failed (the rest is done), 4 gallery and model do not match,
     5 store damaged, 6 gallery locked by another process, 7 no key for an encrypted gallery, 8 another key's,
-    130 interrupted.
+    9 the gallery's server is not reached, 130 interrupted.
     """
 
 

@@ -13,7 +13,7 @@ from indexer.crypto.keys import KeyProvider, require_encryption
 from indexer.durable_file import PRIVATE, replacing
 from indexer.errors import GalleryError
 from indexer.store.database import Database, translated
-from indexer.store.driver import PAGE_SIZE, connect_new, connect_to_export, new_key
+from indexer.store.driver import PAGE_SIZE, connect_new, connect_to_export, file_uri, new_key
 from indexer.store.lost_people import drop_lost_people
 from indexer.store.person_keys import PersonKeys
 from indexer.store.schema import APPLICATION_ID, identity
@@ -92,7 +92,7 @@ def _prepared(source: Database, folder: Path) -> Iterator[None]:
 def _export(source: Database, temporary: Path, keys: GalleryKeys) -> None:
     """Write all that one reading transaction of the source sees into an empty file, encrypted."""
     with closing(connect_to_export(source.uri, source.keys)) as raw:
-        raw.execute("ATTACH DATABASE ? AS copy KEY ?", (str(temporary), new_key(keys)))
+        raw.execute("ATTACH DATABASE ? AS copy KEY ?", (file_uri(temporary), new_key(keys)))
         raw.execute(f"PRAGMA copy.cipher_page_size = {PAGE_SIZE}")
         raw.execute("BEGIN")
         raw.execute("SELECT sqlcipher_export('copy')")

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
@@ -17,7 +16,7 @@ from indexer.crypto.envelope import FILE as ENVELOPE
 from indexer.crypto.envelope import GalleryKeys
 from indexer.errors import ForkedProcess, GalleryBusy, GalleryError, GalleryLocked, StoreDamaged
 from indexer.store.checksum import SQL_NAME, checksum
-from indexer.store.driver import check_key, connect, connect_new, library
+from indexer.store.driver import check_key, connect, connect_new, file_uri, library
 from indexer.store.migrating import migrate as run_migrations
 from indexer.store.person_keys import PersonKeys
 from indexer.store.schema import APPLICATION_ID, HEAD, SCHEMA_VERSIONS, metadata
@@ -299,10 +298,9 @@ def _engine(
 
 
 def _uri(path: Path, *, writable: bool) -> str:
-    name = quote(os.fsencode(path.absolute()))
     if writable:
-        return f"file:{name}?mode=rw"
-    return f"file:{name}?mode=ro" + ("&immutable=1" if _nobody_writes(path) else "")
+        return f"{file_uri(path)}?mode=rw"
+    return f"{file_uri(path)}?mode=ro" + ("&immutable=1" if _nobody_writes(path) else "")
 
 
 def _nobody_writes(path: Path) -> bool:

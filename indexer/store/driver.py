@@ -31,6 +31,11 @@ def library(keys: GalleryKeys | None) -> ModuleType:
     return module
 
 
+def file_uri(path: Path) -> str:
+    """Return what SQLite opens a file by, whatever bytes its name has."""
+    return f"file:{quote(os.fsencode(path.absolute()))}"
+
+
 def connect(uri: str, keys: GalleryKeys | None) -> Any:
     """Open a database that is there, outside of any transaction: its owner says when one begins."""
     raw = library(keys).connect(uri, uri=True, isolation_level=None, check_same_thread=False)
@@ -70,7 +75,7 @@ def check_key(path: Path, keys: GalleryKeys) -> None:
     SQLCipher has one answer for both. The first 16 bytes, its salt, tell them apart: the envelope knows them.
     """
     module = library(keys)
-    with closing(connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro", keys)) as raw:
+    with closing(connect(f"{file_uri(path)}?mode=ro", keys)) as raw:
         try:
             raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except module.DatabaseError as error:

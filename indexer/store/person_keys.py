@@ -18,14 +18,13 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
 from indexer.crypto.envelope import GalleryKeys
 from indexer.durable_file import PRIVATE
 from indexer.errors import GalleryError, GalleryLocked, KeyMissing, StoreDamaged, WrongKey
-from indexer.store.driver import connect, connect_new, library
+from indexer.store.driver import connect, connect_new, file_uri, library
 
 PERSON_VARIABLE = "FACEID_PERSON_KEYS"
 """The environment variable that names the folder of the people's keys."""
@@ -50,7 +49,7 @@ class PersonKeys:
         self._known: dict[int, bytes] = {}
         with self._translated():
             mode = "ro" if lock is None else "rw"
-            self._database = connect(f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}", keys)
+            self._database = connect(f"{file_uri(path)}?mode={mode}", keys)
             self._database.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
             if lock is not None:
                 self._database.execute("PRAGMA synchronous=FULL")

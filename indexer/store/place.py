@@ -11,6 +11,7 @@ from indexer.errors import GalleryError
 SCHEMES = ("postgresql", "postgres")
 _NAME = re.compile("[a-z0-9_][a-z0-9_-]{0,39}")
 _URL = re.compile(rf"({'|'.join(SCHEMES)}):/")
+_PASSWORD = re.compile("(://[^:@/?#]*):.*@", re.DOTALL)  # one with / in it ends where no URL's would
 _SECRET = ("password", "sslpassword", "passfile")
 
 
@@ -65,10 +66,15 @@ def place_of(where: str | Path | PostgresPlace) -> Place:
     if isinstance(where, PostgresPlace):
         return where
     text = str(where)
-    if found := _URL.match(text):
-        return PostgresPlace.parse(_with_slashes(found[1], text[found.end() :]))
-    if "://" in text and not isinstance(where, Path):
-        raise GalleryError(f"{_shown(text)} is neither a folder nor postgresql://USER@HOST:PORT/DATABASE/NAME")
+    try:
+        if found := _URL.match(text):
+            return PostgresPlace.parse(_with_slashes(found[1], text[found.end() :]))
+        if "://" in text and not isinstance(where, Path):
+            raise GalleryError(f"{_shown(text)} is neither a folder nor postgresql://USER@HOST:PORT/DATABASE/NAME")
+    except ValueError as error:  # whose words quote the password
+        raise GalleryError(
+            "the address of the gallery's database is none; in a user or a password, [ is written %5B, ] is %5D"
+        ) from error
     return Path(where)
 
 
@@ -81,9 +87,7 @@ def _with_slashes(scheme: str, rest: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without its secrets."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    user = user.partition(":")[0]
+    """Return a URL without its secrets, whatever signs are in them."""
+    parts = urlsplit(_PASSWORD.sub(r"\1@", url))
     asked = urlencode([(key, value) for key, value in parse_qsl(parts.query) if key not in _SECRET], safe="/")
-    return f"{parts.scheme}://{user}{at}{host}{parts.path}" + (f"?{asked}" if asked else "")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}" + (f"?{asked}" if asked else "")

@@ -59,6 +59,7 @@ def test_its_folder_may_be_called_whatever_a_file_system_takes(made, tmp_path, k
         gallery.backup(tmp_path / os.fsdecode(b"b\xe4ck"))
     with Gallery.create(tmp_path / os.fsdecode(b"n\xe4"), MODEL, key=key) as gallery:
         assert gallery.merge_from(tmp_path / os.fsdecode(b"b\xe4ck"))
+    Gallery.encrypt(folder, tmp_path / os.fsdecode(b"\xe4nother"), key, source_key=key)
 
 
 def test_a_plain_gallery_is_not_taken_for_an_encrypted_one(tmp_path, key):

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from faceid.cli import cli
+from indexer import errors
 from tests.faceid.cli.conftest import Run
 
 HEAVY = ("torch", "faiss", "sqlalchemy", "matplotlib", "cv2", "numpy", "scipy", "onnxruntime", "openvino")
@@ -43,6 +44,12 @@ def test_every_command_explains_itself(run: Run, command: str) -> None:
     outcome = run(command, "--help")
     assert outcome.code == 0
     assert "Usage: faceid" in outcome.stdout
+
+
+def test_the_help_tells_every_exit_code(run: Run) -> None:
+    told = " ".join(run("--help").stdout.partition("Exit codes:")[2].split())
+    codes = {one.exit_code for one in vars(errors).values() if isinstance(one, type) and hasattr(one, "exit_code")}
+    assert all(f" {code} " in f" {told}" for code in codes)
 
 
 def test_an_unknown_command_is_a_usage_error(run: Run) -> None:

@@ -47,6 +47,7 @@ def test_it_is_shown_without_its_password():
         f"postgresql://ann:{SECRET}@db.example/people/staff;drop",
         f"postgresql://ann:{SECRET}@db.example/people/{'s' * 41}",
         f"mysql://ann:{SECRET}@db.example/people/staff",
+        *(f"postgresql://ann:{SECRET}{sign}x@db.example/people/staff" for sign in "/#?["),
     ],
 )
 def test_what_names_no_gallery_is_refused_without_telling_the_password(url):
