@@ -146,7 +146,7 @@ def _clip_of(row: Row, manifest: Path, line: int) -> PersonClip:
         raise PhotoListError(f"{printable(manifest)}, line {line}: {error}") from error
     if end is not None and end <= (start or 0.0):
         raise PhotoListError(f"{printable(manifest)}, line {line}: the end does not lie after the start")
-    return PersonClip(manifest.parent / path, name, row.get("external_id") or None, start or 0.0, end)
+    return PersonClip(manifest.parent / path, name, (row.get("external_id") or "").strip() or None, start or 0.0, end)
 
 
 def _is_video(path: Path) -> bool:

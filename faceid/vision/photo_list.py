@@ -182,7 +182,7 @@ def _photo_of(row: Row, folder: Path) -> PersonPhoto:
     reason = "too_many_cells" if has_too_many_cells(row) else None if path and name else "incomplete_row"
     # The bytes of the name decide, whatever the locale takes them for.
     file = os.fsdecode(path.encode("utf-8", "surrogateescape"))
-    return PersonPhoto(folder / file, name, row.get("external_id") or None, reason)
+    return PersonPhoto(folder / file, name, (row.get("external_id") or "").strip() or None, reason)
 
 
 def photos_in(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[Picture]:

@@ -18,6 +18,8 @@ from indexer.records import Ids
 
 ROUNDS = 20
 
+_NAMELESS = -1  # is no label: a face whose own number is another person's gives theirs -2 - number
+
 UNCLEAR = 0.5
 """A face is unclear where another person has more than this share of what its own adds up to."""
 
@@ -139,17 +141,17 @@ def _named(labels: Ids, start: Ids, known: int) -> Ids:
     Where two persons had the same one before (one was split), the larger part keeps it.
     """
     people, person = np.unique(labels, return_inverse=True)
-    names = np.full(len(people), -1, np.int64)
+    names = np.full(len(people), _NAMELESS, np.int64)
     pairs, counts = np.unique(np.stack([person[:known], start[:known]]), axis=1, return_counts=True)
     taken: set[int] = set()
     for place in np.lexsort((pairs[1], pairs[0], -counts)).tolist():
         one, name = int(pairs[0, place]), int(pairs[1, place])
-        if names[one] < 0 and name not in taken:
+        if names[one] == _NAMELESS and name not in taken:
             names[one] = name
             taken.add(name)
     smallest = np.full(len(people), len(labels), np.int64)
     np.minimum.at(smallest, person, np.arange(len(labels)))
-    for one in np.flatnonzero(names < 0).tolist():
+    for one in np.flatnonzero(names == _NAMELESS).tolist():
         free = int(smallest[one])
         # That face may have left the person whom it gave its number, and once more since.
         names[one] = next(name for name in chain([free, -2 - free], range(len(labels))) if name not in taken)

@@ -125,6 +125,7 @@ def test_a_photo_stays_its_persons_whatever_the_person_is_called_by_now(
     (first,) = shipped_engine.enroll(gallery, people)
     (again,) = shipped_engine.enroll(gallery, people)
     assert (first.status, again.status) == ("enrolled", "already_enrolled"), "an external id is normalised, too"
+    assert first.record()["external_id"] == "A 7", "and told as the gallery keeps it"
     gallery.erase(gallery.find("A 7")[0].id)
 
     people = [PersonPhoto(third_photo, "Mae")]

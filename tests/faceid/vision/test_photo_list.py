@@ -145,7 +145,7 @@ def test_a_path_that_cannot_be_is_one_picture_among_the_others(name: str, tmp_pa
 def test_a_manifest_names_people_and_tells_namesakes_apart(tmp_path: Path) -> None:
     manifest = tmp_path / "people.csv"
     manifest.write_text(
-        'path,name,external_id\na.jpg,"Lee, Ann",7\n/abs/b.jpg,Ann,8\nc.jpg,Bob,\n', encoding="utf-8-sig"
+        'path,name,external_id\na.jpg,"Lee, Ann",7\n/abs/b.jpg,Ann,8\nc.jpg,Bob, \n', encoding="utf-8-sig"
     )
     assert told(photos_of_manifest(manifest)) == [
         (tmp_path / "a.jpg", "Lee, Ann", "7", None),

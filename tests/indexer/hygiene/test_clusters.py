@@ -111,6 +111,7 @@ def test_a_face_that_parts_a_second_time_joins_nobody_by_its_number():
     before = np.array([-2, 0, 0, -2, -2])  # the first face has left the person 0, and with two others is -2
     labels = cluster(graph((1, 2, 0.9), (3, 4, 0.9), (0, 5, 0.9)), alone(6), before).labels
     assert as_sets(labels) == {frozenset(pair) for pair in ((0, 5), (1, 2), (3, 4))}
+    assert (labels[1], labels[3]) == (0, -2)
 
 
 def test_components_without_a_new_face_are_left_as_they_are():
