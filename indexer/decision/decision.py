@@ -247,9 +247,10 @@ def _tail_for(source: Calibration, rate: float) -> UpperTail | None:
     count = min(round(SHARE * source.trials), len(source.scores) - 1)
     if count < MIN_EXCEEDANCES or rate > count / source.trials or source.trials * rate < FORETOLD_EVENTS * (1 - 1e-12):
         return None
-    if source.scores[0] == source.scores[count - 1]:  # copies of one score have no shape
+    try:
+        return fit_tail(source.scores, source.trials, count)
+    except CalibrationError:  # copies of one score have no shape
         return None
-    return fit_tail(source.scores, source.trials, count)
 
 
 def _counted_interval(source: Calibration, threshold: float) -> tuple[float, float]:

@@ -47,7 +47,7 @@ def fit_tail(scores: NDArray[np.floating], trials: int, exceedances: int | None 
 
     `scores` [m] holds at least the exceedances + 1 largest, in any order; the next one below is where the tail starts.
     With l1, l2 the first two L-moments of what is above it: shape = 2 - l1 / l2, scale = l1 (1 - shape).
-    Raises CalibrationError for fewer than MIN_EXCEEDANCES, for scores that end too early, and for a tail of one value.
+    Raises CalibrationError for fewer than MIN_EXCEEDANCES, for scores that end too early, and for copies of one or two.
     """
     count = round(SHARE * trials) if exceedances is None else exceedances
     if count < MIN_EXCEEDANCES:
@@ -57,6 +57,9 @@ def fit_tail(scores: NDArray[np.floating], trials: int, exceedances: int | None 
     if count >= len(scores) or count > trials:
         raise CalibrationError(f"a tail of {count} scores needs one more below it, here are {len(scores)} of {trials}")
     largest = np.sort(np.partition(scores, len(scores) - count - 1)[len(scores) - count - 1 :]).astype(np.float64)
+    above = largest[largest > largest[0]]  # copies may tie with the start, and of a few no sample can be drawn
+    if len(above) < MIN_EXCEEDANCES // 2 or above[0] == above[-1]:
+        raise CalibrationError("the largest scores are all the same, or nearly all: no tail can be fitted to them")
     return _fit(largest[1:] - largest[0], float(largest[0]), count / trials)
 
 

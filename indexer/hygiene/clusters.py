@@ -18,10 +18,10 @@ from indexer.records import Ids
 
 ROUNDS = 20
 
-_NAMELESS = -1  # is no label: a face whose own number is another person's gives theirs -2 - number
-
 UNCLEAR = 0.5
 """A face is unclear where another person has more than this share of what its own adds up to."""
+
+_NAMELESS = -1  # is no label: a face whose own number is another person's gives theirs -2 - number
 
 
 @dataclass(frozen=True, eq=False)

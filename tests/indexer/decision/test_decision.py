@@ -93,6 +93,15 @@ def test_scores_that_are_all_the_same_have_no_tail_and_are_counted():
     assert threshold.value == float(np.nextafter(np.float32(0.5), np.float32(1)))
 
 
+@pytest.mark.parametrize("higher", [[0.9], [0.9] * 40, [0.9, 0.8, 0.7]])
+def test_scores_that_are_nearly_all_the_same_have_no_tail_to_draw_from_without_end(higher):
+    copies = calibration([*higher, *[0.5] * 200, *np.linspace(0, 0.4, 800 - len(higher))])
+    threshold = choose_threshold([copies], "fpir", 0.02, 2000, "model")
+    assert threshold.value == pytest.approx(0.9 if len(higher) == 40 else 0.5, abs=1e-6)
+    with pytest.raises(CalibrationError, match="needs"):
+        choose_threshold([copies], "fpir", 0.001, 1000, "model")
+
+
 @pytest.mark.parametrize(("size", "measured"), [(900, True), (1100, True), (1101, False), (899, False)])
 def test_ten_percent_is_as_good_as_the_same_size(size, measured):
     assert choose_threshold([calibration(LADDER)], "fpir", 0.05, size, "gallery").measured is measured

@@ -114,6 +114,19 @@ def test_a_face_that_parts_a_second_time_joins_nobody_by_its_number():
     assert (labels[1], labels[3]) == (0, -2)
 
 
+def test_a_face_that_leaves_again_and_again_gives_no_two_people_one_number():
+    stays = [(1, 2, 0.9), (1, 3, 0.9), (2, 3, 0.9)]
+    goes = [(0, 4, 0.9), (0, 5, 0.9), (4, 5, 0.95)]
+    second = cluster(graph((0, 1, 0.3), *stays, *goes), alone(6), np.zeros(4, np.int64)).labels
+    assert second.tolist() == [-2, 0, 0, 0, -2, -2]
+    further = [(0, 6, 0.9), (0, 7, 0.9), (6, 7, 0.95), (0, 8, 0.9), (6, 8, 0.95), (7, 8, 0.95)]
+    leaves = [(0, 4, 0.3), (0, 5, 0.3), (4, 5, 0.9)]
+    third = cluster(graph((0, 1, 0.3), *stays, *leaves, *further), alone(9), second).labels
+    assert third[1:6].tolist() == [0, 0, 0, -2, -2], "numbers are kept, those below 0 too"
+    assert len(set(third.tolist())) == 3
+    assert len(set(third[[0, 6, 7, 8]].tolist())) == 1
+
+
 def test_components_without_a_new_face_are_left_as_they_are():
     pairs = graph((0, 1, 0.9), (2, 3, 0.9))
     labels = cluster(pairs, alone(4), np.array([0, 1, 2])).labels
