@@ -36,7 +36,7 @@ from indexer.calibration.known_searches import (
     stranger_searches,
 )
 from indexer.calibration.own_scores import own_scores
-from indexer.calibration.self_measured import measure_with_kept, threshold_with_cohort
+from indexer.calibration.self_measured import kept_data, measure_with_kept, threshold_with_cohort
 from indexer.decision.carried import carried_threshold
 from indexer.decision.decision import Calibration, Circumstances, Kind, Target, Threshold, choose_threshold
 from indexer.errors import CalibrationError
@@ -125,11 +125,14 @@ def _own_ways(
 ) -> Iterator[Callable[[], Threshold]]:
     """Yield what was measured on this gallery: with strangers that it keeps, as it still is, and as it was."""
     kept = gallery.kept_strangers()
-    if len(kept.vectors):
+    newest_first = list(reversed(gallery.calibrations()))
+    of_kept = (one.circumstances for one in newest_first if one.data == kept_data(len(kept.vectors)))
+    found_by = next((then.detector for then in of_kept if then is not None), detector)  # not noted by older versions
+    if len(kept.vectors) and detector in (None, found_by):
         yield lambda: _of_kept(gallery, kept, fpir)
     own = [
         (one, one.circumstances)
-        for one in reversed(gallery.calibrations())
+        for one in newest_first
         if one.target == "fpir"
         and one.circumstances is not None
         and not one.circumstances.quality_policy.startswith(TRACKS)
@@ -220,9 +223,10 @@ def calibrate_gallery(
         if features.failures and not features.paths:
             raise CalibrationError(f"no face of a stranger was found: {explain(features.failures[0])}, and so on")
         _require_strangers(gallery, features)
-        data = f"{len(features.paths)} faces of strangers"
+        count = len(features.paths)
+        data = kept_data(count) if keep_strangers else f"{count} faces of strangers"
         fpir = calibrate_from_strangers(gallery, features.vectors, data=data, precision=precision)
-        outcome = GalleryCalibration(len(features.paths), features.failures)
+        outcome = GalleryCalibration(count, features.failures)
         persons = _persons(features.paths)
         non_mated = stranger_searches(gallery, features.vectors, persons)
         if keep_strangers:

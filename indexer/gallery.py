@@ -532,6 +532,13 @@ class Gallery:
             found = store.embeddings(connection)
             return replace(found, vectors=self._turned_back(found.vectors, store.gallery_row(connection)))
 
+    def embeddings_of(self, identity_ids: Ids) -> Embeddings:
+        """As `embeddings`, of some people alone: at least one."""
+        with self._database.read() as connection:
+            ids, owners = store.templates_of_people(connection, identity_ids)
+            vectors = self._turned_back(store.vectors_of(connection, ids), store.gallery_row(connection))
+            return Embeddings(ids, owners, vectors)
+
     def sample(self, count: int) -> Embeddings:
         """Return at most `count` active templates, spread evenly over all; the same ones for the same contents."""
         with self._database.read() as connection:

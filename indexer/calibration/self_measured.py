@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.calibration.cohort import PHOTOS_A_PERSON, Cohort
 from indexer.calibration.likeness import Likeness, Reals, likeness, normal_scores, of_their_kind, with_their_error
@@ -16,7 +17,7 @@ from indexer.decision.mated_law import law_for
 from indexer.errors import CalibrationError
 from indexer.fusion import Fusion
 from indexer.gallery import Gallery
-from indexer.records import FloatVector, Ids, KeptStrangers
+from indexer.records import FloatMatrix, FloatVector, Ids, KeptStrangers
 from indexer.search.fusion import fuse
 
 USUAL_RATE = 0.01
@@ -26,6 +27,7 @@ _MANY = 200_000  # rows from which on asking everybody takes more than some seco
 _ALIKE_TEMPLATES = 400  # templates searched among the others: at a million they take about a second
 _FEW = 100  # people among whom each makes a difference to what a stranger reaches
 _WORTH_A_WORD = 0.002  # of similarity
+_SAME_PHOTO = 0.999  # of similarity: what two photos of a person hardly reach, and two people never
 _DRAWS = 4000  # mated searches drawn for a probability: the law's three numbers are then good to a hundredth
 
 
@@ -121,11 +123,36 @@ def _normal_among_others(
     return result
 
 
+def kept_data(count: int) -> str:
+    """Return what a calibration with strangers that the gallery keeps says about its data."""
+    return f"{count:,} faces of strangers, kept"
+
+
 def measure_with_kept(gallery: Gallery, kept: KeptStrangers) -> Calibration:
-    """Return the non-mated best scores that the strangers kept in the gallery reach in it as it is."""
+    """Return the non-mated best scores that the strangers kept in the gallery reach in it as it is.
+
+    Whoever is no stranger any more, because a photo that is kept was enrolled, is left out with all photos.
+    """
     on = gallery.decided_on
-    scores = gallery.ask_cohort(kept.vectors, kept.key, on).scores
-    return _calibration(gallery, scores, "float32", f"{len(scores):,} faces of strangers, kept", on)
+    found = gallery.ask_cohort(kept.vectors, kept.key, on)
+    if not len(found.scores):
+        raise CalibrationError("nobody is enrolled: there is nobody whom a stranger could be taken for")
+    own = gallery.remember(f"enrolled {kept.key}", lambda: _on_enrolled_photos(gallery, kept.vectors, found.owners))
+    scores = found.scores[~np.isin(kept.persons, kept.persons[own])]
+    data = kept_data(len(scores))
+    if left_out := len(found.scores) - len(scores):
+        data += f" ({left_out:,} of people who are enrolled by now left out)"
+    return _calibration(gallery, scores, "float32", data, on)
+
+
+def _on_enrolled_photos(gallery: Gallery, vectors: FloatMatrix, nearest: Ids) -> NDArray[np.bool_]:
+    """Return which vectors [n, D] are those of photos of the person who is nearest to them [n]."""
+    enrolled = gallery.embeddings_of(np.unique(nearest))
+    own = np.zeros(len(vectors), np.bool_)
+    for person in np.unique(nearest).tolist():
+        its, theirs = nearest == person, enrolled.vectors[enrolled.identity_ids == person]
+        own[its] = (vectors[its] @ theirs.T).max(axis=1, initial=-1) >= _SAME_PHOTO
+    return own
 
 
 def _calibration(gallery: Gallery, scores: FloatVector, precision: str, data: str, on: DecidedOn) -> Calibration:

@@ -161,6 +161,42 @@ def test_strangers_that_are_kept_measure_the_gallery_whenever_it_changes(with_co
         assert low < got(gallery, threshold.value) < high
 
 
+def test_strangers_that_another_detector_found_are_kept_for_it_alone(model: Model, tmp_path: Path) -> None:
+    with gallery_of(tmp_path / "g", model, 24, 1) as gallery:
+        engine: Any = DrawnEngine(model, *people(800, 1, 77))
+        calibrate_gallery(engine, gallery, [], faces="largest", keep_strangers=True)
+        enrol(gallery, *people(24, 20, 3), range(1, 3))
+        engine.detector_digest = "e" * 64
+        with pytest.raises(CalibrationError, match="nothing has been measured"):
+            identification_threshold(model, gallery, 0.1, detector=engine.detector_digest)
+        calibrate_gallery(engine, gallery, [], faces="largest")  # without keeping any
+        for detector, way in (("d" * 64, "strangers"), ("e" * 64, "strangers"), (None, "strangers")):
+            assert identification_threshold(model, gallery, 0.1, detector=detector).way == way
+        enrol(gallery, *people(24, 20, 3), range(3, 4))
+        assert identification_threshold(model, gallery, 0.1, detector="d" * 64).measured
+        with pytest.raises(CalibrationError, match="nothing has been measured"):
+            identification_threshold(model, gallery, 0.1, detector="e" * 64)
+
+
+@pytest.mark.parametrize("fusion", ["max", "mean"])
+def test_who_is_enrolled_since_is_no_stranger_any_more(model: Model, tmp_path: Path, fusion: str) -> None:
+    with gallery_of(tmp_path / "g", model, 24, 1, fusion) as gallery:
+        engine: Any = DrawnEngine(model, *people(300, 2, 77))  # two photos of each
+        calibrate_gallery(engine, gallery, [], faces="largest", keep_strangers=True)
+        before = identification_threshold(model, gallery, 0.01)
+        vectors, labels = engine.vectors, engine.labels
+        hired = [photo(f"new {labels[i]}", f"photo of {i}", vector=vectors[i]) for i in range(0, 20, 2)]
+        more = [photo(f"new {labels[i]}", f"more of {i}", vector=vectors[-i - 1]) for i in range(0, 20, 2)]
+        gallery.add([*hired, *more])
+        after = identification_threshold(model, gallery, 0.01)
+        assert after.trials == 560, "twenty people, each with the other photo"
+        assert after.data == "560 faces of strangers, kept (40 of people who are enrolled by now left out)"
+        assert abs(after.value - before.value) < 0.1
+        for identity in gallery.identities()[24:]:
+            gallery.remove(identity.id)
+        assert identification_threshold(model, gallery, 0.01).trials == 600
+
+
 def test_too_few_strangers_for_a_rate_leave_it_to_the_cohort(with_cohort: Model, tmp_path: Path) -> None:
     with gallery_of(tmp_path / "g", with_cohort, 24, 1) as gallery:
         engine: Any = DrawnEngine(with_cohort, *people(60, 1, 77))
