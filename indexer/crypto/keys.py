@@ -6,6 +6,7 @@ as base64. The gallery remembers its id, a digest that tells keys apart and noth
 
 import base64
 import binascii
+import codecs
 import os
 import shlex
 import subprocess
@@ -81,8 +82,8 @@ class KeyFile:
 
     def key(self, gallery: Path, key_id: str | None) -> bytes:
         """See `KeyProvider`; a file that others may read, or one inside the gallery, is refused."""
-        path = Path(self.path).expanduser()
-        if path.resolve().is_relative_to(gallery.resolve()):
+        path = from_home(self.path)
+        if lies_in(path, gallery):
             raise KeyMissing(f"the key file {path} lies in the gallery: whoever copies one has both; move it elsewhere")
         try:
             with open_regular(path) as file:
@@ -108,7 +109,7 @@ class KeyVariable:
         value = os.environ.get(self.name)
         if not value:
             raise KeyMissing(f"the environment variable {self.name}, which is to hold the gallery's key, is not set")
-        return _parsed(value.encode(), f"the environment variable {self.name}")
+        return _parsed(os.fsencode(value), f"the environment variable {self.name}")
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,19 @@ class KeyringEntry:
         return _parsed(value.encode(), f"the entry {self.name!r} of the system's keyring")
 
 
+def from_home(text: str) -> Path:
+    """Return the path that a text means, `~` for a home folder; raises KeyMissing where there is no such home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise KeyMissing(f"nobody here has the home folder of {text}: write the whole path") from error
+
+
+def lies_in(path: Path, gallery: Path) -> bool:
+    """Whether a path lies in a gallery's folder, wherever links lead, if only in circles."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(gallery))
+
+
 def require_encryption() -> None:
     """Raise GalleryError where the libraries for encrypted galleries are not installed."""
     missing = [name for name in ("cryptography", "sqlcipher3", "keyring") if find_spec(name) is None]
@@ -171,7 +185,7 @@ def require_encryption() -> None:
 
 def _parsed(content: bytes, origin: str) -> bytes:
     """Return the key that was written as text; raises KeyMissing without a word of its content."""
-    text = content.strip()
+    text = content.removeprefix(codecs.BOM_UTF8).strip()
     for decode in (bytes.fromhex, lambda text: base64.b64decode(text, validate=True)):
         try:
             key = decode(text.decode("ascii"))

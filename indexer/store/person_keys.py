@@ -22,6 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from indexer.crypto.envelope import GalleryKeys
+from indexer.crypto.keys import from_home, lies_in
 from indexer.durable_file import PRIVATE
 from indexer.errors import GalleryError, GalleryLocked, KeyMissing, StoreDamaged, WrongKey
 from indexer.store.driver import connect, connect_new, file_uri, library
@@ -200,7 +201,7 @@ class PersonKeys:
 def usual_person_keys() -> Path | None:
     """Return the folder that the environment variable FACEID_PERSON_KEYS names; None where it is not set."""
     text = os.environ.get(PERSON_VARIABLE)
-    return Path(text).expanduser() if text else None
+    return from_home(text) if text else None
 
 
 def person_of(cell: bytes) -> int:
@@ -268,7 +269,7 @@ def _make(path: Path, keys: GalleryKeys, facts: dict[str, bytes], persons: list[
 
 
 def _refuse_inside(gallery: Path, folder: Path) -> None:
-    if folder.resolve().is_relative_to(gallery.resolve()):
+    if lies_in(folder, gallery):
         raise KeyMissing(f"{folder} lies in the gallery: whoever copies one has both; keep the people's keys elsewhere")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from indexer.crypto.keys import key_from, usual_key
 from indexer.errors import GalleryError, KeyMissing
+from indexer.store.person_keys import PERSON_VARIABLE, usual_person_keys
 
 KEY = bytes(range(32))
 
@@ -21,7 +22,15 @@ def write(path, content, mode=0o600):
     return f"file:{path}"
 
 
-@pytest.mark.parametrize("written", [KEY.hex().encode(), KEY.hex().upper().encode() + b"\n", base64.b64encode(KEY)])
+@pytest.mark.parametrize(
+    "written",
+    [
+        KEY.hex().encode(),
+        KEY.hex().upper().encode() + b"\n",
+        base64.b64encode(KEY),
+        b"\xef\xbb\xbf" + KEY.hex().encode() + b"\r\n",
+    ],
+)
 def test_a_key_file_holds_hexadecimal_digits_or_base64(tmp_path, written):
     assert ask(write(tmp_path / "key", written), tmp_path / "gallery") == KEY
 
@@ -58,6 +67,21 @@ def test_a_key_file_that_is_not_there_or_is_a_pipe_is_refused_at_once(tmp_path):
     for name in ("nothing", "pipe", "folder"):
         with pytest.raises(KeyMissing, match=f"the key file .*{name} cannot be read"):
             ask(f"file:{tmp_path / name}", tmp_path / "gallery")
+
+
+def test_a_path_that_leads_nowhere_and_a_variable_that_is_no_text_are_told(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setitem(os.environb, b"ODD_KEY", b"\xff" * 32)
+    for where, says in (
+        ("file:~nobody-of-this-name/key", "nobody here has the home folder"),
+        (f"file:{tmp_path / 'loop'}", "cannot be read"),
+        ("env:ODD_KEY", "ODD_KEY holds no key"),
+    ):
+        with pytest.raises(KeyMissing, match=says):
+            ask(where, tmp_path / "gallery")
+    monkeypatch.setenv(PERSON_VARIABLE, "~nobody-of-this-name/keys")
+    with pytest.raises(KeyMissing, match="nobody here has the home folder"):
+        usual_person_keys()
 
 
 def test_an_environment_variable(tmp_path, monkeypatch):
