@@ -275,8 +275,7 @@ class FaceEngine:
         _check_policy(faces)
         _check_limits(limits)
         _check_threshold(threshold)
-        if operator.index(top_k) < 1:
-            raise ValueError(f"top_k must be 1 or more, not {top_k}")
+        _check_top_k(top_k)
         self.require_same_model(gallery)
         law = probability_law(self.model, gallery, self.detector_digest)
         asking = _Asking(threshold, limits, top_k, fast, vectors, law)
@@ -305,6 +304,7 @@ class FaceEngine:
         """
         _check_policy(faces)
         _check_limits(limits)
+        _check_top_k(top_k)
         self.require_same_model(gallery)
         found = self.analyse(photos, faces)
         if not found:
@@ -753,6 +753,11 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 def _check_limits(limits: object) -> None:
     if not isinstance(limits, Limits | None):
         raise TypeError(f"limits must be Limits(...) or None, not {type(limits).__name__}")
+
+
+def _check_top_k(top_k: int) -> None:
+    if operator.index(top_k) < 1:
+        raise ValueError(f"top_k must be 1 or more, not {top_k}")
 
 
 def _check_threshold(threshold: object) -> None:

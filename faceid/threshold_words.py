@@ -64,4 +64,4 @@ def _next_step(threshold: Threshold, rate: float) -> str:
 
 
 def _percent(rate: float) -> str:
-    return f"{100 * rate:.2g} %"
+    return f"{float(f'{100 * rate:.2g}'):g} %"  # 100 %, not 1e+02

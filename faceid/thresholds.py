@@ -114,7 +114,7 @@ def _ways(
         yield from _own_ways(gallery, cohort, fpir, detector)
     if cohort is not None:
         yield partial(_of_cohort, gallery, cohort, fpir, photos)
-    elif photos == 1 and gallery.decided_on == "similarity" and gallery.contents().templates_of.max() == 1:
+    elif photos == 1 and gallery.decided_on == "similarity" and gallery.contents().templates_of.max(initial=0) == 1:
         # Measured with one template a person, of similarities: what it says holds for such galleries alone.
         table = model_zoo.load_calibrations(model)
         yield lambda: replace(choose_threshold(table, "fpir", fpir, gallery.size, "model"), way="table")

@@ -59,8 +59,6 @@ def measure_with_cohort(
     searched; the scores are what decisions `on` it are made on. Raises CalibrationError where nobody is enrolled or
     nobody of the cohort has as many photos.
     """
-    if not gallery.size:
-        raise CalibrationError("nobody is enrolled: there is nobody whom a stranger could be taken for")
     if photos == 1:
         scores = _strangers_scores(gallery, cohort, rate, on)
     else:
@@ -68,6 +66,7 @@ def measure_with_cohort(
         if not len(probes):
             raise CalibrationError(f"nobody of the model's cohort has {photos} photos")
         scores = gallery.ask_cohort(probes, f"{photos}-{cohort.key}", on).scores
+    _require_somebody(scores)
     theirs = of_their_kind(scores, how_alike(gallery, cohort, on))
     data = f"the model's cohort: {len(scores):,} strangers"
     raised = float(np.median(theirs) - np.median(scores))
@@ -99,7 +98,9 @@ def _how_alike(gallery: Gallery, cohort: Cohort, on: DecidedOn) -> Likeness:
             gallery.search(own.vectors, 1 + people_needed(on)), own.identity_ids.tolist(), strict=True
         )
     ]
-    listed = min(map(len, others))  # one more where the person is not among the best
+    listed = min(map(len, others), default=0)  # one more where the person is not among the best
+    if not listed:  # somebody removed the others meanwhile
+        return Likeness()
     best = decision_scores(np.array([one[:listed] for one in others], np.float32), on).astype(np.float64)
     return likeness(_normal_among_others(gallery, cohort, best, own.identity_ids, people, on), own.identity_ids)
 
@@ -135,14 +136,18 @@ def measure_with_kept(gallery: Gallery, kept: KeptStrangers) -> Calibration:
     """
     on = gallery.decided_on
     found = gallery.ask_cohort(kept.vectors, kept.key, on)
-    if not len(found.scores):
-        raise CalibrationError("nobody is enrolled: there is nobody whom a stranger could be taken for")
+    _require_somebody(found.scores)
     own = gallery.remember(f"enrolled {kept.key}", lambda: _on_enrolled_photos(gallery, kept.vectors, found.owners))
     scores = found.scores[~np.isin(kept.persons, kept.persons[own])]
     data = kept_data(len(scores))
     if left_out := len(found.scores) - len(scores):
         data += f" ({left_out:,} of people who are enrolled by now left out)"
     return _calibration(gallery, scores, "float32", data, on)
+
+
+def _require_somebody(scores: FloatVector) -> None:
+    if not len(scores):
+        raise CalibrationError("nobody is enrolled: there is nobody whom a stranger could be taken for")
 
 
 def _on_enrolled_photos(gallery: Gallery, vectors: FloatMatrix, nearest: Ids) -> NDArray[np.bool_]:

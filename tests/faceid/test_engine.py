@@ -217,6 +217,13 @@ def test_a_stream_refuses_wrong_arguments_when_it_is_called(
         shipped_engine.identify_stream(**(right | arguments))
 
 
+def test_photos_of_one_unknown_are_not_asked_for_a_list_of_nobody(
+    shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path
+) -> None:
+    with pytest.raises(ValueError, match="top_k must be 1 or more"):
+        shipped_engine.identify_together(gallery, third_photo, lambda photos: HALF, top_k=-1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [({"faces": "all"}, ValueError), ({"people": ["a.jpg"]}, TypeError), ({"people": 3}, TypeError)],

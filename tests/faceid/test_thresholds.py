@@ -18,6 +18,7 @@ from faceid.probability import probability_law
 from faceid.threshold_words import describe, threshold_line
 from faceid.thresholds import calibrate_gallery, calibrate_model_from_photos, gallery_rows, identification_threshold
 from indexer.decision.context import LISTED, on_context
+from indexer.decision.decision import user_threshold
 from indexer.decision.match_probability import match_probability
 from indexer.errors import CalibrationError, ModelMismatch
 from indexer.fusion import DEFAULT_FUSION
@@ -221,6 +222,11 @@ def test_fault_4_the_next_step_is_said_with_its_number(with_cohort: Model, tmp_p
         enrol(gallery, *people(24, 20, 3), range(1, 3))
         line = describe(identification_threshold(with_cohort, gallery, 0.1))
         assert "carried along by the model's cohort (800 faces of strangers, before the gallery changed)" in line
+
+
+def test_all_of_them_is_a_hundred_percent_and_no_power_of_ten() -> None:
+    every = replace(user_threshold(0.5), target_value=0.999, ci95=(0.001, 1.0), way="table")
+    assert "95 % interval 0.1 % to 100 %" in describe(every)
 
 
 def test_fault_5_a_probability_is_given_without_any_calibration(with_cohort: Model, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from indexer.calibration import self_measured
 from indexer.calibration.cohort import FEWEST_STRANGERS, MOST_STRANGERS, PHOTOS_A_PERSON, make_cohort
+from indexer.calibration.likeness import Likeness
 from indexer.calibration.own_scores import FEWEST_PEOPLE, own_scores
 from indexer.calibration.self_measured import (
     how_alike,
@@ -134,6 +135,20 @@ def test_nobody_enrolled_is_said(tmp_path):
         pytest.raises(CalibrationError, match="nobody is enrolled"),
     ):
         measure_with_cohort(gallery, cohort_of())
+
+
+@pytest.mark.parametrize("left", [1, 0])
+def test_people_who_are_removed_while_a_gallery_measures_itself_are_no_error(tmp_path, monkeypatch, left):
+    with gallery_of(tmp_path / "g", 2, 1, 3) as gallery:
+        sample = gallery.sample
+
+        def meanwhile(count):
+            for person in gallery.identities()[left:]:
+                gallery.remove(person.id)
+            return sample(count)
+
+        monkeypatch.setattr(gallery, "sample", meanwhile)
+        assert how_alike(gallery, cohort_of(150, own=False)) == Likeness()
 
 
 @pytest.mark.parametrize("photos", [1, 5])
