@@ -15,6 +15,7 @@ MOST = 80
 """Nearest that are kept of each vector: faces of one person stay joined through common neighbours."""
 
 _BLOCK = 2048
+_MANY = 4_000_000  # pairs from which on those that are among the nearest of neither side are left out: 100 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +30,29 @@ class Pairs:
 def near_pairs(vectors: FloatMatrix, at_least: float, start: int = 0) -> Pairs:
     """Return all pairs of vectors [n, D] with a score >= `at_least` of which the second is `start` or later."""
     floor = np.float32(at_least - score_error(vectors.shape[1]))
-    found = [np.empty((2, 0), np.int64)]
+    found, enough = [Pairs(*np.empty((2, 0), np.int64), np.empty(0, np.float32))], _MANY
     for low in range(start, len(vectors), _BLOCK):
         new = vectors[low : low + _BLOCK]
         for left in range(0, low + len(new), _BLOCK):
             before = vectors[left : min(left + _BLOCK, low + len(new))]
             second, first = np.nonzero(new @ before.T >= floor)
             pairs = np.stack([first + left, second + low])
-            found.append(pairs[:, pairs[0] < pairs[1]])
-    pairs = np.concatenate(found, axis=1)
+            found.append(_scored(vectors, pairs[:, pairs[0] < pairs[1]], at_least))
+            # What is not among the nearest so far will not be: ten thousand photos of one person are no gigabytes.
+            if sum(len(part.first) for part in found) > enough:
+                found = [_thinned(_joined(found), len(vectors))]
+                enough = max(_MANY, 2 * len(found[0].first))
+    return _thinned(_joined(found), len(vectors))
+
+
+def _scored(vectors: FloatMatrix, pairs: Ids, at_least: float) -> Pairs:
+    """Return those of pairs [2, p] whose canonical score is high enough."""
     scores = np.empty(pairs.shape[1], np.float32)
     for low in range(0, pairs.shape[1], _BLOCK):
         some = pairs[:, low : low + _BLOCK]
         scores[low : low + _BLOCK] = canonical_scores(vectors[some[0]], vectors[some[1]])
     near = scores >= at_least
-    return _thinned(_joined([Pairs(pairs[0, near], pairs[1, near], scores[near])]), len(vectors))
+    return Pairs(pairs[0, near], pairs[1, near], scores[near])
 
 
 def with_new(known: Pairs, new: Pairs, size: int) -> Pairs:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexer.hygiene import graph as graph_of_pairs
 from indexer.hygiene.clusters import cluster
 from indexer.hygiene.graph import MOST, Pairs, near_pairs, with_new
 from indexer.search.scores import canonical_scores
@@ -52,6 +53,23 @@ def test_of_a_crowd_only_the_nearest_of_each_are_kept():
     pairs = near_pairs(vectors, -1.0)
     assert len(pairs.first) < 300 * MOST
     assert len(as_sets(cluster(pairs, alone(300)).labels)) == 1
+
+
+@pytest.mark.parametrize("start", [0, 150])
+def test_the_pairs_of_a_large_crowd_are_never_all_in_memory_and_the_same_are_kept(monkeypatch, start):
+    vectors = drawn_gallery([300, 40])[0].vectors
+    vectors[1::7] = vectors[0]  # copies of one photo tie
+    whole = near_pairs(vectors, -1.0, start)
+    joined, most = graph_of_pairs._joined, []
+    monkeypatch.setattr(graph_of_pairs, "_BLOCK", 32)
+    monkeypatch.setattr(graph_of_pairs, "_MANY", 1000)
+    monkeypatch.setattr(
+        graph_of_pairs, "_joined", lambda parts: most.append(sum(len(one.first) for one in parts)) or joined(parts)
+    )
+    pairs = near_pairs(vectors, -1.0, start)
+    for name in ("first", "second", "similarity"):
+        assert np.array_equal(getattr(pairs, name), getattr(whole, name))
+    assert max(most) <= 2 * len(whole.first) + 32 * 32
 
 
 def test_people_who_are_apart_are_found_again():
