@@ -1,5 +1,6 @@
 """Bringing a gallery over to another model: embed every enrolled photo again, then switch at once."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,21 +10,29 @@ import numpy as np
 
 from faceid.engine import FaceEngine
 from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces
-from faceid.vision.images import ImageError
+from faceid.vision.images import ImageError, is_file
 from faceid.vision.picture import Picture, ReadPicture
+from indexer.errors import GalleryError
 from indexer.gallery import Gallery
 from indexer.records import TemplateRow
+from indexer.text import counted
 
 # A face found again is the enrolled one if its box overlaps the stored box at least so much (intersection over union).
 SAME_BOX = 0.5
 
+_NO_ANSWER = (errno.EIO, errno.ESTALE, errno.ENOTCONN)  # of a disk or a network drive: nobody knows what is there
+
 
 @dataclass(frozen=True)
 class Lost:
-    """Templates that could not be embedded anew: those that count, and those that had been removed singly before."""
+    """Templates that could not be embedded anew: those that count, and those that had been removed singly before.
+
+    Those of photos that are there and cannot be read, or decoded, are apart, each with why: they are not lost.
+    """
 
     photos: list[TemplateRow]
     pruned: list[TemplateRow]
+    unread: list[tuple[TemplateRow, ImageError]]
 
 
 def reembed_gallery(
@@ -35,13 +44,16 @@ def reembed_gallery(
     model until all are there. Photos that are not where they were are looked for below `photos_root`, by the ends of
     their paths and their bytes, and their new places noted. Templates whose photo is gone, has changed, or no longer
     shows the face are returned; with `drop_missing` they are deleted, without it the gallery stays with its old model
-    while there are any. Those that had been removed singly are in nobody's way: they are deleted.
+    while there are any. Those that had been removed singly are in nobody's way: they are deleted. While a photo is
+    there and cannot be read, the gallery stays as it is. Raises GalleryError where every photo would be dropped.
     """
-    lost = Lost([], [])
+    lost = Lost([], [], [])
     left = gallery.reembedding_left(engine.binding)
     while batch := list(islice(left, BATCH_PHOTOS)):
-        read = {template.id: found for template in batch if (found := _read(template, photos_root))}
-        faces = _enrolled_faces(engine, [template for template in batch if template.id in read], read)
+        looked_for = {template.id: _read(template, photos_root) for template in batch}
+        read = {number: found for number, found in looked_for.items() if isinstance(found, ReadPicture)}
+        errors = {number: found for number, found in looked_for.items() if isinstance(found, ImageError)}
+        faces = _enrolled_faces(engine, [template for template in batch if template.id in read], read, errors)
         if faces:
             gallery.add_embeddings(engine.binding, list(faces), np.stack([face.vector for face in faces.values()]))
         places = {one.id: read[one.id].picture.address for one in batch if one.id in faces}
@@ -49,23 +61,43 @@ def reembed_gallery(
         if moved:
             gallery.note_places(moved)
         for template in batch:
-            if template.id not in faces:
+            if template.id in errors:
+                lost.unread.append((template, errors[template.id]))
+            elif template.id not in faces:
                 (lost.pruned if template.removed_singly else lost.photos).append(template)
+    if lost.unread:
+        return lost
+    if lost.photos and drop_missing and len(lost.photos) + len(lost.pruned) == _all_templates(gallery):
+        raise GalleryError(
+            f"of {counted(len(lost.photos), 'photo', 'photos')} none is where it was: is the disk mounted? Nothing was"
+            " dropped; --photos-root says where they are now, `gallery remove` hides people"
+        )
     if drop_missing or not lost.photos:
         gallery.switch_model(engine.binding, drop=[template.id for template in (*lost.photos, *lost.pruned)])
     return lost
 
 
-def _read(template: TemplateRow, photos_root: Path | None) -> ReadPicture | None:
-    """Return the template's photo, wherever it is; None where there is no file of these bytes."""
+def _all_templates(gallery: Gallery) -> int:
+    return sum(1 for _ in gallery.templates(include_removed=True))
+
+
+def _read(template: TemplateRow, photos_root: Path | None) -> ReadPicture | ImageError | None:
+    """Return the template's photo, wherever it is, or why a file cannot be read; None where none has these bytes."""
+    unread: ImageError | None = None
     for place in _places(Path(template.source), photos_root):
         try:
             read = Picture(place).read()
-        except ImageError:
+        except ImageError as error:
+            if (is_file(place) and error.reason_code == "unreadable") or _errno(error) in _NO_ANSWER:
+                unread = error
             continue
         if read.digest == template.source_digest:
             return read
-    return None
+    return unread
+
+
+def _errno(error: ImageError) -> int | None:
+    return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
 
 
 def _places(source: Path, photos_root: Path | None) -> Iterator[Path]:
@@ -77,10 +109,14 @@ def _places(source: Path, photos_root: Path | None) -> Iterator[Path]:
 
 
 def _enrolled_faces(
-    engine: FaceEngine, templates: Sequence[TemplateRow], read: dict[int, ReadPicture]
+    engine: FaceEngine, templates: Sequence[TemplateRow], read: dict[int, ReadPicture], errors: dict[int, ImageError]
 ) -> dict[int, FoundFace]:
-    """Find the faces of templates, by id, in the photos that were read for them; some may not be found again."""
+    """Find the faces of templates, by id, in the photos that were read for them; some may not be found again.
+
+    The very bytes were decoded once: why they cannot be now goes to the `errors`.
+    """
     found = engine.pipeline.find_faces([read[template.id] for template in templates], "all")
+    errors |= {one.id: its.error for one, its in zip(templates, found, strict=True) if its.error}
     faces = ((one.id, _enrolled_face(one, its)) for one, its in zip(templates, found, strict=True))
     return {number: face for number, face in faces if face is not None}
 

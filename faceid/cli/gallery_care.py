@@ -197,6 +197,13 @@ def reembed(
         lost = reembed_gallery(engine, opened, drop_missing=drop_missing, photos_root=photos_root)
         for template in lost.photos:
             say(f"{template.source}: gone, changed, or without the enrolled face ({template.name})")
+        if lost.unread:
+            for _, error in lost.unread:
+                say(str(error))
+            raise GalleryError(
+                f"{counted(len(lost.unread), 'photo is', 'photos are')} there and cannot be read, so the gallery stays"
+                f" with {opened.model.name!r}; see to that, or move away what --drop-missing is to drop"
+            )
         if lost.photos and not drop_missing:
             raise GalleryError(
                 f"{_templates(len(lost.photos))} cannot be embedded anew, so the gallery stays with "

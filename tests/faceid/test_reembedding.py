@@ -1,12 +1,18 @@
 """Another model needs the photos again: moved ones are found by their bytes, pruned ones are not missed."""
 
+import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faceid import FaceEngine, Gallery, photos_of_people
 from faceid.reembedding import reembed_gallery
+from faceid.vision import images
+from faceid.vision.apart import DecodeFailed
+from faceid.vision.decoding import Pixels
+from indexer.errors import GalleryError
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +96,53 @@ def test_a_removed_persons_missing_photo_is_an_obstacle(other_engine: FaceEngine
     gallery.remove(first.identity_id)
     Path(first.source).unlink()
     assert [one.id for one in reembed_gallery(other_engine, gallery, drop_missing=False).photos] == [first.id]
+
+
+@pytest.mark.parametrize("trouble", ["decoding", "opening"])
+def test_what_cannot_be_read_is_not_gone_and_is_not_dropped(
+    other_engine: FaceEngine, gallery: Gallery, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    first, second, *_ = gallery.templates()
+    Path(second.source).unlink()
+    with monkeypatch.context() as patched:
+        if trouble == "decoding":  # a plugin or the memory for it lacks here
+            real = images.decode_bytes
+            of_first = Path(first.source).read_bytes()
+
+            def decode(data: bytes) -> Pixels:
+                if data == of_first:
+                    raise DecodeFailed("needs_plugin", "HEIC needs a plugin")
+                return real(data)
+
+            patched.setattr(images, "decode_bytes", decode)
+        else:
+            patched.setattr(images, "open_regular", _refusing(first.source))
+        lost = reembed_gallery(other_engine, gallery, drop_missing=True)
+    assert [one.id for one, _ in lost.unread] == [first.id]
+    assert [one.id for one in lost.photos] == [second.id]
+    assert gallery.model != other_engine.binding
+    assert reembed_gallery(other_engine, gallery, drop_missing=True).unread == []
+    assert [one.id for one in gallery.templates()] == [1, 3, 4, 5, 6]
+
+
+def _refusing(source: str) -> Any:
+    real = images.open_regular
+
+    def opened(path: Path, **how: Any) -> Any:
+        if str(path) == source:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, **how)
+
+    return opened
+
+
+def test_a_disk_that_is_not_mounted_drops_nobody(other_engine: FaceEngine, gallery: Gallery, people: Path) -> None:
+    away = people.rename(people.with_name("away"))
+    with pytest.raises(GalleryError, match="of 6 photos none is where it was: is the disk mounted"):
+        reembed_gallery(other_engine, gallery, drop_missing=True)
+    assert len(list(gallery.templates())) == 6
+    away.rename(people)
+    Path(next(gallery.templates()).source).unlink()
+    assert len(reembed_gallery(other_engine, gallery, drop_missing=False).photos) == 1
+    assert len(reembed_gallery(other_engine, gallery, drop_missing=True).photos) == 1
+    assert len(list(gallery.templates())) == 5
