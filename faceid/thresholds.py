@@ -226,7 +226,7 @@ def calibrate_gallery(
         count = len(features.paths)
         data = kept_data(count) if keep_strangers else f"{count} faces of strangers"
         fpir = calibrate_from_strangers(gallery, features.vectors, data=data, precision=precision)
-        outcome = GalleryCalibration(count, features.failures)
+        outcome = GalleryCalibration(count, features.failures, tuple(_enrolled_twice(gallery)))
         persons = _persons(features.paths)
         non_mated = stranger_searches(gallery, features.vectors, persons)
         if keep_strangers:
@@ -239,6 +239,11 @@ def calibrate_gallery(
     return replace(
         outcome, check=held_out(searches, gallery.size, checked_fpirs, gallery.decided_on) if checked_fpirs else None
     )
+
+
+def _enrolled_twice(gallery: Gallery) -> Sequence[SuspectedDuplicate]:
+    """Return who spoils the pairs of different people; nobody where there are too few people for a FAR."""
+    return calibrate_from_gallery(gallery)[1] if gallery.size >= MIN_IDENTITIES else ()
 
 
 def _require_strangers(gallery: Gallery, features: Features) -> None:

@@ -60,7 +60,8 @@ def calibrate_from_gallery(
 
     One value per identity, so that nobody counts twice. Two people who are each other's best match above the upper
     outer fence Q3 + 3 (Q3 - Q1) of all these values (Tukey 1977, Exploratory Data Analysis) are suspected to be one
-    person: left out, and returned, most similar first. Raises CalibrationError below MIN_IDENTITIES identities.
+    person, and so is whoever has one of these for a best match above it: left out, and returned, most similar first.
+    Raises CalibrationError below MIN_IDENTITIES identities.
     """
     size = gallery.size
     if size < MIN_IDENTITIES:
@@ -157,8 +158,11 @@ def _suspected_duplicates(people: Ids, other: Ids, score: FloatVector) -> list[S
     low, high = np.quantile(score, (0.25, 0.75))
     fence = high + 3 * (high - low)
     match = np.searchsorted(people, other)
-    mutual = (other[match] == people) & (score > fence) & (people < other)
-    pairs = [SuspectedDuplicate(int(people[row]), int(other[row]), float(score[row])) for row in np.flatnonzero(mutual)]
+    mutual = (other[match] == people) & (score > fence)
+    again = ~mutual & mutual[match] & (score > fence)  # enrolled a third time
+    rows = np.flatnonzero((mutual & (people < other)) | again)
+    first, second = np.sort([people[rows], other[rows]], axis=0).tolist()
+    pairs = [SuspectedDuplicate(*one) for one in zip(first, second, score[rows].tolist(), strict=True)]
     return sorted(pairs, key=lambda pair: -pair.similarity)
 
 

@@ -16,7 +16,13 @@ from faceid.models import model_zoo
 from faceid.models.model_file import Model, write_model
 from faceid.probability import probability_law
 from faceid.threshold_words import describe, threshold_line
-from faceid.thresholds import calibrate_gallery, calibrate_model_from_photos, gallery_rows, identification_threshold
+from faceid.thresholds import (
+    calibrate_gallery,
+    calibrate_model_from_photos,
+    gallery_rows,
+    identification_threshold,
+    verification_threshold,
+)
 from indexer.decision.context import LISTED, on_context
 from indexer.decision.decision import user_threshold
 from indexer.decision.match_probability import match_probability
@@ -134,6 +140,17 @@ def test_strangers_whose_photos_are_enrolled_measure_nothing(
         assert gallery.calibrations() == []
         gallery.remove(own.identity_id)  # somebody who has left is a stranger
         assert calibrate_gallery(engine, gallery, [], faces="largest").searches == 800
+
+
+def test_people_who_are_enrolled_twice_are_no_pairs_of_different_people(model: Model, tmp_path: Path) -> None:
+    with gallery_of(tmp_path / "g", model, 320, 1) as gallery:
+        again, _ = people(320, 20, 3)
+        gallery.add([photo(f"again {i}", f"again {i}", vector=again[20 * i]) for i in range(8)])
+        engine: Any = DrawnEngine(model, *people(60, 1, 77))
+        outcome = calibrate_gallery(engine, gallery, [], faces="largest")
+        twice = {(one.first_id, one.second_id) for one in outcome.suspected_duplicates if one.similarity > 0.9}
+        assert twice == {(1 + i, 321 + i) for i in range(8)}
+        assert verification_threshold(model, gallery, 1e-4).value < 0.9
 
 
 def test_fault_2_without_a_cohort_the_old_calibration_is_refused(model: Model, tmp_path: Path) -> None:

@@ -77,6 +77,17 @@ def test_without_strangers_each_identity_counts_once_and_twins_are_left_out(crow
     assert (measured.trials, measured.gallery_size) == (318, 319)
 
 
+def test_who_was_enrolled_three_times_is_left_out_three_times(tmp_path):
+    vectors = unit_vectors(320, seed=1)
+    vectors[[8, 200]] = vectors[7]
+    with Gallery.create(tmp_path / "g", MODEL) as gallery:
+        gallery.add([photo(f"p{i}", str(i), vector=vector) for i, vector in enumerate(vectors)])
+        measured, suspects = calibrate_from_gallery(gallery)
+    assert [(pair.first_id, pair.second_id) for pair in suspects] == [(8, 9), (8, 201)]
+    assert measured.trials == 317
+    assert measured.scores[0] < 0.9
+
+
 def test_a_small_gallery_cannot_calibrate_itself(gallery):
     gallery.add([photo(f"p{i}", str(i)) for i in range(299)])
     with pytest.raises(CalibrationError, match=r"299 identities are too few .*--strangers"):
