@@ -30,7 +30,8 @@ class Pairs:
 def near_pairs(vectors: FloatMatrix, at_least: float, start: int = 0) -> Pairs:
     """Return all pairs of vectors [n, D] with a score >= `at_least` of which the second is `start` or later."""
     floor = np.float32(at_least - score_error(vectors.shape[1]))
-    found, enough = [Pairs(*np.empty((2, 0), np.int64), np.empty(0, np.float32))], _MANY
+    nothing = np.empty(0, np.int64)
+    found, enough = [Pairs(nothing, nothing, np.empty(0, np.float32))], _MANY
     for low in range(start, len(vectors), _BLOCK):
         new = vectors[low : low + _BLOCK]
         for left in range(0, low + len(new), _BLOCK):

@@ -1,6 +1,7 @@
 """Taking back: remove, merge, rename, move and remove_templates from their undo records, until these are purged."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -78,6 +79,8 @@ def take_back(connection: Connection, audit_id: int | None) -> Undoable:
     (row,) = sound_rows(connection, "undo", undo.c.audit_id == audit_id)
     payload = json.loads(row.payload)
     _refuse_if_later(connection, entry)
+    if entry.action == "remove_photos":
+        _refuse_if_hidden_again(connection, entry, payload["templates"])
     {"rename": _rename, "remove": _remove, "merge": _merge, "reassign": _reassign, "remove_photos": _remove_photos}[
         entry.action
     ](connection, entry, payload)
@@ -130,6 +133,16 @@ def _refuse_if_later(connection: Connection, entry: Undoable) -> None:
             raise GalleryError(
                 f"entry {row.id} ({row.action}) came later and is about the same people as entry {entry.id}"
                 f" ({entry.action}); undo or reverse that one first"
+            )
+
+
+def _refuse_if_hidden_again(connection: Connection, entry: Undoable, template_ids: Sequence[int]) -> None:
+    """Raise GalleryError where a later entry hides or moves some of the same photos, which were restored between."""
+    for row in reversed(sound_rows(connection, "undo", undo.c.audit_id > entry.id)):
+        if not set(template_ids).isdisjoint(json.loads(row.payload).get("templates", ())):
+            raise GalleryError(
+                f"entry {row.audit_id} came later and is about the same photos as entry {entry.id} ({entry.action});"
+                " undo that one first"
             )
 
 

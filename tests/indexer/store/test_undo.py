@@ -214,3 +214,16 @@ def test_a_restore_takes_the_removal_back_and_stands_in_no_undos_way(people):
     assert [one.action for one in people.undoable()] == ["rename"]
     assert people.undo().action == "rename"
     assert seen(people) == before
+
+
+def test_a_photo_that_was_hidden_again_is_not_shown_by_undoing_that_it_was_hidden_before(people):
+    people.remove_templates([1, 3])
+    people.add([photo("Ann", "a1")], restore=True)
+    people.remove_templates([1])
+    newest, first = people.undoable()
+    with pytest.raises(GalleryError, match=f"entry {newest.id} came later and is about the same photos"):
+        people.undo(first.id)
+    assert [one.id for one in people.templates()] == [2, 4]
+    people.undo()
+    people.undo(first.id)
+    assert [one.id for one in people.templates()] == [1, 2, 3, 4]
