@@ -490,6 +490,7 @@ def test_what_was_remembered_while_somebody_wrote_is_made_again(gallery):
     assert gallery.remember("it", lambda: "of this one") == "of this one"
 
 
+@pytest.mark.folder
 def test_a_folder_may_be_called_whatever_a_file_system_takes(tmp_path):
     """The name's bytes need be no UTF-8, and a URI's own signs mean nothing in it."""
     folder = tmp_path / os.fsdecode(b"st\xe4ff?#%41")

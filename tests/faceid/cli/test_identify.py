@@ -12,6 +12,7 @@ from PIL import Image
 
 from faceid.cli import cli
 from faceid.cli.photos import pictures
+from faceid.vision.mtcnn import MtcnnDetector
 from indexer.decision.decision import Calibration, Circumstances
 from indexer.decision.match_probability import MatchProbability, context_of, match_probability
 from indexer.gallery import Gallery
@@ -53,7 +54,7 @@ def test_a_calibrated_gallery_gives_a_probability_beside_the_similarity(
     with Gallery.open(gallery, writable=True) as opened:
         sample = np.array([0.3], np.float32)
         digest = opened.model.digest
-        then = Circumstances(opened.contents().digest, 12, "detector", "largest")
+        then = Circumstances(opened.contents().digest, 12, MtcnnDetector().digest, "largest")
         opened.save_calibrations(
             [Calibration("fpir", sample, 100, 12, 1.0, opened.fusion, digest, "float32", "x", "2026", law, then)]
         )
