@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from faceid.service.problems import Problem
-from faceid.vision.photo_list import beside_photos, folder_beside_photos
+from faceid.vision.photo_list import path_beside_photos
 from indexer.text import printable
 
 _END = struct.Struct("<4s4H2LH")  # the record at a zip file's end
@@ -57,13 +57,8 @@ def packed_photos(path: Path, most_bytes: int) -> Iterator[PackedPhoto]:
 
 
 def _photos(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    files = [info for info in archive.infolist() if not info.is_dir() and not _beside_photos(info.filename)]
+    files = [info for info in archive.infolist() if not info.is_dir() and not path_beside_photos(info.filename)]
     return sorted(files, key=lambda info: info.filename)
-
-
-def _beside_photos(name: str) -> bool:
-    *folders, file = PurePosixPath(name).parts or ("",)
-    return beside_photos(file) or any(part != ".." and folder_beside_photos(part) for part in folders)
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most_bytes: int) -> PackedPhoto:

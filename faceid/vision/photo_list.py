@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TextIO, cast
 
 from faceid.vision.images import is_folder
@@ -111,6 +111,12 @@ def folder_beside_photos(name: str) -> bool:
     """Say whether a folder of this name lies beside photos; most endings say nothing of one: people are `hans.arp`."""
     folded = name.casefold()
     return folded.startswith(_HIDDEN) or folded in _BESIDE_PHOTOS or folded.endswith(_PARTS)
+
+
+def path_beside_photos(path: str) -> bool:
+    """Say whether a file at this relative path, as in an archive, lies beside photos, or in a folder that does."""
+    *folders, file = PurePosixPath(path).parts or ("",)
+    return beside_photos(file) or any(part != ".." and folder_beside_photos(part) for part in folders)
 
 
 def _photos_of(entries: Iterable[os.DirEntry[str]]) -> Iterator[PersonPhoto]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceid.vision.photo_list import beside_photos
+from faceid.vision.photo_list import beside_photos, folder_beside_photos
 from training.data.faces import IMAGE_SUFFIXES, Ints, UInt8Images, decode
 from training.errors import DataError
 
@@ -54,7 +54,9 @@ def open_folders(folders: Sequence[Path], *, side: int) -> FolderFaces:
     digest = hashlib.sha256()
     try:
         for folder in folders:
-            for person in sorted(each for each in folder.iterdir() if each.is_dir() and not beside_photos(each.name)):
+            for person in sorted(
+                each for each in folder.iterdir() if each.is_dir() and not folder_beside_photos(each.name)
+            ):
                 found.extend((f"{person.name}/{file.name}", file) for file in person.iterdir() if _is_face(file))
         found.sort()
         for name, file in found:

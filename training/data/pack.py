@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from faceid.inference.cpu_features import available_cores
 from faceid.vision.broken_crops import shows_a_face
-from faceid.vision.photo_list import beside_photos
+from faceid.vision.photo_list import path_beside_photos
 from training.data.faces import Ints, UInt8Images, decode
 from training.data.tar_members import content, members
 from training.errors import DataError
@@ -111,7 +111,7 @@ def _members(path: Path) -> list[tuple[str, bytes]]:
     """Name and bytes of every file in the tar, but for what systems put beside photos."""
     found, held = [], 0
     for tar, member in members(path):
-        if any(map(beside_photos, PurePosixPath(member.name).parts)):
+        if path_beside_photos(member.name):
             continue
         if "/" not in member.name.strip("/"):
             raise DataError(f"{member.name} in {path} has no identity; a pack holds IDENTITY/NAME.webp")

@@ -153,6 +153,16 @@ def test_what_systems_put_into_a_pack_and_beside_it_is_no_face(tmp_path: Path) -
     assert len(faces.labels) == 9
 
 
+def test_people_whose_names_end_as_a_sidecars_does_are_learned(tmp_path: Path) -> None:
+    people = write_folder(tmp_path)
+    (people / "ann").rename(people / "hans.arp")
+    pack = write_pack(tmp_path)
+    with tarfile.open(pack, "a") as tar:
+        add(tar, "hans.arp/0.png", png(photo("ann", 0)))
+    assert opened(people).identities == ("bob", "hans.arp", "zoe")
+    assert opened(pack).identities == ("ann", "bob", "hans.arp", "zoe")
+
+
 @pytest.mark.parametrize("images", [2, 3, 4])
 def test_an_end_of_the_images_that_float32_rounds_costs_no_face_and_takes_no_identity_for_one(
     tmp_path: Path, images: int
