@@ -389,9 +389,10 @@ class FaceEngine:
         batches = _batches(labelled(photos))
         for batch, results in self._looked_at(batches, faces, crew):
             for (picture, label), found in zip(batch, results, strict=True):
-                is_copy = each_once and found.digest in seen
-                result = replace(found, faces=(), reason_code="copy") if is_copy else found
-                seen |= {result.digest} if each_once and result.digest else set()
+                result = found
+                if each_once and found.digest is not None:
+                    result = replace(found, faces=(), reason_code="copy") if found.digest in seen else found
+                    seen.add(found.digest)
                 rows += [(face.vector, label, picture.source, result.digest) for face in result.faces]
                 failures += [replace(result, picture=picture)] if result.reason_code else []
         vectors = np.stack([row[0] for row in rows]) if rows else np.empty((0, self.binding.dimension), np.float32)

@@ -1,7 +1,7 @@
 """Bringing a gallery over to another model: embed every enrolled photo again, then switch at once."""
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -53,7 +53,10 @@ def reembed_gallery(
         looked_for = {template.id: _read(template, photos_root) for template in batch}
         read = {number: found for number, found in looked_for.items() if isinstance(found, ReadPicture)}
         errors = {number: found for number, found in looked_for.items() if isinstance(found, ImageError)}
-        faces = _enrolled_faces(engine, [template for template in batch if template.id in read], read, errors)
+        found = dict(zip(read, engine.pipeline.find_faces(list(read.values()), "all"), strict=True))
+        # The very bytes were decoded once: what cannot be now is not gone.
+        errors |= {number: its.error for number, its in found.items() if its.error}
+        faces = _enrolled_faces(batch, found)
         if faces:
             gallery.add_embeddings(engine.binding, list(faces), np.stack([face.vector for face in faces.values()]))
         places = {one.id: read[one.id].picture.address for one in batch if one.id in faces}
@@ -108,16 +111,9 @@ def _places(source: Path, photos_root: Path | None) -> Iterator[Path]:
         yield from (photos_root.joinpath(*parts[start:]) for start in range(len(parts)))
 
 
-def _enrolled_faces(
-    engine: FaceEngine, templates: Sequence[TemplateRow], read: dict[int, ReadPicture], errors: dict[int, ImageError]
-) -> dict[int, FoundFace]:
-    """Find the faces of templates, by id, in the photos that were read for them; some may not be found again.
-
-    The very bytes were decoded once: why they cannot be now goes to the `errors`.
-    """
-    found = engine.pipeline.find_faces([read[template.id] for template in templates], "all")
-    errors |= {one.id: its.error for one, its in zip(templates, found, strict=True) if its.error}
-    faces = ((one.id, _enrolled_face(one, its)) for one, its in zip(templates, found, strict=True))
+def _enrolled_faces(templates: Sequence[TemplateRow], found: Mapping[int, PictureFaces]) -> dict[int, FoundFace]:
+    """Return the faces of templates, by id, among those found in their photos; some may not be found again."""
+    faces = ((one.id, _enrolled_face(one, found[one.id])) for one in templates if one.id in found)
     return {number: face for number, face in faces if face is not None}
 
 

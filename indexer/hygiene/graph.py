@@ -31,7 +31,8 @@ def near_pairs(vectors: FloatMatrix, at_least: float, start: int = 0) -> Pairs:
     """Return all pairs of vectors [n, D] with a score >= `at_least` of which the second is `start` or later."""
     floor = np.float32(at_least - score_error(vectors.shape[1]))
     nothing = np.empty(0, np.int64)
-    found, enough = [Pairs(nothing, nothing, np.empty(0, np.float32))], _MANY
+    found = [Pairs(nothing, nothing, np.empty(0, np.float32))]
+    held, enough = 0, _MANY
     for low in range(start, len(vectors), _BLOCK):
         new = vectors[low : low + _BLOCK]
         for left in range(0, low + len(new), _BLOCK):
@@ -39,10 +40,12 @@ def near_pairs(vectors: FloatMatrix, at_least: float, start: int = 0) -> Pairs:
             second, first = np.nonzero(new @ before.T >= floor)
             pairs = np.stack([first + left, second + low])
             found.append(_scored(vectors, pairs[:, pairs[0] < pairs[1]], at_least))
+            held += len(found[-1].first)
             # What is not among the nearest so far will not be: ten thousand photos of one person are no gigabytes.
-            if sum(len(part.first) for part in found) > enough:
+            if held > enough:
                 found = [_thinned(_joined(found), len(vectors))]
-                enough = max(_MANY, 2 * len(found[0].first))
+                held = len(found[0].first)
+                enough = max(_MANY, 2 * held)
     return _thinned(_joined(found), len(vectors))
 
 

@@ -105,7 +105,8 @@ def measure_study(
     if not networks:
         raise DataError(f"no run in {folder} has ended with a network yet")
     listed = list(photos_of_people(photos))
-    inputs = {run: _inputs(_digest(listed), pairs, run) for run in networks}
+    digest = _digest(listed)
+    inputs = {run: _inputs(digest, pairs, run) for run in networks}
     todo: dict[tuple[int, int], list[Path]] = {}
     for run in networks:
         if _measured(run) != inputs[run]:
