@@ -8,6 +8,7 @@ _EXPLANATIONS = {
     "blurred": "the face is blurred",
     "extreme_pose": "the face is turned too far away",
     "odd_landmarks": "eyes, nose and mouth are not where a face has them, as in a photo that is on its head",
+    "no_embedding": "the network gives a face of it no vector",
     "invalid_name": "not a usable name: 1 to 255 bytes of UTF-8 without control characters",
     "name_normalised": "blanks or invisible characters were taken out of the name",
     "known_by_another_name": "the gallery knows this person, by external id or former name, under another name",

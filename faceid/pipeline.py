@@ -17,7 +17,7 @@ import numpy as np
 from faceid.explanations import explanation
 from faceid.forks import require_own_threads
 from faceid.inference.onnx_session import threads_for
-from faceid.models.embedding import Embedder
+from faceid.models.embedding import Embedder, NoEmbedding
 from faceid.vision.alignment import align
 from faceid.vision.decoding import Pixels
 from faceid.vision.detection import (
@@ -134,12 +134,13 @@ class Pipeline:
         with self.timed("detect"):
             return self._detect(images)
 
-    def embed_faces(self, image: UInt8Image, faces: Faces) -> FloatMatrix:
-        """Return the unit vectors float32 [n, D] of faces that were found in a picture."""
+    def embed_faces(self, image: UInt8Image, faces: Faces, chosen: Sequence[int]) -> dict[int, FloatVector]:
+        """Return the unit vectors float32 [D] of chosen faces of a picture; of those to which the network gives one."""
         with self.timed("align"):
-            crops = self._align(image, faces)
+            crops = self._align(image, faces.take(chosen))
         with self.timed("embed"):
-            return self.embedder.embed(crops)
+            found = self._embed(list(crops[:, None]))
+        return {number: its[0] for number, its in zip(chosen, found, strict=True) if not isinstance(its, NoEmbedding)}
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -195,9 +196,13 @@ class Pipeline:
                 yield item
             else:
                 (faces, reason), quality, face_vectors, pictures = next(results)
+                read = item.read
+                if isinstance(face_vectors, NoEmbedding):
+                    failure = ImageError(read.picture.source, "no_embedding", str(face_vectors))
+                    yield PictureFaces(read.picture, read.digest, (), failure.reason_code, failure)
+                    continue
                 kept = list(pictures) if keep else [None] * len(faces)
                 found = _found_faces(_in_photo(faces, item.pixels.reduction), quality, face_vectors, kept)
-                read = item.read
                 yield PictureFaces(read.picture, read.digest, found, reason, remarks=item.pixels.remarks)
 
     def _detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
@@ -214,9 +219,15 @@ class Pipeline:
         spec = self.embedder.spec
         return align(image, faces.landmarks, spec.reference_points, spec.input_size)
 
-    def _embed(self, crops: Sequence[UInt8Image]) -> list[FloatVector]:
-        vectors = self.embedder.embed(np.concatenate(crops)) if crops else np.empty((0, 0), np.float32)
-        return np.split(vectors, np.cumsum([len(c) for c in crops])[:-1]) if crops else []
+    def _embed(self, crops: Sequence[UInt8Image]) -> Sequence[FloatMatrix | NoEmbedding]:
+        """Embed the crops of each picture, [n, H, W, 3] -> [n, D]; one that has no vector costs its picture alone."""
+        if not crops:
+            return []
+        try:
+            vectors = self.embedder.embed(np.concatenate(crops))
+        except NoEmbedding as error:
+            return [error] if len(crops) == 1 else [found for one in crops for found in self._embed([one])]
+        return np.split(vectors, np.cumsum([len(c) for c in crops])[:-1])
 
 
 def _read(picture: Picture) -> ReadPicture | PictureFaces:

@@ -76,8 +76,7 @@ def _template(video: Path, labels: Boxes, engine: FaceEngine, tracker: FaceTrack
                 qualities = measure_quality(frame.pixels, faces)
                 good = [not quality.reason_codes(policy.limits) for quality in qualities]
                 clear = [place for place, is_good in enumerate(good) if is_good]
-                vectors = engine.pipeline.embed_faces(frame.pixels, faces.take(clear)) if clear else ()
-                of = dict(zip(clear, vectors, strict=True))
+                of = engine.pipeline.embed_faces(frame.pixels, faces, clear)
                 boxes: list[Box] = [(x, y, w, h) for x, y, w, h in faces.boxes.tolist()]
                 seen = [SeenFace(box, of.get(place), good[place]) for place, box in enumerate(boxes)]
                 person = labels.get(source.number_at(frame.seconds))

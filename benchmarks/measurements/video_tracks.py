@@ -151,8 +151,7 @@ def see(engine: FaceEngine, clip: Path) -> Seen:
                 qualities = measure_quality(frame.pixels, faces)
                 good = [not quality.reason_codes(limits) for quality in qualities]
                 clear = [place for place, is_good in enumerate(good) if is_good]
-                embedded = engine.pipeline.embed_faces(frame.pixels, faces.take(clear)) if clear else ()
-                vectors = dict(zip(clear, embedded, strict=True))
+                vectors = engine.pipeline.embed_faces(frame.pixels, faces, clear)
                 for place, (x, y, w, h) in enumerate(faces.boxes.tolist()):
                     vector, quality = vectors.get(place, nothing), qualities[place].overall
                     whose = _whose((x, y, w, h), there)

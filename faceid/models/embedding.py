@@ -18,6 +18,10 @@ Precision = Literal["float32", "bfloat16"]
 BATCH = 64  # crops at a time: bounds memory; larger batches are no faster (they leave the cache)
 
 
+class NoEmbedding(ModelError):
+    """The network gives a crop a vector that is zero or not finite; another crop may well have one."""
+
+
 class Embedder:
     """A model ready to embed crops on one device.
 
@@ -57,7 +61,7 @@ class Embedder:
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned crops: uint8 RGB [N, H, W, 3] of the model's input size -> float32 unit vectors [N, D].
 
-        Raises ModelError when an embedding is zero or not finite, ValueError when the crops are of another kind.
+        Raises NoEmbedding when an embedding is zero or not finite, ValueError when the crops are of another kind.
         """
         height, width = self.spec.input_size
         if crops.dtype != np.uint8 or crops.shape[1:] != (height, width, 3):
@@ -94,7 +98,7 @@ class Embedder:
         """Divide the rows by their lengths, which are taken in float64."""
         lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
         if not (np.isfinite(lengths) & (lengths > 0)).all():
-            raise ModelError(
+            raise NoEmbedding(
                 f"{self.model.path}: the network gave an embedding that is zero or not finite; "
                 "`faceid models verify` tells whether the weights are sound"
             )

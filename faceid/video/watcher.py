@@ -183,8 +183,7 @@ class Watcher:
             for index, (guess, quality) in enumerate(zip(guesses, qualities, strict=True))
             if clear[index] and (guess not in self._followed or self._followed[guess].identity.wants(quality))
         ]
-        rows = self._engine.pipeline.embed_faces(frame.pixels, faces.take(wanted)) if wanted else ()
-        vectors = dict(zip(wanted, rows, strict=True))
+        vectors = self._engine.pipeline.embed_faces(frame.pixels, faces, wanted)
         seen = [SeenFace(box, vectors.get(index), clear[index]) for index, box in enumerate(boxes)]
         with self._engine.pipeline.timed("track"):
             numbers = self._tracker.update(frame.seconds, frame.shot, seen)
