@@ -24,6 +24,7 @@ _EXPLANATIONS = {
     "too_many_cells": "the manifest's row has more cells than there are columns; put quotes around a comma",
     "unreadable": "cannot be read",
     "copy": "the very photo that another file holds, too; it counts once",
+    "crowd": "as many faces as one photo may have, or more; the surest were taken",
     "truncated": "the end of the file is missing, but not of the picture",
 }
 

@@ -41,6 +41,8 @@ from indexer.records import FloatMatrix, FloatVector
 BATCH_PHOTOS = 32
 # Decoded pixels per batch (3 bytes each): photos of 50 megapixels must not be held 32 at a time.
 BATCH_PIXELS = 64_000_000
+# Faces of one photo: a crowd, or a sheet of thumbnails, must not cost what thousands of photos cost.
+MOST_FACES = 1000
 # Photos decoded ahead in threads: one a core and one waiting.
 DECODE_THREADS = 2
 
@@ -103,6 +105,7 @@ class Pipeline:
     def __init__(self, detector: Detector, embedder: Embedder) -> None:
         self.detector = detector
         self.embedder = embedder
+        self.most_faces = MOST_FACES  # of one photo; of more the surest are taken
         self.seconds: dict[str, float] = defaultdict(float)
         self._adding = threading.Lock()
         # Detectors whose scores do not tell how a face is turned are sure of whatever they find.
@@ -190,25 +193,26 @@ class Pipeline:
             ]
         with self.timed("embed"):
             vectors = self._embed(crops)
-        results = iter(zip(chosen, qualities, vectors, crops, strict=True))
+        results = iter(zip(turned, chosen, qualities, vectors, crops, strict=True))
         for item in batch:
             if isinstance(item, PictureFaces):
                 yield item
-            else:
-                (faces, reason), quality, face_vectors, pictures = next(results)
-                read = item.read
-                if isinstance(face_vectors, NoEmbedding):
-                    failure = ImageError(read.picture.source, "no_embedding", str(face_vectors))
-                    yield PictureFaces(read.picture, read.digest, (), failure.reason_code, failure)
-                    continue
-                kept = list(pictures) if keep else [None] * len(faces)
-                found = _found_faces(_in_photo(faces, item.pixels.reduction), quality, face_vectors, kept)
-                yield PictureFaces(read.picture, read.digest, found, reason, remarks=item.pixels.remarks)
+                continue
+            all_faces, (faces, reason), quality, face_vectors, pictures = next(results)
+            read = item.read
+            if isinstance(face_vectors, NoEmbedding):
+                error = ImageError(read.picture.source, "no_embedding", str(face_vectors))
+                yield PictureFaces(read.picture, read.digest, (), error.reason_code, error)
+                continue
+            kept = list(pictures) if keep else [None] * len(faces)
+            found = _found_faces(_in_photo(faces, item.pixels.reduction), quality, face_vectors, kept)
+            crowd = ("crowd",) if len(all_faces.faces) >= self.most_faces else ()
+            yield PictureFaces(read.picture, read.digest, found, reason, remarks=item.pixels.remarks + crowd)
 
     def _detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
         """Run the detector; what one of somebody else's raises becomes a DetectorError that says whose it is."""
         try:
-            return self.detector.detect(images)
+            return [_surest(faces, self.most_faces) for faces in self.detector.detect(images)]
         except (FaceIdError, MemoryError):
             raise
         except Exception as error:
@@ -246,6 +250,10 @@ def _decode(read: ReadPicture | PictureFaces) -> DecodedPicture | PictureFaces:
         return DecodedPicture(read, read.decode())
     except ImageError as error:
         return PictureFaces(read.picture, read.digest, (), error.reason_code, error)
+
+
+def _surest(faces: Faces, most: int) -> Faces:
+    return faces.take((-faces.scores).argsort(kind="stable")[:most]) if len(faces) > most else faces
 
 
 def _choose(faces: Faces, policy: FacePolicy, image: UInt8Image) -> tuple[Faces, str | None]:

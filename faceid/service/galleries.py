@@ -9,7 +9,6 @@ from pathlib import Path
 
 from faceid.engine import FaceEngine
 from faceid.models import model_zoo
-from faceid.service.bounded_detector import BoundedDetector
 from faceid.service.problems import Problem
 from faceid.service.settings import Settings
 from faceid.thresholds import identification_threshold, verification_threshold
@@ -49,7 +48,7 @@ class Engines:
                         f"a gallery is bound to the model {binding.name!r} ({binding.digest}), and the model of that"
                         f" name here is {engine.model.digest}; bring the first, or `faceid gallery reembed`"
                     )
-                engine.pipeline.detector = BoundedDetector(engine.pipeline.detector, self._settings.faces)
+                engine.pipeline.most_faces = self._settings.faces
                 self._made[binding.digest] = engine
             return self._made[binding.digest]
 

@@ -220,4 +220,4 @@ def test_a_crowd_is_cut_to_the_faces_that_are_taken(serve: Serve, drawn_people: 
     all_of_them = serve().post(IDENTIFY, files=files, data={"threshold": "0.3"}).json()["answers"]
     best = serve(faces=2).post(IDENTIFY, files=files, data={"threshold": "0.3"}).json()["answers"]
     assert len(all_of_them) == 3
-    assert best == all_of_them[:2]
+    assert best == [{**one, "reason_codes": [*one["reason_codes"], "crowd"]} for one in all_of_them[:2]]
