@@ -121,9 +121,11 @@ def _encoded(faces: FaceSource, chosen: Ints, quality: int) -> Iterator[tuple[st
 def _member_name(faces: FaceSource, index: int) -> str:
     """Return the face's name as a pack has it: whom it shows stands before it."""
     name, label = faces.name(index), int(faces.labels[index])
-    if label == UNKNOWN or name.startswith(f"{faces.identities[label]}/"):
-        return name
-    return f"{faces.identities[label].replace('/', '-')}/{name.replace('/', '-')}"
+    folder, _, file = name.rpartition("/")
+    if label == UNKNOWN:
+        return f"{folder.replace('/', '-')}/{file}"
+    person = faces.identities[label]
+    return name if folder == person else f"{person.replace('/', '-')}/{name.replace('/', '-')}"
 
 
 def _cut(members: Iterator[tuple[str, bytes]], part_bytes: int) -> Iterator[list[tuple[str, bytes]]]:

@@ -148,6 +148,14 @@ def read_names(path: Path) -> set[str]:
     return {line.split("\t")[0] for line in lines if line and not line.startswith("#")}
 
 
+def told_apart(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Name files by no more of their folders than tells them apart: a/train.rec, where b/train.rec is there, too."""
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(set(paths)):
+        depth += 1
+    return tuple("/".join(path.parts[-depth:]) for path in paths)
+
+
 def decode(payloads: Sequence[bytes], names: Sequence[str], side: int) -> UInt8Images:
     """Decode encoded images into uint8 [B, side, side, 3] RGB.
 

@@ -13,11 +13,12 @@ import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from training.data.faces import Ints, UInt8Images, decode
+from training.data.faces import Ints, UInt8Images, decode, told_apart
 from training.errors import DataError
 
 MAGIC = 0xCED7230A
@@ -65,11 +66,15 @@ class RecordFaces:
 
     def name(self, index: int) -> str:
         """FILE.rec/KEY."""
-        return f"{self.paths[self.files[index]].name}/{self.keys[index]}"
+        return f"{self._file_names[self.files[index]]}/{self.keys[index]}"
 
     def order(self, random: np.random.Generator) -> Ints:
         """Shuffle everything."""
         return random.permutation(len(self.keys))
+
+    @cached_property
+    def _file_names(self) -> tuple[str, ...]:
+        return told_apart(self.paths)
 
 
 def open_records(paths: Sequence[Path], *, side: int) -> RecordFaces:

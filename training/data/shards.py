@@ -10,12 +10,13 @@ import os
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from training.data.faces import IMAGE_SUFFIXES, Ints, UInt8Images, decode
+from training.data.faces import IMAGE_SUFFIXES, Ints, UInt8Images, decode, told_apart
 from training.data.tar_members import content, members
 from training.errors import DataError
 
@@ -57,7 +58,7 @@ class ShardFaces:
 
     def name(self, index: int) -> str:
         """SHARD.tar/OFFSET: keys are not kept."""
-        return f"{self.paths[self.shards[index]].name}/{self.offsets[index]}"
+        return f"{self._shard_names[self.shards[index]]}/{self.offsets[index]}"
 
     def order(self, random: np.random.Generator) -> Ints:
         """Shards in a drawn order, the faces of SHARDS_AT_A_TIME of them shuffled together."""
@@ -66,6 +67,10 @@ class ShardFaces:
         groups = [drawn[first : first + SHARDS_AT_A_TIME] for first in range(0, len(drawn), SHARDS_AT_A_TIME)]
         mixed = [np.concatenate([np.arange(starts[shard], starts[shard + 1]) for shard in group]) for group in groups]
         return np.concatenate([random.permutation(group) for group in mixed])
+
+    @cached_property
+    def _shard_names(self) -> tuple[str, ...]:
+        return told_apart(self.paths)
 
 
 def open_shards(paths: Sequence[Path], *, side: int) -> ShardFaces:
@@ -123,7 +128,13 @@ def _faces(path: Path) -> Iterator[tuple[int, int, str]]:
             if key:
                 yield _whole(path, key, image, person)
             key, image, person = own, None, None
-        if place.suffix.lower() in IMAGE_SUFFIXES:
+        is_image = place.suffix.lower() in IMAGE_SUFFIXES
+        if (is_image and image is not None) or (label is not None and person is not None):
+            raise DataError(
+                f"the key {key} in {path} has two {'images' if is_image else 'labels'}: a key ends at the first dot of "
+                "a name, so it must have none itself; rebuild the shard"
+            )
+        if is_image:
             image = (offset, size)
         elif label is not None:
             person = label

@@ -195,6 +195,18 @@ def test_what_is_left_out_is_gone_and_the_rest_keeps_its_people(tmp_path: Path, 
     assert rest.digest != faces.digest
 
 
+@pytest.mark.parametrize("write", [write_shard, write_records])
+def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    for folder in ("webface", "emore"):
+        (tmp_path / folder).mkdir()
+    faces = open_faces([write(tmp_path / "webface"), write(tmp_path / "emore")], side=SIDE, only_faces=False)
+    names = [faces.name(index) for index in range(18)]
+    assert len(set(names)) == 18
+    rest = leave_out(faces, {names[4]})
+    assert [rest.name(index) for index in range(17)] == names[:4] + names[5:]
+    assert write.__name__ != "write_records" or names[0].endswith("webface/train.rec/1")
+
+
 def test_a_list_that_names_nobody_here_is_refused(tmp_path: Path) -> None:
     faces = opened(write_pack(tmp_path))
     with pytest.raises(DataError, match=r"none of the 1 faces to leave out is here, 'eve/0\.png'"):
@@ -273,6 +285,16 @@ def test_a_key_without_image_or_label_is_named(tmp_path: Path) -> None:
         add(tar, "7.json", b"{}")
     with pytest.raises(DataError, match=r"the key 7 in .*1\.tar has no label"):
         open_shards([tmp_path / "1.tar"], side=SIDE)
+
+
+@pytest.mark.parametrize(("again", "says"), [("J.Lee_2.png", "two images"), ("J.Lee_2.cls", "two labels")])
+def test_keys_with_dots_do_not_make_one_face_of_several(tmp_path: Path, again: str, says: str) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        add(tar, "J.Lee_1.png", png(photo("ann", 0)))
+        add(tar, "J.Lee_1.cls", b"lee")
+        add(tar, again, png(photo("ann", 1)) if again.endswith(".png") else b"lee")
+    with pytest.raises(DataError, match=rf"the key J in .*0\.tar has {says}: a key ends at the first dot"):
+        open_shards([tmp_path / "0.tar"], side=SIDE)
 
 
 def test_shards_of_compressed_tars_and_torn_ones_are_refused(tmp_path: Path) -> None:
