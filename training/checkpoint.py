@@ -35,6 +35,7 @@ class Checkpoint:
         head: state of the head; empty without one.
         distillation: state of the projection onto the teacher's embeddings; empty without one.
         average: moving average of the network; empty where the run keeps none.
+        labels: hex SHA-256 of whom the faces show; empty in the first checkpoints.
     """
 
     step: int
@@ -46,6 +47,7 @@ class Checkpoint:
     head: dict[str, Tensor] = field(default_factory=dict)
     distillation: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
+    labels: str = ""
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -67,6 +69,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "faces": str(checkpoint.faces),
         "digest": _digest(tensors),
     }
+    if checkpoint.labels:
+        header["labels"] = checkpoint.labels
     header["header_digest"] = _header_digest(header)
     try:
         with replacing(path) as unfinished:
@@ -108,6 +112,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             config=json.loads(header["config"]),
             identities=tuple(json.loads(header["identities"])),
             faces=int(header.get("faces", "0")),  # not in the first checkpoints
+            labels=header.get("labels", ""),  # the same
             **{part: _under(f"{part}.", tensors) for part in PARTS},
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:

@@ -171,7 +171,9 @@ def pack_command(config: Path, model: str, cosine: float, part_mib: float, outpu
     help="What is done with the mirrored face.",
 )
 @click.option("--best", is_flag=True, help="Take the checkpoint with the best validation, not the last one.")
-@click.option("--table-of", help="Model whose threshold table goes along: an earlier export, calibrated since.")
+@click.option(
+    "--table-of", help="Model whose threshold table goes along: an earlier export of this network, calibrated since."
+)
 @click.option(
     "--accuracies",
     "accuracies_file",
@@ -192,7 +194,7 @@ def export_command(
     import msgspec
 
     from faceid.models.model_file import Accuracy
-    from faceid.models.model_zoo import find_model, load_calibrations
+    from faceid.models.model_zoo import find_model
     from training.export import export_model
 
     try:
@@ -206,7 +208,7 @@ def export_command(
         licence=licence,
         best=best,
         flip=flip,
-        calibrations=load_calibrations(find_model(table_of)) if table_of else (),
+        table_of=find_model(table_of) if table_of else None,
         accuracies=measured,
     )
     click.echo(f"{model.path}  sha256 {model.digest}")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faceid.models.model_file import Accuracy, Flip, Model, ModelSpec, write_model
+from faceid.models.model_file import Accuracy, Flip, Model, ModelSpec, digest_of_weights, write_model
+from faceid.models.model_zoo import load_calibrations
 from faceid.models.networks import build_network
 from faceid.vision.alignment import centre_points
-from indexer.decision.decision import Calibration
 from training.checkpoint import Checkpoint, read_checkpoint
-from training.errors import CheckpointError
+from training.errors import CheckpointError, ConfigError
 from training.logs import whole_rows
 from training.network_input import MEAN, STD
 from training.trainer import BEST, CHECKPOINT, VALIDATION_LOG
@@ -39,7 +40,7 @@ def export_model(
     licence: str,
     best: bool = False,
     flip: Flip = "sum",
-    calibrations: Sequence[Calibration] = (),
+    table_of: Model | None = None,
     accuracies: Sequence[Accuracy] = (),
 ) -> Model:
     """Write the network of a run's checkpoint as a model file; the model is called as the file is.
@@ -54,11 +55,12 @@ def export_model(
         licence: of the weights.
         best: take the checkpoint with the best validation instead of the last one.
         flip: what becomes of the mirrored crop's features.
-        calibrations: the threshold table, as `model_zoo.load_calibrations` gives it for an earlier export.
+        table_of: an earlier export of the same network, calibrated since: its threshold table goes along.
         accuracies: what has been measured since; the run's own validation stands before them.
 
     Raises:
         CheckpointError: no checkpoint, or a torn one, or its weights do not fit its config.
+        ConfigError: `table_of` is another network, whose thresholds say nothing of this one, or has no table.
         ModelError: the file cannot be written.
     """
     file = folder / (BEST if best else CHECKPOINT)
@@ -83,10 +85,26 @@ def export_model(
         head=_learned_from(checkpoint.config),
         training_data=f"{training_data} [{_run_in_words(checkpoint)}]",
         accuracies=(*_accuracies(folder / VALIDATION_LOG, checkpoint.step), *accuracies),
-        calibrations=tuple(calibration.to_record() for calibration in calibrations),
         licence=licence,
     )
-    return write_model(output, spec, {name: _stored(tensor) for name, tensor in _weights(checkpoint).items()})
+    tensors = {name: _stored(tensor) for name, tensor in _weights(checkpoint).items()}
+    if table_of is not None:
+        spec = replace(spec, calibrations=_table(table_of, spec, tensors))
+    return write_model(output, spec, tensors)
+
+
+def _table(earlier: Model, spec: ModelSpec, tensors: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Any], ...]:
+    """Return the threshold table of an earlier export; ConfigError unless it was measured with this very network."""
+    measured = earlier.weights_digest, earlier.spec.input_size, earlier.spec.flip
+    if measured != (digest_of_weights(tensors), spec.input_size, spec.flip):
+        raise ConfigError(
+            f"{earlier.path} is not this network with flip {spec.flip}: its thresholds say nothing of this one; export "
+            "without a table, run `faceid models calibrate` with that, and take its table"
+        )
+    calibrations = load_calibrations(earlier)
+    if not calibrations:
+        raise ConfigError(f"{earlier.path} has no threshold table; run `faceid models calibrate` with it first")
+    return tuple(calibration.to_record() for calibration in calibrations)
 
 
 def _dimension(checkpoint: Checkpoint, size: tuple[int, int]) -> int:

@@ -11,6 +11,7 @@ same weights, but for the order of sums.
 """
 
 import copy
+import hashlib
 import io
 import shutil
 import sys
@@ -30,6 +31,7 @@ from torch.nn import functional
 
 from faceid.inference.cpu_features import has_bfloat16
 from faceid.models.networks import build_network
+from faceid.models.networks.dropout import Dropout
 from faceid.vision.opencv import cv2
 from training.augment import centre_crops
 from training.average import averaged_copy, move_average
@@ -42,7 +44,7 @@ from training.checkpoint import (
 )
 from training.class_shards import ShardedHead
 from training.config import Config, to_record
-from training.data.batches import Batches, MakeCrops, stream, stream_on_device
+from training.data.batches import DROPOUT_DRAW, Batches, MakeCrops, stream, stream_on_device
 from training.data.faces import FaceSource, mislabel
 from training.data.opening import TrainingData, open_data
 from training.distributed import Group, joined_group
@@ -329,6 +331,7 @@ def _set_schedules(run: _Run, step: int) -> dict[str, float]:
 def _optimise(run: _Run, step: int, threads: _Threads, crops: Sequence[MakeCrops]) -> None:
     """Take one step of SGD."""
     # Forward: each thread's share as far as its embeddings, then one loss of the embeddings of all processes.
+    _draw_dropout(run, step, threads.replicas)
     shares = list(threads.pool.map(partial(_embed, run.config, run.group.device), threads.replicas, crops))
     own = torch.cat([share.detach() for share in shares])
     embeddings = run.group.gather(own).requires_grad_()
@@ -346,6 +349,15 @@ def _optimise(run: _Run, step: int, threads: _Threads, crops: Sequence[MakeCrops
     if run.average is not None:
         move_average(run.average, run.network, decay=run.config.ema, step=step)
     run.step = step
+
+
+def _draw_dropout(run: _Run, step: int, replicas: Sequence[nn.Module]) -> None:
+    """Let what a share's network drops, where it has dropout, be a function of the seed, the step and the share."""
+    for number, replica in enumerate(replicas, start=run.group.rank * run.config.threads):
+        for module in replica.modules():
+            if isinstance(module, Dropout):
+                seed = np.random.default_rng([run.config.seed, DROPOUT_DRAW, step, number]).integers(2**63)
+                module.random = torch.Generator(run.group.device).manual_seed(int(seed))
 
 
 def _loss(run: _Run, step: int, embeddings: Tensor) -> Tensor:
@@ -429,6 +441,7 @@ def _write_checkpoint(run: _Run) -> None:
         run.network.state_dict(),
         momentum=whole_momentum(run.objectives, momentum_of(run.optimiser, run.parameters)),
         average={} if run.average is None else run.average.state_dict(),
+        labels=_labels_digest(run.faces),
         **{name: whole_state(objective) for name, objective in run.objectives.items()},
     )
     if run.group.leads:
@@ -461,8 +474,13 @@ def _targets(config: Config, faces: FaceSource, folder: Path, group: Group, prog
 
 def _same_run(checkpoint: Checkpoint, record: Mapping[str, object], faces: FaceSource) -> bool:
     """Whether both lead to the same weights: the same but for where the faces lie and what is written when."""
-    same_faces = checkpoint.identities == faces.identities and checkpoint.faces == len(faces.labels)
+    same_people = checkpoint.identities == faces.identities and checkpoint.faces == len(faces.labels)
+    same_faces = same_people and checkpoint.labels in ("", _labels_digest(faces))
     return same_config(checkpoint.config, record) and same_faces
+
+
+def _labels_digest(faces: FaceSource) -> str:
+    return hashlib.sha256(faces.labels.astype("<i8").tobytes()).hexdigest()
 
 
 def same_config(one: Mapping[str, object], other: Mapping[str, object]) -> bool:

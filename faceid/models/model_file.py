@@ -278,7 +278,7 @@ def read_model(path: Path | str) -> Model:
     except ModelError as error:
         _refuse(path, str(error))
     model = Model(spec, path, digest, weights_digest, _file_identity(status))
-    if _weights_digest(model.stored_tensors()) != weights_digest:
+    if digest_of_weights(model.stored_tensors()) != weights_digest:
         _refuse(path, "its weights are not those that were written to it (a damaged disk or download)")
     return model
 
@@ -292,7 +292,7 @@ def write_model(path: Path | str, spec: ModelSpec, tensors: Mapping[str, NDArray
     path = Path(path)
     # safetensors writes a strided array's memory as it lies: without the copy the values would be scrambled.
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    record = spec.to_record() | {WEIGHTS_KEY: _weights_digest(whole)}
+    record = spec.to_record() | {WEIGHTS_KEY: digest_of_weights(whole)}
     record[DESCRIPTION_KEY] = _description_digest(record)
     # One entry with all of it: several would be written in random order, and the digest would vary.
     content = save(whole, metadata={HEADER_KEY: json.dumps(record, sort_keys=True, allow_nan=False)})
@@ -321,7 +321,7 @@ def _description_digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _weights_digest(tensors: Mapping[str, NDArray[Any]]) -> str:
+def digest_of_weights(tensors: Mapping[str, NDArray[Any]]) -> str:
     """Hash names, types, shapes and values."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -3,7 +3,9 @@
 import io
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +15,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from faceid.models.embedding import Embedder
-from faceid.models.model_file import read_model
+from faceid.models.model_file import Model, read_model, write_model
 from faceid.models.networks import build_network
+from indexer.decision.decision import Calibration
 from tests.training.tiny_run import SIDE, config, rows, write_teacher
 from training.augment import centre_crops
 from training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from training.commands import train
+from training.data.opening import TrainingData
 from training.data.pack import read_packs
 from training.errors import CheckpointError, ConfigError, DataError, DivergenceError
 from training.export import export_model
@@ -77,6 +81,21 @@ def test_a_killed_run_ends_with_the_very_weights_of_an_undisturbed_one(
     for log in (TRAINING_LOG, VALIDATION_LOG):
         of_killed, of_whole = rows(tmp_path / "killed" / log), rows(tmp_path / "whole" / log)
         assert [row["step"] for row in of_killed] == [row["step"] for row in of_whole]
+
+
+@pytest.mark.slow
+def test_what_is_dropped_hangs_on_the_seed_and_the_step_alone(packs: Path, tmp_path: Path) -> None:
+    arguments = {"input_size": [16, 16], "dimension": 8, "width": 0.125, "dropout": 0.4}
+    settings = config(
+        packs, tmp_path, network={"name": "iresnet18", "arguments": arguments}, epochs=1, precision="float32"
+    )
+    run(settings, tmp_path / "whole", io.StringIO())
+    with pytest.raises(KilledError):
+        run(settings, tmp_path / "killed", KillingStream(6))
+    assert read_checkpoint(tmp_path / "killed" / CHECKPOINT).step == 5
+    run(settings, tmp_path / "killed", io.StringIO())
+    one, other = (read_checkpoint(tmp_path / name / CHECKPOINT).network for name in ("whole", "killed"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_finished_run_that_is_started_again_trains_no_further(packs: Path, tmp_path: Path) -> None:
@@ -172,6 +191,16 @@ def test_a_checkpoint_of_another_config_is_refused(packs: Path, tmp_path: Path) 
         run(config(packs, tmp_path, epochs=2), tmp_path / "run", io.StringIO())
 
 
+def test_a_run_whose_faces_were_filed_under_other_people_since_is_refused(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=1), tmp_path / "run", io.StringIO())
+    faces = read_packs([packs / "training.tar"], side=SIDE)
+    refiled = faces.labels.copy()
+    refiled[[0, -1]] = refiled[[-1, 0]]  # two faces have changed places: as many faces, of the same people
+    data = TrainingData(replace(faces, labels=refiled), read_packs([packs / "validation.tar"], side=SIDE))
+    with pytest.raises(CheckpointError, match="other faces"):
+        run(config(packs, tmp_path, epochs=1), tmp_path / "run", io.StringIO(), data)
+
+
 def test_a_run_may_be_moved_and_report_more_often(packs: Path, tmp_path: Path) -> None:
     run(config(packs, tmp_path, epochs=1), tmp_path / "run", io.StringIO())
     moved = tmp_path / "elsewhere"
@@ -264,6 +293,30 @@ def test_an_export_says_what_it_learned_from_and_may_be_of_the_best_checkpoint(p
     assert model.spec.head.startswith("asoftmax")
     stored = model.stored_tensors()["embedding.weight"]
     assert np.allclose(stored, best.network["embedding.weight"].numpy(), atol=1e-3)
+
+
+def test_the_thresholds_of_another_network_do_not_go_along(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=1), tmp_path / "run", io.StringIO())
+    run(config(packs, tmp_path, epochs=1, seed=2), tmp_path / "other", io.StringIO())
+
+    def export(folder: str, name: str, **options: Any) -> Model:
+        output = tmp_path / f"{name}.safetensors"
+        return export_model(tmp_path / folder, output, training_data="made up", licence="none", **options)
+
+    earlier = export("run", "earlier")
+    with pytest.raises(
+        ConfigError, match=r"earlier\.safetensors has no threshold table; run `faceid models calibrate`"
+    ):
+        export("run", "mine", table_of=earlier)
+    scores = np.linspace(0.5, 0.1, 40, dtype=np.float32)
+    table = Calibration("far", scores, 40, None, None, None, earlier.digest, "float32", "strangers", "2026-11-28")
+    record = table.to_record()
+    earlier = write_model(earlier.path, replace(earlier.spec, calibrations=(record,)), earlier.stored_tensors())
+    assert [each["data"] for each in export("run", "mine", table_of=earlier).spec.calibrations] == ["strangers"]
+    for folder, options in (("other", {}), ("run", {"flip": "none"}), ("run", {"flip": "concat"})):
+        with pytest.raises(ConfigError, match=r"earlier\.safetensors is not this network"):
+            export(folder, "wrong", table_of=earlier, **options)
+    assert not (tmp_path / "wrong.safetensors").exists()
 
 
 def test_a_compiled_run_without_compiler_is_refused(

@@ -19,7 +19,7 @@ from training.device_augment import augment_on_device
 from training.errors import DataError
 
 READ_AT_ONCE = 4096  # faces on their way to a device
-ORDER_DRAW, AUGMENTATION_DRAW, IDENTITY_DRAW = 0, 1, 2  # streams of random numbers that never meet
+ORDER_DRAW, AUGMENTATION_DRAW, IDENTITY_DRAW, DROPOUT_DRAW = range(4)  # streams of random numbers that never meet
 
 MakeCrops = Callable[[], UInt8Images | Tensor]
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from faceid.models.graphs.iresnet import CHANNELS, REDUCTION, STEM_CHANNELS
+from faceid.models.networks.dropout import Dropout
 
 CONVOLUTION_STD = 0.1
 
@@ -50,7 +51,7 @@ class IResNet(nn.Module):
                 inputs = channels
         self.stages = nn.Sequential(*stages)
         self.features_norm = nn.BatchNorm2d(inputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         features = inputs * (height // REDUCTION) * (columns // REDUCTION)
         self.embedding = nn.Linear(features, dimension)
         self.embedding_norm = nn.BatchNorm1d(dimension)
