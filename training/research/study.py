@@ -13,6 +13,7 @@ Run `arcface` with seed 2 has the folder `arcface-2`. All runs share the faces i
 """
 
 import json
+import math
 import multiprocessing
 import sys
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its validation (rates in 0..1), or why it diverged."""
+    """How a run ended: its validation (rates in 0..1, None for too few trials), or why it diverged."""
 
     accuracy: float | None = None
     tar: float | None = None
@@ -50,7 +51,8 @@ class Outcome:
         """One line."""
         if self.diverged is not None:
             return self.diverged
-        return f"validation accuracy {self.accuracy:.4f}, TAR {self.tar:.4f}, rank-1 {self.rank1:.4f}"
+        tar = "too few trials" if self.tar is None else f"{self.tar:.4f}"
+        return f"validation accuracy {self.accuracy:.4f}, TAR {tar}, rank-1 {self.rank1:.4f}"
 
 
 def read_study(path: Path) -> dict[str, Config]:
@@ -139,7 +141,9 @@ def _train(config: Config, folder: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("a", encoding="utf-8") as log:
         try:
-            outcome = Outcome(**asdict(run(config, folder, log, _shared[0])))
+            figures = asdict(run(config, folder, log, _shared[0]))
+            # JSON has no number for what is none.
+            outcome = Outcome(**{name: None if math.isnan(rate) else rate for name, rate in figures.items()})
         except DivergenceError as error:
             outcome = Outcome(diverged=str(error))
     with replacing(folder / OUTCOME) as unfinished:

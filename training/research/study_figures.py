@@ -97,7 +97,7 @@ def measure_study(
         progress: where it says what it does.
 
     Raises:
-        DataError: no run has ended yet.
+        DataError: no run has ended yet, or the photos are too few for the rates.
         FeatureError, ProtocolError: the photos or the pairs cannot be used.
     """
     ended = sorted(path.parent for path in folder.glob(f"*/{OUTCOME}"))
@@ -218,6 +218,10 @@ def _measure(run: Path, inputs: str, crops: Crops, pairs: Path) -> Path:
     accuracy = lfw(features, read_pairs(pairs), run.name).accuracy[0]
     probes, others = people_of_many_and_of_one(features)
     searches = megaface(probes, others, [len(others)], fars=[FAR], fpirs=[FPIR], name=run.name)
+    for refused in searches.refusals:
+        raise DataError(
+            f"{refused.what}: {refused.trials:,} trials are too few, it takes {refused.needed:,}; give more photos"
+        )
     figures = Figures(
         run=run.name,
         accuracy=accuracy.rate,

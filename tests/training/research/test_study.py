@@ -25,10 +25,11 @@ from training.data.faces import mislabel, with_photos
 from training.data.opening import open_data
 from training.data.pack import read_packs
 from training.errors import CheckpointError, ConfigError, DataError
-from training.research import study_figures
+from training.research import study, study_figures
 from training.research.study import OUTCOME, diverged_runs, read_outcome, read_study, train_study
 from training.research.study_figures import FIGURES, Crops, Figures, _measure, measure_study, read_figures, table
 from training.trainer import CHECKPOINT, run
+from training.validation import Validation
 
 
 def write_study(packs: Path, folder: Path, runs: dict[str, object], seeds: tuple[int, ...] = (1,)) -> Path:
@@ -190,6 +191,30 @@ def test_a_measured_run_is_in_the_table(packs: Path, tmp_path: Path) -> None:
     assert (measured / FIGURES).exists()
     assert figures.distractors == 40
     assert 0.4 < figures.accuracy <= 1
+
+
+def test_photos_that_are_too_few_for_a_rate_are_refused(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=1), tmp_path / "run", io.StringIO())
+    paths = [f"P{person}/P{person}_{photo:04}.jpg" for person in range(9) for photo in ((1, 2) if person < 5 else (1,))]
+    images = np.random.default_rng(0).integers(0, 255, (len(paths), 16, 16, 3), dtype=np.uint8)
+    crops = Crops(images, tuple(path.split("/")[0] for path in paths), tuple(paths))
+    (tmp_path / "pairs.txt").write_text("2 1\nP0 1 2\nP5 1 P6 1\nP1 1 2\nP7 1 P8 1\n", encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"TAR at FAR 0\.001 .*: 40 trials are too few, it takes 3,000; give more photos"
+    ):
+        _measure(tmp_path / "run", "inputs", crops, tmp_path / "pairs.txt")
+
+
+def test_what_nobody_knows_for_too_few_photos_is_no_number_in_an_outcome(
+    packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nan = float("nan")
+    monkeypatch.setattr(study, "run", lambda *_: Validation(0.9, nan, nan, 0.8, nan))
+    monkeypatch.setattr(study, "_shared", [None])
+    outcome = study._train(config(packs, tmp_path), tmp_path / "run")
+    assert outcome.text() == "validation accuracy 0.9000, TAR too few trials, rank-1 0.8000"
+    assert "NaN" not in (tmp_path / "run" / OUTCOME).read_text(encoding="utf-8")
+    assert read_outcome(tmp_path / "run") == outcome
 
 
 def test_the_table_gives_percent_with_intervals() -> None:
