@@ -48,6 +48,8 @@ def read_groups(file: Path, features: FeatureSet, columns: Sequence[str] | None)
             raise GroupTableError(f"{printable(file)}, line {number}: {TOO_MANY_CELLS}")
         name = row[key] or ""
         groups = {head: (row[head] or "").strip() for head in wanted}
+        if not name and any(groups.values()):
+            raise GroupTableError(f"{printable(file)}, line {number}: a group, but no {key}")
         if known.setdefault(name, groups) != groups:
             raise GroupTableError(
                 f"{printable(file)}, line {number}: {printable(name)} has other groups in an earlier line"

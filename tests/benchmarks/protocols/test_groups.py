@@ -102,7 +102,9 @@ def test_rates_that_all_trials_cannot_support_are_refused():
         ("path,sex\np0/0.jpg,f\np0/0.jpg,m\n", "line 3"),
         ("path,sex,age,sex\np0/0.jpg,f,9,m\n", "several columns sex"),
         ("path,origin\np0/0.jpg,Asian, East\n", "line 2: more cells"),
+        ("person,sex\nAnn,f\n,m\n", "line 3: a group, but no person"),  # else everybody without a name would have it
         ("path,sex\n\x00,f\n", None),
+        ("path,sex\n,\n", None),
     ],
 )
 def test_a_table_that_says_nothing_or_contradicts_itself_is_refused(tmp_path, text, why):
