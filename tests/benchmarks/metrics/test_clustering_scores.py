@@ -41,6 +41,17 @@ def test_everybody_alone_is_precise_and_all_in_one_recalls_all():
     assert together.pair_recall.value == 1
 
 
+def test_clusters_without_an_error_have_no_interval_that_says_there_can_be_none():
+    people = np.repeat(np.arange(20), 3)
+    sorted_rightly = clustering_scores(people, people)
+    assert values(sorted_rightly) == [1] * 6
+    assert [getattr(sorted_rightly, name).ci95_clustered for name in sorted_rightly.__dataclass_fields__] == [None] * 6
+    torn = clustering_scores(np.where(np.arange(60) == 59, 99, people), people)
+    assert torn.bcubed_precision.ci95_clustered is None  # nobody is with somebody else
+    low, high = torn.bcubed_recall.ci95_clustered
+    assert low < torn.bcubed_recall.value < high == 1
+
+
 def test_the_interval_contains_the_truth_of_the_law_that_the_people_came_from():
     """Each person is kept together or split evenly in two, with even odds: recall is 3/4 on average."""
     inside = 0
