@@ -275,8 +275,12 @@ def _start_from(run: _Run, initial: Start, progress: TextIO) -> None:
         print("the linear layer begins at the least-squares fit to the teacher", file=progress, flush=True)
         aims = distillation_of(run.objectives).aims(run.targets)
         fit_linear(run.network, run.faces, aims, former, input_size=size, seed=run.config.seed)
-    if isinstance(head := run.objectives.get("head"), SphereHead):
-        start_centres(head, run.faces.identities, initial)
+    people = run.faces.identities
+    head = whole = run.objectives.get("head")
+    if isinstance(whole, ShardedHead):
+        head, people = whole.head, people[whole.first : whole.last]
+    if isinstance(head, SphereHead):
+        start_centres(head, people, initial)
 
 
 def _matches_other_axes(run: _Run, initial: Start) -> bool:

@@ -82,6 +82,15 @@ def test_class_centres_follow_the_names_and_new_people_keep_theirs(packs: Path, 
     assert torch.equal(wider.weight, drawn)
 
 
+def test_class_centres_that_are_spread_begin_where_another_run_left_them(packs: Path, tmp_path: Path) -> None:
+    run(config(packs, tmp_path, epochs=1), tmp_path / "small", io.StringIO())
+    start = str(tmp_path / "small" / CHECKPOINT)
+    still = {"optimiser": {"peak_rate": 0.0}, "class_shards": {"sampling_rate": 1.0}, "epochs": 1}
+    run(config(packs, tmp_path, initial=start, **still), tmp_path / "spread", io.StringIO())
+    before, after = (read_checkpoint(tmp_path / name / CHECKPOINT).head["weight"] for name in ("small", "spread"))
+    assert torch.allclose(after, torch.nn.functional.normalize(before), atol=1e-6)
+
+
 def test_a_checkpoint_of_another_network_is_refused(packs: Path, tmp_path: Path) -> None:
     run(config(packs, tmp_path, epochs=1), tmp_path / "small", io.StringIO())
     network = {
