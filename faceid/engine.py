@@ -25,7 +25,7 @@ import numpy as np
 
 from faceid.explanations import explanation
 from faceid.forks import require_own_threads
-from faceid.model_binding import require_same_model
+from faceid.model_binding import require_same_model, search_with
 from faceid.models import model_zoo
 from faceid.models.embedding import Backend, Embedder, Precision
 from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces, Pipeline
@@ -322,7 +322,7 @@ class FaceEngine:
         query = np.asarray(mean / np.linalg.norm(mean), np.float32)
         threshold = threshold_for(len(usable))
         _check_threshold(threshold)
-        (result,) = gallery.search(query[None], max(top_k, 1 + CONTEXT), threshold=threshold.value, on=threshold.on)
+        (result,) = search_with(self.model, gallery, query[None], max(top_k, 1 + CONTEXT), threshold)
         best = result.candidates[:top_k]
         judged = _judged(result.candidates, threshold)
         return Answer(
@@ -568,9 +568,7 @@ class FaceEngine:
                 needed = 1 + CONTEXT if asking.law else people_needed(asking.threshold.on)
                 asked = max(asking.top_k, needed)
                 queries = np.stack([face.vector for face in faces])
-                answers = gallery.search(
-                    queries, asked, threshold=asking.threshold.value, on=asking.threshold.on, fast=asking.fast
-                )
+                answers = search_with(self.model, gallery, queries, asked, asking.threshold, fast=asking.fast)
             results, revision = iter(answers), answers[0].revision
         for picture in found:
             if picture.reason_code:

@@ -112,23 +112,26 @@ def review_gallery(
     found = review(
         gallery.embeddings(), review_examples(model), fdr=fdr, kinds=kinds, rejected=gallery.rejected_findings()
     )
-    return list(_suggestions(gallery, found.findings)), found.refused
+    return standing(gallery, found.findings), found.refused  # others may have mended some of it meanwhile
 
 
 def standing(gallery: Gallery, findings: Sequence[Finding]) -> list[Suggestion]:
     """Return what is left of a review's findings: people and photos are there as they were, and nobody said no."""
-    known = {one.id for one in gallery.identities()}
-    whose = {row.id: row.identity_id for row in gallery.templates()}
+    if not findings:
+        return []
+    people = {one.id: one for one in gallery.identities()}
+    wanted = {template_id for one in findings for template_id in one.template_ids}
+    rows = {row.id: row for row in gallery.templates() if row.id in wanted}
+    whose = {number: row.identity_id for number, row in rows.items()}
     rejected = gallery.rejected_findings()
-    left = [
-        one
+    return [
+        _suggestion(one, people, rows)
         for one in findings
         if one.key not in rejected
-        and known.issuperset(one.identity_ids)
+        and people.keys() >= set(one.identity_ids)
         and all(whose.get(template_id) in one.identity_ids for template_id in one.template_ids)
         and not (one.kind == "mislabelled" and whose[one.template_ids[0]] == one.identity_ids[1])
     ]
-    return list(_suggestions(gallery, left))
 
 
 def not_duplicates(gallery: Gallery, first: int, second: int) -> None:
@@ -204,17 +207,13 @@ def _mend(gallery: Gallery, key: str) -> None:
         raise GalleryError(f"{key!r:.80} is no finding of a review, such as duplicate:3-17") from error
 
 
-def _suggestions(gallery: Gallery, findings: Sequence[Finding]) -> Iterator[Suggestion]:
-    people = {one.id: one for one in gallery.identities()} if findings else {}
-    wanted = {template_id for one in findings for template_id in one.template_ids}
-    rows: Mapping[int, TemplateRow] = {row.id: row for row in gallery.templates() if row.id in wanted} if wanted else {}
-    for finding in findings:
-        whose = [people[identity_id] for identity_id in finding.identity_ids]
-        names = [f"{one.name} (id {one.id})" for one in whose]
-        yield Suggestion(
-            finding,
-            tuple(whose),
-            tuple(rows[template_id] for template_id in finding.template_ids),
-            _REASONS[finding.kind].format(*names, **finding.evidence),
-            _COMMANDS[finding.kind].format(people=finding.identity_ids, templates=finding.template_ids),
-        )
+def _suggestion(finding: Finding, people: Mapping[int, Identity], rows: Mapping[int, TemplateRow]) -> Suggestion:
+    whose = tuple(people[identity_id] for identity_id in finding.identity_ids)
+    names = [f"{one.name} (id {one.id})" for one in whose]
+    return Suggestion(
+        finding,
+        whose,
+        tuple(rows[template_id] for template_id in finding.template_ids),
+        _REASONS[finding.kind].format(*names, **finding.evidence),
+        _COMMANDS[finding.kind].format(people=finding.identity_ids, templates=finding.template_ids),
+    )

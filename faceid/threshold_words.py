@@ -4,6 +4,7 @@ import math
 
 from faceid.models.model_file import Model
 from faceid.thresholds import identification_threshold
+from indexer.calibration.self_measured import is_of_kept
 from indexer.decision.decision import RULE_OF_THREE, Threshold
 from indexer.errors import CalibrationError
 from indexer.gallery import Gallery
@@ -56,7 +57,8 @@ def _next_step(threshold: Threshold, rate: float) -> str:
     trials = threshold.trials or 0
     match threshold.way:
         case "strangers" | "gallery" if threshold.measured:
-            return f"{4 * trials:,} strangers' photos would halve the interval (`{_OWN}`)."
+            keep = " --keep-strangers" if is_of_kept(threshold.data) else ""  # others would come behind those kept
+            return f"{4 * trials:,} strangers' photos would halve the interval (`{_OWN}{keep}`)."
         case "carried":
             return f"`{_OWN}` measures it anew; with --keep-strangers it stays measured when the gallery changes."
         case _:

@@ -84,7 +84,7 @@ def calibrate(
     if documents is not None:
         if strangers or keep_strangers or forget_strangers:
             raise click.UsageError("--documents measures morphs alone: leave the strangers to a call of their own")
-        ctx.exit(_documents(gallery_path, documents, faces, engine_settings))
+        ctx.exit(_documents(gallery_path, documents, faces, output, engine_settings))
     if forget_strangers:
         if strangers:
             raise click.UsageError("give --strangers or --forget-strangers, not both")
@@ -125,8 +125,14 @@ def calibrate(
             picture, numbers = write_calibration_report(outcome.check, report_dir)
             say(f"Checked on held-out people: {picture}, {numbers}")
         rows = gallery_rows(engine.model, gallery, fpirs or FPIRS, FARS, detector=engine.detector_digest)
+        kept = len(gallery.kept_strangers().vectors)
     if strangers:
         _say_whether_enough(outcome.searches, max(fpirs or FPIRS))
+    if strangers and kept and not keep_strangers:
+        say(
+            f"What the gallery keeps of strangers ({counted(kept, 'face', 'faces')}) comes before these;"
+            " --keep-strangers puts these in its place, --forget-strangers destroys it."
+        )
     write_records(rows, output, dict, table_row, widest=WIDEST_REMARK)
     ctx.exit(3 if any(failure.error for failure in outcome.failures) else 0)
 
@@ -158,11 +164,14 @@ def _of_tracks(
     return rows, len(done.failures)
 
 
-def _documents(gallery_path: Place, folder: Path, faces: Any, engine_settings: dict[str, Any]) -> int:
+def _documents(
+    gallery_path: Place, folder: Path, faces: Any, output: str | None, engine_settings: dict[str, Any]
+) -> int:
     """Measure what morphs of documents score; return the exit code."""
     from faceid.cli.session import open_with_engine
     from faceid.documents import calibrate_documents, document_threshold
     from faceid.engine import explain
+    from faceid.results import morph_record
     from faceid.vision.photo_list import photos_of_people
 
     with open_with_engine(gallery_path, writable=True, **engine_settings) as (engine, gallery):
@@ -176,6 +185,8 @@ def _documents(gallery_path: Place, folder: Path, faces: Any, engine_settings: d
         f"At {morph.value:.4f} {100 * (morph.estimated or 0):.1f} % of worst-case morphs pass, and"
         f" {100 * (morph.bscer or 0):.1f} % of genuine documents are suspected."
     )
+    if output:
+        write_records([morph], output, morph_record, morph_record)
     return 3 if any(failure.error for failure in failures) else 0
 
 

@@ -15,6 +15,7 @@ from indexer.text import counted
 if TYPE_CHECKING:
     from faceid.clustering import SortedFace
     from faceid.engine import FaceEngine
+    from indexer.decision.decision import Threshold
 
 
 @click.command(epilog="Example: faceid cluster archive -o sorted --gallery staff")
@@ -74,10 +75,16 @@ def cluster(
     names = {} if names_file is None else read_names(names_file)
     with ExitStack() as stack:
         if gallery_path is None:
-            engine, gallery, known = make_engine(**engine_settings), None, None
+            engine, gallery = make_engine(**engine_settings), None
         else:
             engine, gallery = stack.enter_context(open_with_engine(gallery_path, **engine_settings))
-            known = identification_threshold(engine.model, gallery, fpir, detector=engine.detector_digest)
+
+        def known() -> "Threshold | None":
+            if gallery is None:
+                return None
+            return identification_threshold(engine.model, gallery, fpir, detector=engine.detector_digest)
+
+        known()  # what cannot be is told before the hours that photos take, in which the gallery may change
         folder.mkdir(parents=True, exist_ok=True)
         faces = read_faces(folder, engine.model.digest, _near(engine, far, near))
         failures: Counter[str] = Counter()
@@ -90,7 +97,7 @@ def cluster(
             new = progress(pictures(photos, list_file, folder), "photos")
             faces = add_photos(engine, new, faces, failed, Limits() if quality else None)
             write_faces(folder, faces)
-        placed = sort_faces(faces, names, gallery, known)
+        placed = sort_faces(faces, names, gallery, known())
         gone = write_folder(folder, faces, placed, copies=copies)
         write_records(placed, output, lambda one: one.record(), _row)
         for person in sorted(names.keys() - {one.person for one in placed}):

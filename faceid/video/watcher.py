@@ -13,6 +13,7 @@ from datetime import datetime
 import numpy as np
 
 from faceid.engine import FaceEngine
+from faceid.model_binding import search_with
 from faceid.probability import probability_law
 from faceid.thresholds import verification_threshold
 from faceid.video.events import Event, EventKind, TrackAnswer
@@ -222,9 +223,7 @@ class Watcher:
             return []
         with self._engine.pipeline.timed("search"):
             templates = np.stack([one.identity.template() for one in tracks])
-            found = self._gallery.search(
-                templates, max(TOP_K, 1 + CONTEXT), threshold=self._threshold.value, on=self._threshold.on
-            )
+            found = search_with(self._engine.model, self._gallery, templates, max(TOP_K, 1 + CONTEXT), self._threshold)
         answers = []
         for one, result in zip(tracks, found, strict=True):
             similarities = [candidate.similarity for candidate in result.candidates]
@@ -259,6 +258,7 @@ class Watcher:
         if revision == self._revision:
             return
         self._revision = revision
+        self._engine.require_same_model(self._gallery)
         if not isinstance(self._decide_at, Threshold):
             with suppress(CalibrationError):  # nobody is left, or nothing fits any more: the last one stays
                 self._threshold = self._decide_at()

@@ -28,6 +28,7 @@ _ALIKE_TEMPLATES = 400  # templates searched among the others: at a million they
 _FEW = 100  # people among whom each makes a difference to what a stranger reaches
 _WORTH_A_WORD = 0.002  # of similarity
 _SAME_PHOTO = 0.999  # of similarity: what two photos of a person hardly reach, and two people never
+_KEPT = "faces of strangers, kept"
 _DRAWS = 4000  # mated searches drawn for a probability: the law's three numbers are then good to a hundredth
 
 
@@ -126,7 +127,12 @@ def _normal_among_others(
 
 def kept_data(count: int) -> str:
     """Return what a calibration with strangers that the gallery keeps says about its data."""
-    return f"{count:,} faces of strangers, kept"
+    return f"{count:,} {_KEPT}"
+
+
+def is_of_kept(data: str | None) -> bool:
+    """Say whether these are the data of `measure_with_kept`."""
+    return data is not None and _KEPT in data
 
 
 def measure_with_kept(gallery: Gallery, kept: KeptStrangers) -> Calibration:

@@ -201,14 +201,14 @@ def give_templates(connection: Connection, template_ids: Sequence[int], into_id:
         theirs = template.c.id.in_(piece)
         with moving(connection, theirs):
             change_rows(connection, "template", theirs, identity_id=into_id)
-        reseal(connection, piece, into_id)
+        reseal(connection, piece)
 
 
-def reseal(connection: Connection, template_ids: Sequence[int], owner: int) -> None:
+def reseal(connection: Connection, template_ids: Sequence[int]) -> None:
     """Put templates that changed hands for good under their new owner's key, where each person has one."""
     if keys_of(connection) is None:
         return
-    reseal_templates(connection, template_ids, owner)
+    reseal_templates(connection, template_ids)
     for row in sound_rows(connection, "template", template.c.id.in_(template_ids)):
         change_rows(connection, "template", template.c.id == row.id, source=row.source)
     for row in rows_with(connection, "crop", "template_id", template_ids):

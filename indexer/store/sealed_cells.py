@@ -114,18 +114,16 @@ def issue_keys(connection: Connection, persons: Sequence[int]) -> None:
         people.issue(persons)
 
 
-def reseal_templates(connection: Connection, template_ids: Sequence[int], owner: int) -> None:
-    """Put what lies of templates, which have changed hands, under the key of their new owner."""
-    people = keys_of(connection)
-    if people is None:
-        return
+def reseal_templates(connection: Connection, template_ids: Sequence[int]) -> None:
+    """Put the vectors of templates, which have changed hands, under the key of their new owner."""
+    owners = owners_of(connection, template_ids)
     for number, model_id, cell in connection.execute(
         select(embedding.c.template_id, embedding.c.model_id, embedding.c.vector).where(
             embedding.c.template_id.in_(template_ids)
         )
     ).all():
         (vector,) = opened_vectors(connection, model_id, [number], [cell])
-        (renewed,) = sealed_vectors(connection, model_id, [number], [owner], [vector])
+        (renewed,) = sealed_vectors(connection, model_id, [number], [owners[number]], [vector])
         here = (embedding.c.template_id == number) & (embedding.c.model_id == model_id)
         values = {"vector": renewed, "checksum": checksum(number, model_id, renewed)}
         connection.execute(update(embedding).where(here).values(**values))

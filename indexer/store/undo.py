@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
@@ -174,6 +175,9 @@ def _merge(connection: Connection, entry: Undoable, payload: dict[str, Any]) -> 
         back = identity.c.id.in_(payload["aliases"]) & (identity.c.merged_into == into_id)
         change_rows(connection, "identity", back, merged_into=source_id)
         change_rows(connection, "identity", identity.c.id == source_id, merged_into=None, removed_at=None)
+    # What was done to them meanwhile (a move and its undoing, another place or model) left them under the other's key.
+    for piece in chunks([*payload["moved"], *chain.from_iterable(payload["swapped"])]):
+        curation.reseal(connection, piece)
     hide_templates_of_others(connection, [source_id])
 
 

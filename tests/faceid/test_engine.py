@@ -2,6 +2,7 @@
 
 import inspect
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from faceid import (
 )
 from indexer import errors
 from indexer.records import ModelBinding
+from tests.indexer.made_up_people import unit_vectors
 
 HALF = user_threshold(0.5)
 
@@ -241,6 +243,30 @@ def test_a_gallery_of_another_model_is_refused_when_it_is_asked(shipped_engine: 
         shipped_engine.identify_stream(gallery, [], HALF)
     with pytest.raises(ModelMismatch, match="0000"):
         Gallery.open(tmp_path / "g", create=shipped_engine.binding)
+
+
+def test_a_gallery_that_is_brought_over_to_another_model_meanwhile_is_asked_no_more(
+    shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path
+) -> None:
+    """Vectors of two models have as many numbers and nothing to do with each other: everybody would be unknown."""
+
+    own, other = shipped_engine.binding, ModelBinding("other", "0" * 64, shipped_engine.binding.dimension)
+
+    def move(to: ModelBinding) -> None:
+        templates = [one.id for one in gallery.templates()]
+        gallery.add_embeddings(to, templates, unit_vectors(len(templates), to.dimension))
+        gallery.switch_model(to)
+
+    def while_it_moves() -> Iterator[Path]:
+        yield third_photo
+        move(other)
+
+    with Gallery.open(gallery.path) as reader:
+        with pytest.raises(ModelMismatch, match="bound to the model 'other'"):
+            shipped_engine.identify(reader, while_it_moves(), HALF)
+        move(own)
+        with pytest.raises(ModelMismatch, match="bound to the model 'other'"):
+            shipped_engine.identify_together(reader, while_it_moves(), lambda _: HALF)
 
 
 def test_a_gallery_is_made_the_first_time_and_opened_the_second(shipped_engine: FaceEngine, tmp_path: Path) -> None:

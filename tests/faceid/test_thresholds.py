@@ -241,6 +241,14 @@ def test_fault_4_the_next_step_is_said_with_its_number(with_cohort: Model, tmp_p
         assert "carried along by the model's cohort (800 faces of strangers, before the gallery changed)" in line
 
 
+def test_the_next_step_after_strangers_that_are_kept_keeps_more_of_them(with_cohort: Model, tmp_path: Path) -> None:
+    """More that are not kept would come behind those that are, and change nothing."""
+    with gallery_of(tmp_path / "g", with_cohort, 24, 1) as gallery:
+        engine: Any = DrawnEngine(with_cohort, *people(800, 1, 77))
+        calibrate_gallery(engine, gallery, [], faces="largest", keep_strangers=True)
+        assert "`faceid calibrate --strangers DIR --keep-strangers`" in threshold_line(with_cohort, gallery)
+
+
 def test_all_of_them_is_a_hundred_percent_and_no_power_of_ten() -> None:
     every = replace(user_threshold(0.5), target_value=0.999, ci95=(0.001, 1.0), way="table")
     assert "95 % interval 0.1 % to 100 %" in describe(every)

@@ -177,6 +177,29 @@ def test_undoing_gives_everything_back(gallery):
     assert [one.name for one in gallery.identities()] == [f"Person {n}" for n in range(12)]
 
 
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        lambda gallery, moved: (gallery.move_templates(moved[:3], 6), gallery.undo()),
+        lambda gallery, moved: gallery.note_places({one: f"elsewhere/{one}" for one in moved}),
+        lambda gallery, moved: gallery.add_embeddings(OTHER_MODEL, moved, unit_vectors(len(moved), 8)),
+    ],
+    ids=["a move undone", "another place", "another model"],
+)
+def test_what_a_merge_that_was_undone_gave_back_is_lost_with_nobody_else(gallery, meanwhile):
+    (hidden,) = gallery.add([with_crop("Person 3", "twin")])
+    gallery.remove_templates([hidden.template_id])
+    (shown,) = gallery.add([with_crop("Person 4", "twin")])  # which a merge lets change places with the hidden one
+    gallery.merge(5, 4)
+    meanwhile(gallery, [one.id for one in gallery.templates_of(4)])
+    gallery.undo()
+    gallery.erase(4)
+    assert len(gallery.templates_of(5)) == 5
+    assert gallery.crop(shown.template_id).endswith(b"twin")
+    assert len(gallery.embeddings().vectors) == 45
+    assert gallery.check(deep=True) == []
+
+
 def test_purging_destroys_former_names_in_backups_too(tmp_path, gallery):
     gallery.rename(1, "New Name")
     gallery.backup(tmp_path / "backup")

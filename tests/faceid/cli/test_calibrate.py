@@ -65,6 +65,10 @@ def test_too_few_strangers_are_told_what_would_be_enough(run: Run, gallery: Path
     twice = run("calibrate", "--gallery", gallery, "--strangers", strangers, "--strangers", tmp_path / "copy.jpg")
     assert (twice.code, "1 face of strangers" in twice.stderr) == (0, True)
     assert "copy.jpg: the very photo that another file holds" in twice.stderr
+    assert "comes before these" not in twice.stderr
+    assert run("calibrate", "--gallery", gallery, "--strangers", strangers, "--keep-strangers").code == 0
+    other = run("calibrate", "--gallery", gallery, "--strangers", tmp_path / "copy.jpg")
+    assert "What the gallery keeps of strangers (1 face) comes before these" in " ".join(other.stderr.split())
     (tmp_path / "no.jpg").write_bytes(b"no photo")
     some = run("calibrate", "--gallery", gallery, "--strangers", strangers, "--strangers", tmp_path / "no.jpg")
     assert (some.code, "no.jpg: not a photo" in some.stderr) == (3, True)

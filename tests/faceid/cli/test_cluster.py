@@ -2,7 +2,11 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from faceid import FaceEngine, Gallery, clustering, photos_of_people
 from tests.faceid.cli.conftest import Run
 
 
@@ -20,3 +24,28 @@ def test_names_of_nobody_and_photos_that_are_gone_are_told(run: Run, lfw_people:
     assert "nobody is person-0001; Bob is left out" in words
     assert f"1 photo is gone and left out, such as {photos[1]};" in words
     assert (tmp_path / "sorted/manifest.csv").read_text().count("Ann") == 1
+
+
+def test_known_people_are_told_by_the_gallery_as_it_is_once_the_photos_were_looked_at(
+    run: Run, shipped_engine: FaceEngine, drawn_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours lie between: a threshold of before is too low for the many who came since."""
+    people = [*photos_of_people(drawn_people)]
+    with Gallery.open(tmp_path / "g", create=shipped_engine.binding) as gallery:
+        shipped_engine.enroll(gallery, people[:1])
+    thresholds = []
+
+    def add_photos(*arguments: Any) -> Any:
+        with Gallery.open(tmp_path / "g", writable=True) as gallery:
+            shipped_engine.enroll(gallery, people)
+        return add(*arguments)
+
+    def sort_faces(faces: Any, names: Any, gallery: Any, threshold: Any) -> Any:
+        thresholds.append(threshold)
+        return sort(faces, names, gallery, threshold)
+
+    add, sort = clustering.add_photos, clustering.sort_faces
+    monkeypatch.setattr(clustering, "add_photos", add_photos)
+    monkeypatch.setattr(clustering, "sort_faces", sort_faces)
+    assert run("cluster", people[0].path, "-o", tmp_path / "sorted", "--gallery", tmp_path / "g").code == 0
+    assert [one.gallery_size for one in thresholds] == [6]

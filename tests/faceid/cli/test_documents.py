@@ -17,8 +17,9 @@ def test_documents_are_measured_for_the_gallery_and_verify_uses_them(
     at = ("--gallery", tmp_path / "g")
     first, *_ = sorted(lfw_people.iterdir())
     assert run("gallery", "create", *at, *MODEL).code == 0
-    outcome = run("calibrate", "--documents", lfw_people, *at)
+    outcome = run("calibrate", "--documents", lfw_people, *at, "--json")
     assert outcome.code == 0
+    assert [(one["basis"], one["people"]) for one in outcome.records] == [("documents", 12)]
     assert "Morphs of documents of 12 people measured and kept." in outcome.stderr
     assert "% of worst-case morphs pass, and" in outcome.stderr
     pair = (

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from faceid import gallery_review
 from faceid.cli import cli
 from faceid.cli.review import KINDS
 from faceid.models.model_zoo import find_model
@@ -131,6 +132,20 @@ def test_accepted_answers_mend_and_a_second_review_finds_nothing(gallery, tmp_pa
 
 
 @pytest.mark.slow
+def test_what_somebody_else_mended_while_it_was_looked_for_is_no_finding(gallery, monkeypatch):
+    """A page's visitor, or a second command: a large gallery is looked through for minutes."""
+
+    def review(*arguments, **options):
+        found = hygiene.review(*arguments, **options)
+        with Gallery.open(gallery, writable=True) as opened:
+            opened.merge(opened.find("Zoe")[0].id, opened.find("Ann")[0].id)
+            opened.erase(opened.find("Bob <b>")[0].id)
+        return found
+
+    monkeypatch.setattr(gallery_review, "review", review)
+    assert not {"duplicate", "mislabelled"} & {one["kind"] for one in records(gallery)}
+
+
 def test_rejected_and_later(gallery, tmp_path):
     key = records(gallery, "--kinds", "duplicate")[0]["finding"]
     for answer, left in (("reject", 0), ("later", 1)):

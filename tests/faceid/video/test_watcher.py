@@ -19,6 +19,7 @@ from indexer.gallery import Gallery
 from indexer.records import ModelBinding
 from tests.faceid.video.clips import grey, scene, write_video
 from tests.faceid.video.conftest import ANN, Cast
+from tests.indexer.made_up_people import unit_vectors
 
 HALF = user_threshold(0.5)
 
@@ -210,6 +211,22 @@ def test_a_gallery_of_another_model_and_a_file_that_is_none_are_refused(
     (tmp_path / "b.mp4").write_bytes(b"none")
     with pytest.raises(VideoError, match="not a video"):
         events_of(shipped_engine, gallery, tmp_path / "b.mp4")
+
+
+def test_a_gallery_that_is_brought_over_to_another_model_ends_the_watching(
+    shipped_engine: FaceEngine, cast: Cast, gallery: Gallery, tmp_path: Path
+) -> None:
+    """Whoever watches for months, at a threshold that was typed, would be told of nobody any more."""
+    ann = write_video(tmp_path / "ann.mp4", scene([(cast.photos[ANN][:1], lambda _: (20, 20))], 30))
+    with Gallery.open(gallery.path) as reader:
+        events = watch(shipped_engine, reader, VideoFile(ann), HALF)
+        assert next(events).event == "identified"
+        templates = [one.id for one in gallery.templates()]
+        other = ModelBinding("other", "1" * 64, gallery.model.dimension)
+        gallery.add_embeddings(other, templates, unit_vectors(len(templates), other.dimension))
+        gallery.switch_model(other)
+        with pytest.raises(ModelMismatch, match="bound to the model 'other'"):
+            list(events)
 
 
 def test_tracks_split_and_link_by_what_the_models_pairs_reach(shipped_engine: FaceEngine, gallery: Gallery) -> None:
