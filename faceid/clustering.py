@@ -20,7 +20,7 @@ from faceid.engine import FaceEngine
 from faceid.npz_file import read_arrays
 from faceid.pipeline import BATCH_PHOTOS, FoundFace
 from faceid.results import Record
-from faceid.vision.images import ImageError, UInt8Image, is_file, read_photo
+from faceid.vision.images import ImageError, UInt8Image, file_named, is_file, read_photo
 from faceid.vision.opencv import cv2
 from faceid.vision.photo_list import TOO_MANY_CELLS, has_too_many_cells, rows_of_csv
 from faceid.vision.picture import Picture
@@ -146,7 +146,7 @@ def add_photos(
             digest = "" if file.digest is None else file.digest.hex()
             if digest not in places:
                 files.append(file)
-            elif not is_file(Path(places[digest])):
+            elif not is_file(file_named(places[digest])):
                 places[digest] = file.picture.address
         for found in engine.pipeline.find_faces(files, "all"):
             if found.reason_code and found.reason_code != "no_face":
@@ -331,7 +331,8 @@ def write_folder(folder: Path, faces: Faces, placed: Sequence[SortedFace], *, co
             if faces.photos[face.number] in shared:
                 file = _cut_out(face, place / f"{face.number:07d}.png")
             else:
-                file = _link(Path(face.source).absolute(), place / f"{face.number:07d}{_ending(face.source)}", copies)
+                name = f"{face.number:07d}{_ending(face.source)}"
+                file = _link(file_named(face.source).absolute(), place / name, copies)
             if file is None:
                 gone.append(face.source)
             elif face.status == "person":
@@ -398,7 +399,7 @@ def _cut_out(face: SortedFace, place: Path) -> Path | None:
 def face_of(face: SortedFace, around: float) -> UInt8Image | None:
     """Return a face with `around` of its box on each side, RGB uint8; None where its photo is gone."""
     try:
-        photo = read_photo(Path(face.source))
+        photo = read_photo(file_named(face.source))
     except ImageError:
         return None
     left, top, width, height = (value / photo.reduction for value in face.box)

@@ -35,7 +35,7 @@ from faceid.results import Answer, Enrollment, Verification
 from faceid.vision.detection import FACE_POLICIES, Detector, FacePolicy
 from faceid.vision.detectors import make_detector
 from faceid.vision.face_picture import face_picture
-from faceid.vision.images import is_file
+from faceid.vision.images import file_named, is_file
 from faceid.vision.photo_list import PersonPhoto
 from faceid.vision.picture import Content, Picture, ReadPicture, as_picture, as_pictures, is_one_photo
 from faceid.vision.quality import Limits
@@ -849,7 +849,7 @@ def _has_moved(entry: Enrolled, settled: Enrollment, picture: Picture) -> bool:
         and settled.status == "already_enrolled"
         and picture.path is not None
         and entry.source != picture.address
-        and not is_file(Path(entry.source))
+        and not is_file(file_named(entry.source))
     )
 
 

@@ -195,16 +195,22 @@ def _mend(gallery: Gallery, key: str) -> None:
         ids = [int(number) for number in numbers.split("-")]
         if kind == "duplicate":
             into, source = ids
-            gallery.merge(source, into)
+            now = _by_now(gallery, source), _by_now(gallery, into)
+            gallery.merge(*((source, into) if now[0] == now[1] else now))
         elif kind == "mislabelled":
             template, person = ids
-            gallery.move_templates([template], person)
+            gallery.move_templates([template], _by_now(gallery, person))
         elif kind in ("stranger", "broken", "same_photo"):
             gallery.remove_templates(ids[-1:])
         else:
             raise GalleryError(f"{key}: look at the photos, and move or remove one of them yourself")
     except ValueError as error:
         raise GalleryError(f"{key!r:.80} is no finding of a review, such as duplicate:3-17") from error
+
+
+def _by_now(gallery: Gallery, identity_id: int) -> int:
+    """Return whom an id means after the answers before: somebody enrolled three times is merged in two steps."""
+    return next((one.id for one in gallery.find(identity_id)), identity_id)
 
 
 def _suggestion(finding: Finding, people: Mapping[int, Identity], rows: Mapping[int, TemplateRow]) -> Suggestion:

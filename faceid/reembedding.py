@@ -10,7 +10,7 @@ import numpy as np
 
 from faceid.engine import FaceEngine
 from faceid.pipeline import BATCH_PHOTOS, FoundFace, PictureFaces
-from faceid.vision.images import ImageError, is_file
+from faceid.vision.images import ImageError, is_file, spellings
 from faceid.vision.picture import Picture, ReadPicture
 from indexer.errors import GalleryError
 from indexer.gallery import Gallery
@@ -87,7 +87,7 @@ def _all_templates(gallery: Gallery) -> int:
 def _read(template: TemplateRow, photos_root: Path | None) -> ReadPicture | ImageError | None:
     """Return the template's photo, wherever it is, or why a file cannot be read; None where none has these bytes."""
     unread: ImageError | None = None
-    for place in _places(Path(template.source), photos_root):
+    for place in (place for source in spellings(template.source) for place in _places(source, photos_root)):
         try:
             read = Picture(place).read()
         except ImageError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from faceid.gallery_review import Suggestion
 from faceid.picture_url import jpeg_url, picture_url
-from faceid.vision.images import ImageError, UInt8Image, read_photo
+from faceid.vision.images import ImageError, UInt8Image, file_named, read_photo
 from indexer.durable_file import writing
 from indexer.gallery import Gallery
 from indexer.hygiene.review import FindingKind
@@ -69,7 +69,7 @@ def _face(row: TemplateRow, gallery: Gallery) -> _Face:
 
 def _from_photo(row: TemplateRow) -> UInt8Image | None:
     try:
-        photo = read_photo(Path(row.source))
+        photo = read_photo(file_named(row.source))
     except ImageError:
         return None
     return _cut(photo.pixels, row.box, photo.reduction) if photo.digest == row.source_digest else None

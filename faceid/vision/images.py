@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from indexer.text import printable
 UInt8Image = NDArray[np.uint8]  # [H, W, 3], RGB
 
 MAX_BYTES = 256 * 2**20
+
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
 class ImageError(FaceIdError):
@@ -73,6 +76,18 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def spellings(source: str) -> list[Path]:
+    """Return which files `printable` may have named so: bytes that are not UTF-8 stand there as `\\xNN`."""
+    encoded = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), source.encode())
+    return [Path(one) for one in dict.fromkeys((source, os.fsdecode(encoded)))]
+
+
+def file_named(source: str) -> Path:
+    """Return the path of the file that a gallery, or an answer, names so."""
+    found = spellings(source)
+    return next(filter(is_file, found), found[0])
 
 
 def read_bytes(path: Path, source: str | None = None) -> bytes:

@@ -166,6 +166,16 @@ def test_photos_are_found_from_any_folder_and_where_they_were_moved(archive, tmp
     assert len(list(csv.DictReader((tmp_path / "manifest.csv").open()))) == 7
 
 
+def test_photos_whose_names_are_no_utf_8_are_not_gone(archive, tmp_path):
+    """As in archives of years ago, in Latin-1."""
+    old = tmp_path / os.fsdecode(b"M\xfcller")
+    old.mkdir()
+    photos = [path.rename(old / path.name) for path in archive]
+    faces = add(Engine(), photos, read_faces(tmp_path, "m", 0.45))
+    assert write_folder(tmp_path, faces, sort_faces(faces, {}), copies=False) == []
+    assert len(list(csv.DictReader((tmp_path / "manifest.csv").open()))) == 7
+
+
 def test_somebody_who_was_parted_from_a_person_is_read_again(archive, tmp_path):
     faces = add(Engine(), archive, read_faces(tmp_path, "m", 0.45))
     labels = np.where(faces.labels == 3, -2, faces.labels)  # as `cluster` numbers whom a face left that was 0

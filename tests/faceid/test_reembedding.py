@@ -1,6 +1,7 @@
 """Another model needs the photos again: moved ones are found by their bytes, pruned ones are not missed."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,23 @@ def test_enrolling_a_moved_folder_again_notes_the_new_places(
     assert reembed_gallery(other_engine, gallery, drop_missing=False).photos == []
     assert gallery.model == other_engine.binding
     assert gallery.check(deep=True) == []
+
+
+def test_photos_whose_names_are_no_utf_8_are_where_they_are(
+    shipped_engine: FaceEngine, other_engine: FaceEngine, gallery: Gallery, people: Path
+) -> None:
+    """As in archives of years ago, in Latin-1: a gallery notes their places as text."""
+    old = people.rename(os.fsdecode(bytes(people.parent) + b"/M\xfcller"))
+    shipped_engine.enroll(gallery, photos_of_people(old))
+    revision = gallery.revision
+    shipped_engine.enroll(gallery, photos_of_people(old))
+    assert gallery.revision == revision, "nothing was moved"
+    root = people.with_name("archive")
+    root.mkdir()
+    old.rename(root / old.name)
+    assert reembed_gallery(other_engine, gallery, drop_missing=True, photos_root=root).photos == []
+    assert len(sources(gallery)) == 6
+    assert {Path(one).parent.parent.name for one in sources(gallery)} == {r"M\xfcller"}
 
 
 def test_a_stored_place_that_no_system_can_look_at_is_noted_anew(

@@ -131,6 +131,17 @@ def test_accepted_answers_mend_and_a_second_review_finds_nothing(gallery, tmp_pa
     assert [one["finding"] for one in records(gallery)] == keys
 
 
+def test_who_was_enrolled_three_times_is_one_person_whatever_the_order_of_the_answers(gallery, tmp_path):
+    with Gallery.open(gallery) as opened:
+        template = opened.templates_of(10)[0].id
+    keys = ("duplicate:5-6", "duplicate:6-7", "duplicate:8-9", "duplicate:4-8", f"mislabelled:{template}-9")
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("\n".join(json.dumps({"finding": key, "answer": "accept"}) for key in keys))
+    assert invoke(gallery, "--apply", str(answers)).exit_code == 0
+    with Gallery.open(gallery) as opened:
+        assert [(len(opened.templates_of(one))) for one in (5, 4, 10)] == [12, 13, 3]
+
+
 @pytest.mark.slow
 def test_what_somebody_else_mended_while_it_was_looked_for_is_no_finding(gallery, monkeypatch):
     """A page's visitor, or a second command: a large gallery is looked through for minutes."""
@@ -146,6 +157,7 @@ def test_what_somebody_else_mended_while_it_was_looked_for_is_no_finding(gallery
     assert not {"duplicate", "mislabelled"} & {one["kind"] for one in records(gallery)}
 
 
+@pytest.mark.slow
 def test_rejected_and_later(gallery, tmp_path):
     key = records(gallery, "--kinds", "duplicate")[0]["finding"]
     for answer, left in (("reject", 0), ("later", 1)):
