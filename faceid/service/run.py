@@ -14,6 +14,7 @@ import uvicorn
 from filelock import FileLock, Timeout
 
 from faceid.service.app import create_app
+from faceid.service.connection import Connection
 from faceid.service.database import ServiceDatabase
 from faceid.service.keys import has_keys, has_usable_key
 from faceid.service.logs import log_to_stderr
@@ -109,6 +110,7 @@ def server_config(settings: Settings) -> uvicorn.Config:
     """Return how uvicorn is to run a server: its address, certificates, trusted proxies and bounds."""
     return uvicorn.Config(
         create_app(settings),
+        http=Connection,
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.tls_certificate,

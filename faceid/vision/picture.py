@@ -104,6 +104,8 @@ class ReadPicture:
 
     def decode(self) -> Pixels:
         """Return the pixels, upright; raises ImageError."""
+        if self.picture.reason_code is not None:
+            raise ImageError(self.picture.source, self.picture.reason_code, "given up before it was decoded")
         if isinstance(self.data, np.ndarray):
             return Pixels(self.data)
         return decode(self.data if self.data is not None else self._read_again(), self.picture.source)

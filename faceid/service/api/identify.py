@@ -164,7 +164,7 @@ async def verify(
         one, other = uploaded.pictures
         return opened.engine.verify(one, other, accept_at, faces=faces).record()
 
-    answer = await compute(request, work)
+    answer = await compute(request, work, uploaded.pictures)
     outcome = {True: "same", False: "different", None: "cannot say"}[answer["same"]]
     await note_search(request, entry(request, "verify", outcome, opened.name, threshold=answer["threshold"]))
     return Verified(request_id=request_id_of(request), answer=answer)
@@ -184,7 +184,7 @@ async def embed(request: Request, photos: Photos, gallery: GalleryQuery = None, 
     opened = service.galleries.get(gallery or service.galleries.names[0])
     uploaded = await read_photos(request, photos)
     engine = opened.engine
-    found = await compute(request, lambda: engine.analyse(list(uploaded.pictures), faces))
+    found = await compute(request, lambda: engine.analyse(list(uploaded.pictures), faces), uploaded.pictures)
     count = sum(len(picture.faces) for picture in found)
     await note_search(request, entry(request, "embed", "done", opened.name, faces=count))
     return Embedded(

@@ -91,10 +91,11 @@ def request_id_of(request: Request) -> str:
     return number
 
 
-async def compute(request: Request, work: Callable[[], Result]) -> Result:
-    """Do work that computes in the engine room, as long as the request's time lasts."""
+async def compute(request: Request, work: Callable[[], Result], photos: Sequence[Picture] = ()) -> Result:
+    """Do work that computes in the engine room; of `photos`, none is decoded once the request's time is over."""
     left = request.state.deadline - asyncio.get_running_loop().time()
-    return await service_of(request).room.run(work, left)
+    with _given_up_in_time(photos):
+        return await service_of(request).room.run(work, left)
 
 
 async def compute_together(
@@ -109,9 +110,21 @@ async def compute_together(
     """
     service = service_of(request)
     left = request.state.deadline - asyncio.get_running_loop().time()
-    found, together = await service.room.run_together(alike, pictures, work, left)
+    with _given_up_in_time(pictures):
+        found, together = await service.room.run_together(alike, pictures, work, left)
     service.metrics.batches.observe(together)
     return found, together
+
+
+@contextmanager
+def _given_up_in_time(photos: Sequence[Picture]) -> Iterator[None]:
+    """Where nobody waits for an answer any more, let go of the thread: some photos take half a minute to decode."""
+    try:
+        yield
+    except BaseException:
+        for photo in photos:
+            photo.reason_code = "too_slow"
+        raise
 
 
 @dataclass(frozen=True, eq=False)

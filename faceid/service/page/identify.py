@@ -39,7 +39,7 @@ async def answer(
     for photo in photos:
         await photo.seek(0)
     uploaded = await read_photos(request, photos)
-    views = await compute(request, lambda: views_of(uploaded.pictures, found.answers))
+    views = await compute(request, lambda: views_of(uploaded.pictures, found.answers), uploaded.pictures)
     return _page(request, gallery, views, fpir, faces)
 
 

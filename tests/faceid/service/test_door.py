@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from faceid.service.service import Service
+from faceid.vision.decoding import Pixels
+from faceid.vision.images import decode
 from tests.faceid.service.conftest import Live, Serve, photo
 
 IDENTIFY = "/v1/galleries/default/identify"
@@ -121,6 +124,49 @@ def test_uploads_together_have_a_bound(live: Live) -> None:
     first.close()
 
 
+@pytest.mark.parametrize("begun", [b"GET /v1/ready?", b"GET /v1/ready HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_a_head_without_end_is_cut_off(live: Live, begun: bytes) -> None:
+    port, _ = live()
+    with send(port, begun, *[b"x" * 2**20] * 3) as connection, suppress(ConnectionResetError):
+        assert connection.recv(100)[:12] in (b"HTTP/1.1 400", b"")
+    assert answer_of(send(port, b"GET /v1/ready HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] == 200
+
+
+def test_what_trails_a_body_without_end_is_cut_off(live: Live) -> None:
+    port, service = live()
+    pieces = [chunk(BOUNDARY + PART), b"0\r\nX: ", *[b"x" * 2**20] * 3]
+    with send(port, head(Transfer_Encoding="chunked"), *pieces) as connection, suppress(ConnectionResetError):
+        assert connection.recv(100) == b""
+    assert nothing_held(service)
+
+
+def test_silence_and_a_head_that_trickles_keep_no_place(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faceid.service.connection.HEAD_SECONDS", 0.5)
+    port, _ = live()
+    ready = b"GET /v1/ready HTTP/1.1\r\nHost: localhost\r\n"
+    silent, trickling = send(port), send(port, ready)
+    with silent, trickling:
+        for _ in range(6):
+            time.sleep(0.2)
+            with suppress(OSError):
+                trickling.sendall(b"X: y\r\n")
+        assert silent.recv(1) == b""
+        with suppress(ConnectionResetError):
+            assert trickling.recv(1) == b""
+    with httpx.Client(base_url=f"http://localhost:{port}") as client:
+        for _ in range(2):
+            assert client.get("/v1/ready").status_code == 200
+            time.sleep(1)  # whose connection was kept waits longer
+
+
+def test_who_has_no_key_sends_one_and_no_uploads(live: Live) -> None:
+    port, _ = live(uploads_bytes=2**16)
+    form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n"
+    login = b"POST /login HTTP/1.1\r\nHost: localhost\r\n" + form
+    status, problem = answer_of(send(port, login % 2**16, b"key=" + b"x" * 60_000))
+    assert (status, problem["code"]) == (413, "too_large")
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -221,3 +267,21 @@ def test_a_crowd_is_cut_to_the_faces_that_are_taken(serve: Serve, drawn_people: 
     best = serve(faces=2).post(IDENTIFY, files=files, data={"threshold": "0.3"}).json()["answers"]
     assert len(all_of_them) == 3
     assert best == [{**one, "reason_codes": [*one["reason_codes"], "crowd"]} for one in all_of_them[:2]]
+
+
+def test_photos_that_nobody_waits_for_any_more_hold_no_thread(
+    serve: Serve, drawn_people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def slow(data: bytes, source: str) -> Pixels:
+        begun.append(source)
+        time.sleep(0.5)
+        return decode(data, source)
+
+    monkeypatch.setattr("faceid.vision.picture.decode", slow)
+    client = serve(seconds=1.5, workers=1)
+    answer = client.post(IDENTIFY, files=[photo(drawn_people, 1, 1)] * 30)
+    assert (answer.status_code, answer.json()["code"]) == (408, "too_slow")
+    client.app.state.service.room.close()  # type: ignore[attr-defined]  # waits for what was begun
+    assert len(begun) < 10
