@@ -12,6 +12,7 @@ from faceid.vision.photo_list import path_beside_photos
 from indexer.text import printable
 
 _END = struct.Struct("<4s4H2LH")  # the record at a zip file's end
+_END_64 = struct.Struct("<4s36xQ8x4s16x")  # what zip64 puts before it: a record with the list's bytes, and a locator
 _LONGEST_COMMENT = 65_535
 _BYTES_AN_ENTRY = 1024  # of the list at the end: names are paths of a photo, not books
 _RATIO = 10  # photos do not shrink when they are packed
@@ -78,7 +79,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most_bytes: int) -> P
 def _check_end(file: IO[bytes], most_photos: int) -> None:
     """Look at the record at the end before zipfile does, which would read a list of any length into memory."""
     size = file.seek(0, 2)
-    file.seek(max(0, size - _END.size - _LONGEST_COMMENT))
+    file.seek(max(0, size - _END_64.size - _END.size - _LONGEST_COMMENT))
     tail = file.read()
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
@@ -86,5 +87,9 @@ def _check_end(file: IO[bytes], most_photos: int) -> None:
     _, _, _, _, entries, listed, _, _ = _END.unpack_from(tail, at)
     if entries == 0xFFFF or listed == 0xFFFFFFFF:
         raise Problem("bad_archive", "zip64 is not taken: pack fewer than 65,535 files into one archive")
+    if at >= _END_64.size:  # zipfile goes by these whatever the record at the end says
+        record, listed_64, locator = _END_64.unpack_from(tail, at - _END_64.size)
+        if (record, locator) == (b"PK\x06\x06", b"PK\x06\x07"):
+            listed = max(listed, listed_64)
     if listed > _BYTES_AN_ENTRY * (most_photos + 1):
         raise Problem("bad_archive", "the archive's list of files is too long")

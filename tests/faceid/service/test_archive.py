@@ -70,6 +70,22 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes, words: str) 
     assert words in refused.value.detail
 
 
+@pytest.mark.parametrize("comment", [b"", b"x" * 65_535])
+def test_a_list_whose_length_only_zip64_tells_is_bounded_too(tmp_path: Path, comment: bytes) -> None:
+    entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    count = 20_000
+    size = count * len(entry)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, 0)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, size, 1)
+    end = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 1, 1, len(entry), 0, len(comment)) + comment
+    path = tmp_path / "x.zip"
+    path.write_bytes(entry * count + record + locator + end)
+    with zipfile.ZipFile(path) as archive:
+        assert len(archive.infolist()) == count
+    with pytest.raises(Problem, match="list of files is too long"):
+        check_archive(path, 10)
+
+
 def test_a_bomb_is_refused_by_what_it_would_unpack_to(tmp_path: Path) -> None:
     path = written(tmp_path, {f"a/{n}.jpg": bytes(3_000_000) for n in range(5)}, zipfile.ZIP_DEFLATED)
     with pytest.raises(Problem) as refused:
