@@ -42,6 +42,7 @@ UPLOADS = "uploads"
 """The folder beside it in which jobs keep what was sent to them; the first start of a server makes it."""
 
 _LOCK = "service.lock"
+_PATIENCE_MS = 30_000  # that a change waits for another
 _SAID_OF_DAMAGE = ("malformed", "not a database", "no such", "duplicate column", "UTF-8", "unsupported file format")
 _SAID_OF_FULL_DISKS = ("disk is full", "readonly")
 
@@ -151,7 +152,7 @@ class ServiceDatabase:
             self._engine.dispose()
             raise
         self._glancing = threading.Lock()
-        self._beside = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._beside = sqlite3.connect(path, timeout=_PATIENCE_MS / 1000, isolation_level=None, check_same_thread=False)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -179,9 +180,17 @@ class ServiceDatabase:
             yield connection
 
     def scrub(self) -> None:
-        """Get deleted bytes out of the write-ahead log; those in the database were overwritten when they went."""
+        """Get deleted bytes out of the write-ahead log; those in the database were overwritten when they went.
+
+        Where somebody reads, an export say, they stay until the next time: waiting for readers stops all who write.
+        """
         with _translated(self.path), closing(self._engine.raw_connection()) as raw:
-            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor = raw.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS // 100}")
+            try:
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -279,7 +288,8 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30, "isolation_level": None})
+    arguments = {"timeout": _PATIENCE_MS / 1000, "isolation_level": None}
+    engine = create_engine(f"sqlite:///{path}", connect_args=arguments)
 
     @event.listens_for(engine, "connect")
     def settle(raw: Any, _: object) -> None:

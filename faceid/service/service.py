@@ -81,6 +81,7 @@ class Service:
                 self.answers.drop_old()
                 if self.settings.audit_days is not None:
                     audit.drop_older(self.database, self.settings.audit_days)
+                self.database.scrub()
             except FaceIdError as error:
                 log.error("what is too old stays: %s", error)
             if self._ending.wait(_HOUR):

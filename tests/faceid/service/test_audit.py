@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def test_who_asks_after_the_end_does_not_wait_for_ever(tmp_path: Path) -> None:
         writer.close()
         with pytest.raises(ServiceDatabaseError, match="has ended"):
             writer.write(Entry("identify", "unknown", "r1")).result(timeout=10)
+
+
+def test_who_is_forgotten_while_somebody_reads_stops_nobody_who_writes(log: ServiceDatabase) -> None:
+    export = audit.entries(log)
+    next(export)
+    began = time.monotonic()
+    with log.write() as connection:
+        audit.append(connection, [Entry("erase", "done", "r6", gallery="g", about=(1,))])
+    audit.forget_person(log, "g", 1)
+    assert time.monotonic() - began < 5
+    export.close()
+    log.scrub()  # as the server does once in an hour
+    assert log.path.with_name(f"{FILE}-wal").stat().st_size == 0
 
 
 @pytest.mark.parametrize(
