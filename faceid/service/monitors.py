@@ -15,7 +15,7 @@ from faceid.service.galleries import Galleries, OpenGallery
 from faceid.service.logs import log
 from faceid.service.problems import Problem
 from faceid.service.settings import Settings
-from indexer.errors import FaceIdError
+from indexer.errors import FaceIdError, GalleryError
 
 if TYPE_CHECKING:
     from faceid.video.events import Event, EventRecord
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KEPT_EVENTS = 100  # of a camera
 _FACE_SIDE, _FACE_QUALITY = 160, 85
 _TO_END = 10.0  # seconds that a camera which falls silent may take to let go
+_AGAIN = 5.0  # seconds before a camera is watched again whose gallery could not be asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class Monitor:
     watcher: "Watcher | None" = None
     thread: threading.Thread | None = None
     problem: str | None = None
-    stopping: bool = False  # also before there is a watcher: a threshold may take seconds
+    stopping: threading.Event = field(default_factory=threading.Event)  # also while there is no watcher
 
     @property
     def running(self) -> bool:
@@ -97,7 +98,8 @@ class Monitors:
         with self._lock:
             if monitor.running:
                 return
-            monitor.problem, monitor.stopping = None, False
+            monitor.problem = None
+            monitor.stopping.clear()
             work = threading.Thread(
                 target=self._watch, args=(monitor, opened, source), name=f"faceid-camera-{camera}", daemon=True
             )
@@ -107,7 +109,7 @@ class Monitors:
     def stop(self, gallery: str, camera: str) -> None:
         """Stop watching a camera; returns when it has let go, or after some seconds."""
         monitor = self.find(gallery, camera)
-        monitor.stopping = True
+        monitor.stopping.set()
         if (watcher := monitor.watcher) is not None:
             watcher.stop()
         if monitor.thread is not None:
@@ -126,35 +128,44 @@ class Monitors:
             self.stop(gallery, camera)
 
     def _watch(self, monitor: Monitor, opened: OpenGallery, source: "Source") -> None:
+        while not monitor.stopping.is_set():
+            try:
+                self._watch_once(monitor, opened, source)
+                return
+            except (
+                GalleryError
+            ) as error:  # its server is away, or a backup or another model took its place: that passes
+                monitor.problem = str(error)
+                monitor.stopping.wait(_AGAIN)
+            except FaceIdError as error:
+                monitor.problem = str(error)
+                return
+            except Exception as error:
+                log.error("defect while a camera was watched", exc_info=error)
+                monitor.problem = "see the server's log"
+                return
+            finally:
+                monitor.watcher = None
+
+    def _watch_once(self, monitor: Monitor, opened: OpenGallery, source: "Source") -> None:
         from faceid.video.heap import HeapKeeper
         from faceid.video.track_thresholds import track_threshold
         from faceid.video.watcher import Watcher
 
         heap = HeapKeeper()
-        try:
-            engine = opened.engine
-            fpir = self._settings.fpir
-            monitor.watcher = Watcher(
-                engine,
-                opened.reader,
-                source,
-                lambda: track_threshold(engine, opened.reader, fpir),
-                keep_pictures=True,
-            )
-            if monitor.stopping:
-                return
-            for look in monitor.watcher.looks():
-                for event in look.events:
-                    self._note(event, monitor.camera, opened.name)
-                    monitor.events.appendleft(_kept(event))
-                heap.look()
-        except FaceIdError as error:
-            monitor.problem = str(error)
-        except Exception as error:
-            log.error("defect while a camera was watched", exc_info=error)
-            monitor.problem = "see the server's log"
-        finally:
-            monitor.watcher = None
+        engine, reader = opened.engine, opened.reader
+        fpir = self._settings.fpir
+        monitor.watcher = Watcher(
+            engine, reader, source, lambda: track_threshold(engine, reader, fpir), keep_pictures=True
+        )
+        if monitor.stopping.is_set():
+            return
+        for look in monitor.watcher.looks():
+            monitor.problem = None
+            for event in look.events:
+                self._note(event, monitor.camera, opened.name)
+                monitor.events.appendleft(_kept(event))
+            heap.look()
 
     def _note(self, event: "Event", camera: str, gallery: str) -> None:
         """Note a decision in the audit log, as a search is noted."""
@@ -162,11 +173,15 @@ class Monitors:
             about = () if event.identity is None else (event.identity.id,)
             value, way = (event.threshold.value, event.threshold.way) if event.threshold else (None, None)
             number = f"camera.{camera}"[:64]
-            self._audit.write(
-                Entry(
-                    "camera", "done", number, gallery=gallery, about=about, threshold=value, threshold_way=way, faces=1
-                )
+            noted = Entry(
+                "camera", "done", number, gallery=gallery, about=about, threshold=value, threshold_way=way, faces=1
             )
+            try:
+                self._audit.write(noted).result()
+            except Exception as error:  # whatever the disk says
+                log.error("the audit log cannot be written", extra={"request_id": number}, exc_info=error)
+                if self._settings.strict_audit:
+                    raise
 
 
 def _people_of(record: "EventRecord") -> set[int]:

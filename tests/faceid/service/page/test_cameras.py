@@ -4,6 +4,9 @@ import re
 import sys
 import threading
 import time
+from concurrent.futures import Future
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,9 @@ from PIL import Image
 
 from faceid.service.database import ServiceDatabase
 from faceid.service.keys import make_key
+from faceid.video.events import Event
 from indexer.decision.decision import Threshold, user_threshold
+from indexer.errors import FileNotWritten, GalleryBusy, GalleryError, GalleryUnreachable, ModelMismatch
 from tests.faceid.service.conftest import Serve
 from tests.faceid.service.page.conftest import token_of
 from tests.faceid.video.clips import scene
@@ -93,6 +98,42 @@ def test_a_camera_that_is_stopped_while_it_begins_is_not_watched(serve: Serve, m
     monitor = monitors.find("default", "door")
     monitor.thread.join(10)
     assert (monitor.running, monitor.problem) == (False, None)  # nobody has tried to reach it
+
+
+@pytest.mark.parametrize("error", [GalleryUnreachable, GalleryBusy, ModelMismatch, GalleryError])
+def test_a_gallery_that_cannot_be_asked_for_a_while_ends_no_watching(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, error: type[GalleryError]
+) -> None:
+    monitors = serve(cameras={"door": "rtsp://127.0.0.1:9/x"}).app.state.service.monitors  # type: ignore[attr-defined]
+    asked = []
+
+    def away_at_first(*_: object) -> Threshold:
+        asked.append(monitors.find("default", "door").problem)
+        if len(asked) < 3:
+            raise error("the server is away")
+        return user_threshold(0.5)
+
+    monkeypatch.setattr("faceid.video.track_thresholds.track_threshold", away_at_first)
+    monkeypatch.setattr("faceid.service.monitors._AGAIN", 0.05)
+    monitors.start("default", "door")
+    monitor = monitors.find("default", "door")
+    monitor.thread.join(20)
+    assert asked == [None, "the server is away", "the server is away"]
+    assert "nobody answers at this address" in monitor.problem
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_decision_that_cannot_be_noted_is_told_and_ends_the_watching_where_each_must_be(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, strict: bool
+) -> None:
+    service = serve(strict_audit=strict).app.state.service  # type: ignore[attr-defined]
+    failed: Future[None] = Future()
+    failed.set_exception(FileNotWritten("the disk is full"))
+    monkeypatch.setattr(service.audit, "write", lambda _: failed)
+    seen = Event("door", "unknown", 1.0, datetime.now(UTC))
+    with pytest.raises(FileNotWritten) if strict else nullcontext():
+        service.monitors._note(seen, "door", "default")
+    assert "the audit log cannot be written" in caplog.text
 
 
 def test_without_the_extra_for_videos_the_page_says_what_to_install(
