@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import anyio.to_thread
 from fastapi import FastAPI
+from starlette.formparsers import MultiPartParser
 
 from faceid.service.api import audit, change, identify, jobs, people, review, system, thresholds
 from faceid.service.door import Door
@@ -16,6 +17,8 @@ from faceid.service.settings import Settings
 
 # Calls that only read or write the gallery's database wait in these, apart from the threads that compute.
 _STORE_THREADS = 8
+# Of each file that is uploaded, this much is held in memory: a browser sends a folder of a thousand at once.
+_HELD_BYTES = 2**18
 _DESCRIPTION = """Who is on a photo, or that it is nobody in the gallery.
 
 Every answer bears `X-Request-ID`. What goes wrong is `application/problem+json` with a `code` of the table in
@@ -25,6 +28,7 @@ docs/serving.md. Records are those of the command line (docs/records.md)."""
 def create_app(settings: Settings) -> FastAPI:
     """Return the app of a server; galleries and models are opened when it starts."""
     service = Service(settings)
+    MultiPartParser.spool_max_size = _HELD_BYTES
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

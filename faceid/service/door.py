@@ -18,7 +18,9 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ARCHIVES = re.compile(r"/v1/galleries/[^/]+/jobs/(enroll|calibrate)|/galleries/[^/]+/(enroll/folder|calibration)")
 _ARCHIVE_SECONDS = 20  # times as long as other requests
-_LOGIN, _LOGIN_BYTES = "/login", 2**14  # the one form that is read of whoever sends it
+_LOGIN = "/login"  # the one form that is read of whoever sends it
+_PHOTOS = b"multipart/form-data"
+_WORDS_BYTES = 2**16  # of a request without photos: a million unknown fields of JSON would take gigabytes to refuse
 
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -89,8 +91,9 @@ class Door:
         number = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         archive = _ARCHIVES.fullmatch(scope["path"]) is not None
         most = settings.archive_bytes if archive else settings.request_bytes
-        if scope["path"] == _LOGIN:
-            most = min(most, _LOGIN_BYTES)
+        kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+        if scope["path"] == _LOGIN or not kind.lower().startswith(_PHOTOS):
+            most = min(most, _WORDS_BYTES)
         seconds = settings.seconds * (_ARCHIVE_SECONDS if archive else 1)
         return _Visit(number, most, asyncio.get_running_loop().time() + seconds)
 

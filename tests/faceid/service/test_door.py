@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import UploadFile
 from fastapi.testclient import TestClient
 
 from faceid.service.service import Service
@@ -160,10 +161,10 @@ def test_silence_and_a_head_that_trickles_keep_no_place(live: Live, monkeypatch:
 
 
 def test_who_has_no_key_sends_one_and_no_uploads(live: Live) -> None:
-    port, _ = live(uploads_bytes=2**16)
+    port, _ = live()
     form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n"
     login = b"POST /login HTTP/1.1\r\nHost: localhost\r\n" + form
-    status, problem = answer_of(send(port, login % 2**16, b"key=" + b"x" * 60_000))
+    status, problem = answer_of(send(port, login % 100_000, b"key=" + b"x" * 60_000))
     assert (status, problem["code"]) == (413, "too_large")
 
 
@@ -267,6 +268,27 @@ def test_a_crowd_is_cut_to_the_faces_that_are_taken(serve: Serve, drawn_people: 
     best = serve(faces=2).post(IDENTIFY, files=files, data={"threshold": "0.3"}).json()["answers"]
     assert len(all_of_them) == 3
     assert best == [{**one, "reason_codes": [*one["reason_codes"], "crowd"]} for one in all_of_them[:2]]
+
+
+def test_a_request_without_photos_is_as_long_as_words_are(client: TestClient) -> None:
+    unknown = b"{" + b",".join(b'"%d": 1' % number for number in range(10_000)) + b"}"
+    place = "/v1/galleries/default/people/1/photos/remove"
+    for kind in ("application/json", "", "application/x-www-form-urlencoded"):
+        answer = client.post(place, content=unknown, headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+def test_a_folder_of_many_photos_is_not_held_in_memory(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+
+    def packed(photos: list[UploadFile]) -> UploadFile:
+        held.extend(photo._in_memory for photo in photos)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("faceid.service.page.enroll._packed", packed)
+    files = [("photos", (f"people/Ann/{number}.jpg", bytes(500_000))) for number in range(3)]
+    client.post("/galleries/default/enroll/folder", files=files)
+    assert held == [False] * 3
 
 
 def test_photos_that_nobody_waits_for_any_more_hold_no_thread(
