@@ -279,7 +279,7 @@ def test_a_request_without_photos_is_as_long_as_words_are(client: TestClient) ->
 
 
 def test_a_folder_of_many_photos_is_not_held_in_memory(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = []
+    held: list[bool] = []
 
     def packed(photos: list[UploadFile]) -> UploadFile:
         held.extend(photo._in_memory for photo in photos)
@@ -294,7 +294,7 @@ def test_a_folder_of_many_photos_is_not_held_in_memory(client: TestClient, monke
 def test_photos_that_nobody_waits_for_any_more_hold_no_thread(
     serve: Serve, drawn_people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = []
+    begun: list[str] = []
 
     def slow(data: bytes, source: str) -> Pixels:
         begun.append(source)

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_a_gallery_that_cannot_be_asked_for_a_while_ends_no_watching(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, error: type[GalleryError]
 ) -> None:
     monitors = serve(cameras={"door": "rtsp://127.0.0.1:9/x"}).app.state.service.monitors  # type: ignore[attr-defined]
-    asked = []
+    asked: list[str | None] = []
 
     def away_at_first(*_: object) -> Threshold:
         asked.append(monitors.find("default", "door").problem)
@@ -131,7 +131,8 @@ def test_a_decision_that_cannot_be_noted_is_told_and_ends_the_watching_where_eac
     failed.set_exception(FileNotWritten("the disk is full"))
     monkeypatch.setattr(service.audit, "write", lambda _: failed)
     seen = Event("door", "unknown", 1.0, datetime.now(UTC))
-    with pytest.raises(FileNotWritten) if strict else nullcontext():
+    ending: AbstractContextManager[object] = pytest.raises(FileNotWritten) if strict else nullcontext()
+    with ending:
         service.monitors._note(seen, "door", "default")
     assert "the audit log cannot be written" in caplog.text
 
