@@ -26,9 +26,7 @@ from indexer.errors import FaceIdError
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LOCK = "running.lock"
 _CONNECTIONS = 1024  # that wait or are served; the next one is told 503
-_KEPT_SECONDS = (
-    75  # an idle connection: longer than clients and proxies keep theirs, which then never meet a closed one
-)
+_KEPT_SECONDS = 75  # an idle connection: longer than clients and proxies keep theirs, which never meet a closed one
 
 
 class AnotherServer(FaceIdError):

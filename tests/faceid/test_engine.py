@@ -4,7 +4,6 @@ import inspect
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 
@@ -236,20 +235,6 @@ def test_enrolling_refuses_wrong_arguments_when_it_is_called(
 ) -> None:
     with pytest.raises(error):
         shipped_engine.enroll_stream(**({"gallery": gallery, "people": []} | arguments))
-
-
-def test_a_gallery_that_goes_to_another_model_while_photos_come_is_refused_from_then_on(
-    shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("faceid.engine.BATCH_PHOTOS", 1)
-    other = replace(shipped_engine.binding, name="other", digest="1" * 64)
-    kept = gallery.embeddings()
-    answers = shipped_engine.identify_stream(gallery, [third_photo] * 2, HALF)
-    assert next(answers).decision == "identified"
-    gallery.add_embeddings(other, kept.template_ids.tolist(), kept.vectors[:, ::-1])
-    gallery.switch_model(other)
-    with pytest.raises(ModelMismatch, match="bound to the model 'other'"):
-        next(answers)
 
 
 def test_a_gallery_of_another_model_is_refused_when_it_is_asked(shipped_engine: FaceEngine, tmp_path: Path) -> None:

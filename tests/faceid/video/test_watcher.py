@@ -1,7 +1,6 @@
 """Watching a film: who is told when, what is corrected, who has left, and that nobody is named who is gone."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,20 +128,6 @@ def test_who_is_erased_while_being_watched_is_not_named_again(
         ("source_ended", None, None),
     ]
     assert "Ann" not in str([event.record() for event in events[2:]])
-
-
-@pytest.mark.slow
-def test_a_gallery_that_goes_to_another_model_meanwhile_is_not_searched_with_this_ones_vectors(
-    shipped_engine: FaceEngine, gallery: Gallery, cast: Cast, tmp_path: Path
-) -> None:
-    other = replace(shipped_engine.binding, name="other", digest="1" * 64)
-    kept = gallery.embeddings()
-    events = watch(shipped_engine, gallery, VideoFile(write_video(tmp_path / "a.mp4", _ann(cast))), HALF)
-    assert told([next(events)]) == [("identified", 1, "Ann")]
-    gallery.add_embeddings(other, kept.template_ids.tolist(), kept.vectors[:, ::-1])
-    gallery.switch_model(other)
-    with pytest.raises(ModelMismatch, match="bound to the model 'other'"):
-        next(events)
 
 
 @pytest.mark.slow
