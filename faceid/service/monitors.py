@@ -132,9 +132,7 @@ class Monitors:
             try:
                 self._watch_once(monitor, opened, source)
                 return
-            except (
-                GalleryError
-            ) as error:  # its server is away, or a backup or another model took its place: that passes
+            except GalleryError as error:  # its server is away, a backup or another model took its place: that passes
                 monitor.problem = str(error)
                 monitor.stopping.wait(_AGAIN)
             except FaceIdError as error:
