@@ -201,8 +201,7 @@ class Pipeline:
             all_faces, (faces, reason), quality, face_vectors, pictures = next(results)
             read = item.read
             if isinstance(face_vectors, NoEmbedding):
-                error = ImageError(read.picture.source, "no_embedding", str(face_vectors))
-                yield PictureFaces(read.picture, read.digest, (), error.reason_code, error)
+                yield _failed(read, ImageError(read.picture.source, "no_embedding", str(face_vectors)))
                 continue
             kept = list(pictures) if keep else [None] * len(faces)
             found = _found_faces(_in_photo(faces, item.pixels.reduction), quality, face_vectors, kept)
@@ -249,7 +248,11 @@ def _decode(read: ReadPicture | PictureFaces) -> DecodedPicture | PictureFaces:
     try:
         return DecodedPicture(read, read.decode())
     except ImageError as error:
-        return PictureFaces(read.picture, read.digest, (), error.reason_code, error)
+        return _failed(read, error)
+
+
+def _failed(read: ReadPicture, error: ImageError) -> PictureFaces:
+    return PictureFaces(read.picture, read.digest, (), error.reason_code, error)
 
 
 def _surest(faces: Faces, most: int) -> Faces:

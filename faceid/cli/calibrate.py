@@ -125,10 +125,10 @@ def calibrate(
             picture, numbers = write_calibration_report(outcome.check, report_dir)
             say(f"Checked on held-out people: {picture}, {numbers}")
         rows = gallery_rows(engine.model, gallery, fpirs or FPIRS, FARS, detector=engine.detector_digest)
-        kept = len(gallery.kept_strangers().vectors)
+        kept = len(gallery.kept_strangers().vectors) if strangers and not keep_strangers else 0
     if strangers:
         _say_whether_enough(outcome.searches, max(fpirs or FPIRS))
-    if strangers and kept and not keep_strangers:
+    if kept:
         say(
             f"What the gallery keeps of strangers ({counted(kept, 'face', 'faces')}) comes before these;"
             " --keep-strangers puts these in its place, --forget-strangers destroys it."
