@@ -27,7 +27,7 @@ from benchmarks.inputs.inputs import people_of_many_and_of_one
 from benchmarks.measurements.synthetic_distractors import best_scores, read_off, synthesize
 from benchmarks.metrics.extrapolation import FPIRS, MatedSearches, extrapolate, mated_pairs
 from benchmarks.results.results import Prediction
-from faceid.feature_file import read_features
+from faceid.feature_file import read_features, write_features
 from faceid.feature_set import FeatureSet
 from indexer.decision.decision import threshold_at
 from indexer.records import FloatVector
@@ -67,13 +67,17 @@ def main() -> None:
     """Measure and print the table of errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("people", type=Path, help="features of people with one and with several photos")
-    parser.add_argument("faces", type=Path, help="features of more distractors; with an array shows_a_face, those only")
+    parser.add_argument("faces", type=Path, help="features of more distractors")
     parser.add_argument("--orders", type=int, default=5, help="random orders, of which errors have a spread")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep probes.npz and distractors.npz there")
     options = parser.parse_args()
     people = named(options.people)
     probes, strangers = people_of_many_and_of_one(people)
     probes = at_most(PHOTOS_EACH, probes)
-    distractors = joined(strangers, faces_only(options.faces))
+    distractors = joined(strangers, read_features(options.faces))
+    if options.save:
+        save(options.save / "probes.npz", probes)
+        save(options.save / "distractors.npz", distractors)
     mated = mated_pairs(probes.features, probes.labels)
     print(
         f"{len(probes):,} probes of {len(np.unique(probes.labels)):,} people, {len(mated.rows):,} mated searches; "
@@ -103,11 +107,12 @@ def at_most(photos: int, features: FeatureSet) -> FeatureSet:
     return rows(features, np.sort(order[turn < photos]))
 
 
-def faces_only(path: Path) -> FeatureSet:
-    """Read features; where the file says which rows show a face, return those."""
-    features = read_features(path)
-    with np.load(path, allow_pickle=False) as arrays:
-        return rows(features, np.flatnonzero(arrays["shows_a_face"])) if "shows_a_face" in arrays else features
+def save(path: Path, features: FeatureSet) -> None:
+    """Write features as `faceid benchmark megaface` takes them."""
+    assert features.model is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    vectors = np.asarray(features.features)
+    write_features(path, vectors, features.labels.tolist(), features.paths.tolist(), features.model)
 
 
 def joined(first: FeatureSet, second: FeatureSet) -> FeatureSet:
@@ -118,6 +123,7 @@ def joined(first: FeatureSet, second: FeatureSet) -> FeatureSet:
         paths=np.concatenate([first.paths, second.paths]),
         digest="",
         source=f"{first.source}, {second.source}",
+        model=first.model,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from benchmarks.measurements.extrapolation_errors import named, rows
+from benchmarks.measurements.extrapolation_errors import named
 from benchmarks.measurements.lfw_engine import half_of
 from benchmarks.measurements.score_normalization import centred, cohort_scores, s_norm, t_norm, z_norm
 from faceid.feature_set import FeatureSet
@@ -130,9 +130,6 @@ def _read(path: Path) -> tuple[FeatureSet, NDArray[np.float64] | None]:
     features = named(path)
     with np.load(path, allow_pickle=False) as arrays:
         quality = arrays["quality"].astype(np.float64) if "quality" in arrays else None
-        if "shows_a_face" in arrays:
-            kept = np.flatnonzero(arrays["shows_a_face"])
-            return rows(features, kept), None if quality is None else quality[kept]
     return features, quality
 
 

@@ -18,6 +18,10 @@ def encoded(colour: tuple[int, int, int], side: int = 16) -> bytes:
     return bytes(cv2.imencode(".webp", rgb[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])[1])
 
 
+def png(face: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", face)[1])
+
+
 def write(path: Path, files: dict[str, bytes]) -> Path:
     with tarfile.open(path, "w") as tar:
         for name, payload in files.items():
@@ -85,10 +89,6 @@ def test_crops_that_show_no_face_are_left_out_with_those_who_have_no_other(tmp_p
     random = np.random.default_rng(0)
     busy, flat = random.integers(0, 256, (16, 16, 3)).astype(np.uint8), np.full((16, 16, 3), 90, np.uint8)
     half = np.where(np.arange(16)[:, None, None] < 8, busy, flat)  # the lower half is a wall
-
-    def png(face: np.ndarray) -> bytes:
-        return bytes(cv2.imencode(".png", face)[1])
-
     files = {"ann/0.png": png(busy), "ann/1.png": png(half), "bob/0.png": png(flat), "zoe/0.png": png(busy)}
     pack = write(tmp_path / "a.tar", files)
     faces = read_packs([pack], side=16, only_faces=True)
