@@ -3,7 +3,7 @@
 import logging
 
 from indexer.errors import GalleryError
-from indexer.outside.addresses import open_outside
+from indexer.outside.addresses import open_outside, settled
 from indexer.outside.following import follow, is_of, take_out
 from indexer.outside.outside import OutsideError, OutsideIndex
 from indexer.outside.rows import changed_rows, owners_of
@@ -32,6 +32,7 @@ class KeptOutside:
                 f"this gallery is encrypted, and {address} would hold its vectors in the plain; allow that with"
                 " --plain-outside-index"
             )
+        address = self._noted(address)
         self._index(address)  # refused before anything is noted
         with self._database.read() as connection:
             known = address in places(connection)
@@ -42,6 +43,7 @@ class KeptOutside:
 
     def forget(self, address: str) -> None:
         """Take away what an engine holds of this gallery, and forget it. Raises OutsideError where none serves."""
+        address = self._noted(address)
         self._require_noted(address)
         index = self._index(address)
         index.drop()
@@ -82,6 +84,7 @@ class KeptOutside:
 
     def searcher(self, address: str) -> OutsideSearch:
         """Return what searches by an index that is noted."""
+        address = self._noted(address)
         self._require_noted(address)
         return OutsideSearch(self._index(address))
 
@@ -111,6 +114,10 @@ class KeptOutside:
                 take_out(index, changed[owners_of(connection, row, changed) < 0])
             follow(index, connection)
             index.scrub()
+
+    def _noted(self, address: str) -> str:
+        """Return an address as it is noted, or will be; older versions noted paths as they were typed."""
+        return address if address in self.places() else settled(address)
 
     def _require_noted(self, address: str) -> None:
         if address not in self.places():

@@ -1,4 +1,4 @@
-"""A gallery's vectors in Milvus: one collection for each gallery and model, strong consistency, inner products.
+"""A gallery's vectors in Milvus: one collection for each gallery, kind and model, strong consistency, inner products.
 
 `milvus:URI[#KIND]`: a cluster (`http://HOST:19530`) or a file of Milvus Lite. FLAT (no KIND) looks at every vector;
 `hnsw`, `ivf` and `diskann` do not, and serve `fast`. A user's token comes from FACEID_MILVUS_TOKEN and is never shown.
@@ -46,7 +46,10 @@ class MilvusIndex:
             raise VectorError(f"milvus:URI, as milvus:http://HOST:19530; a token or user:password goes into {TOKEN}")
         self.address = printable(address)
         self.exhaustive = self._kind == "flat"
-        self._prefix = f"faceid_{gallery.replace('-', '')}"
+        name = f"faceid_{gallery.replace('-', '')}"
+        # Of each kind its own: one that may miss some must not be taken for one that looks at every vector.
+        self._prefix = f"{name}{self._kind}_"
+        self._own = (self._prefix, f"{name}_")  # the second, whatever its kind, is of older versions
         with self._told():
             self._client: Client = _client(uri)
         self._collection = self._newest()
@@ -85,7 +88,7 @@ class MilvusIndex:
             schema.add_field("vector", types.FLOAT_VECTOR, dim=dimension)
             index = self._client.prepare_index_params()
             index.add_index("vector", index_type=name, metric_type="IP", params=parameters)
-            collection = f"{self._prefix}_{model[:16]}"
+            collection = f"{self._prefix}{model[:16]}"
             self._client.create_collection(
                 collection, schema=schema, index_params=index, consistency_level="Strong", timeout=_SECONDS
             )
@@ -157,10 +160,10 @@ class MilvusIndex:
             self._client.compact(self._collection, timeout=_SECONDS)
 
     def drop(self) -> None:
-        """Drop every collection of this gallery."""
+        """Drop every collection of this gallery and kind, and of older versions."""
         with self._told():
             for name in self._client.list_collections(timeout=_SECONDS):
-                if name.startswith(f"{self._prefix}_"):
+                if name.startswith(self._own):
                     self._client.drop_collection(name, timeout=_SECONDS)
         self._collection = None
 
@@ -172,7 +175,7 @@ class MilvusIndex:
         """Return the gallery's collection; there is one, or none."""
         with self._told():
             names = self._client.list_collections(timeout=_SECONDS)
-        own = sorted(name for name in names if name.startswith(f"{self._prefix}_"))
+        own = sorted(name for name in names if name.startswith(self._prefix))
         return own[0] if own else None
 
     @contextmanager

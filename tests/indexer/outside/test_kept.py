@@ -144,6 +144,32 @@ def test_one_that_invents_after_it_was_proved_is_told(people, server, caplog):
     assert "lists 1 faces that the gallery does not have" in caplog.text
 
 
+def test_one_that_lists_fewer_than_it_holds_after_it_was_proved_is_told(people, server, caplog):
+    people.use_index(ADDRESS)
+    assert all(candidates for *_, candidates in asked(people, k=15))
+    server.faults.add("blind")  # 120 of 240 are found, and 128 are asked for
+    assert not any(decision or candidates for _, decision, candidates in asked(people, k=15))
+    assert "it lists fewer faces than it holds" in caplog.text
+
+
+def test_a_file_is_the_same_one_from_whatever_folder_the_gallery_is_opened(people, tmp_path, monkeypatch):
+    """Else a second one is made where somebody is erased, who stays in the first."""
+    for name in ("first", "second", "home"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "first")
+    people.add_outside_index("milvus:vectors.db#hnsw")
+    people.add_outside_index("milvus:~/vectors.db")
+    noted = [f"milvus:{tmp_path}/first/vectors.db#hnsw", f"milvus:{tmp_path}/home/vectors.db"]
+    assert people.outside_indexes() == [ADDRESS, *noted]
+    people.use_index("milvus:vectors.db#hnsw")
+    monkeypatch.chdir(tmp_path / "second")
+    people.use_index(noted[0])
+    with pytest.raises(GalleryError, match=f"keeps no index at milvus:{tmp_path}/second/vectors.db"):
+        people.use_index("milvus:vectors.db#hnsw")
+    people.forget_outside_index(noted[0])
+
+
 def test_one_that_lost_vectors_is_told_and_made_anew_by_the_next_writer(people, server, caplog):
     people.use_index(ADDRESS)
     for one in list(server.vectors)[:5]:

@@ -78,3 +78,20 @@ def test_a_collection_that_is_dropped_behind_our_back_is_noticed(address):
     second.drop()
     assert first.mark() is None
     first.close()
+
+
+def test_an_index_that_may_miss_some_is_not_taken_for_one_that_looks_at_every_vector(address):
+    """Two kinds of one gallery beside each other; and a collection of an older version goes with the next making."""
+    approximate, flat = MilvusIndex(f"{address}#hnsw", "some-uuid"), MilvusIndex(address, "some-uuid")
+    approximate.make("a" * 64, 16)
+    approximate.put(np.arange(3), unit_vectors(3))
+    approximate.set_mark(MARK)
+    assert flat.mark() is None
+    flat._client.create_collection("faceid_someuuid_aaaa", dimension=16)
+    flat.make("a" * 64, 16)
+    assert flat._client.describe_index(flat._collection, "vector")["index_type"] == "FLAT"
+    assert not flat._client.has_collection("faceid_someuuid_aaaa")
+    assert (approximate.mark(), approximate.count()) == (MARK, 3)
+    flat.drop()
+    assert approximate.count() == 3
+    approximate.close()
