@@ -45,6 +45,8 @@ _HIGHEST_BLOCK = 16  # rows that a JPEG codes together, with its colours at half
 _FILLING, _CMYK = 128, 4
 _FILLED = 8  # so many pixels are looked at: the width of a block
 
+_LONGEST_HEADER = 2**16  # bytes of a bitmap's: Pillow reads that of a PNM byte by byte, comments of any length too
+
 # Bytes a pixel: Pillow's own picture, and what decoders hold beside it (planes, wide samples, a canvas).
 _PICTURE_BYTES = 4
 _DECODER_BYTES = {"AVIF": 12, "HEIC": 12, "WebP": 12, "JPEG 2000": 16, "TIFF": 1}
@@ -226,7 +228,7 @@ def _decode_still(source: _Source, frames: int) -> Pixels:
 
 
 def _decode_bitmap(name: str, data: bytes) -> Pixels:
-    image = opened(name, data)
+    image = opened(name, data[:_LONGEST_HEADER])
     source = _Source(name, data, *image.size, deep=deep_colour.is_deep(image))
     _check_size(*image.size)
     fast = source.reduction == 1 and all(tile.codec_name in _FAST_CODECS for tile in image.tile)

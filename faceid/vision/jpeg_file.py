@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice
 
 END = b"\xff\xd9"
 _SOS, _EOI, _JFIF, _ADOBE, _COMMENT, _DRI = 0xDA, 0xD9, 0xE0, 0xEE, 0xFE, 0xDD
@@ -23,6 +23,10 @@ _AFTER_SCAN = re.compile(rb"\xff+([^\xff\x00\xd0-\xd7])", re.DOTALL)
 # Between two of these lie so many blocks; they are numbered 0 to 7, over and over, anew in each scan.
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 COEFFICIENTS = 64
+# A file may be made of millions of empty segments, or of markers alone; of a photo's, the largest has thousands, and a
+# restart marker for each block at most.
+_MOST_SEGMENTS = 2**16
+_MOST_RESTARTS = 2**22
 
 
 class JpegError(ValueError):
@@ -63,7 +67,7 @@ class JpegFile:
 
 def look_through(data: bytes) -> JpegFile:
     """Walk the markers of a JPEG file up to its end or to where it breaks off. Raises JpegError."""
-    file, kept, restarts = JpegFile(), [data[:2]], False
+    file, kept, restarts, left = JpegFile(), [data[:2]], False, _MOST_RESTARTS
     for code, start, end in _segments(data):
         body = data[start + 4 : end]
         if code == _EOI:
@@ -76,7 +80,7 @@ def look_through(data: bytes) -> JpegFile:
             scan, end = end, _scan_end(data, end)
             _read_scan(file, body)
             if restarts:
-                _count_restarts(file, _RESTART.findall(data, scan, end))
+                left -= _count_restarts(file, islice(_RESTART.finditer(data, scan, end), left))
         elif code == 0xE1:
             _read_metadata(file, body)
         if code not in _LEFT_OUT:
@@ -98,9 +102,12 @@ def announced_size(data: bytes) -> tuple[int, int]:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield (code, start, end) of each whole segment; of a scan the header alone."""
+    """Yield (code, start, end) of each whole segment; of a scan the header alone. A file of too many ends there."""
     place = 2
-    while found := _MARKER.search(data, place):
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, place)
+        if found is None:
+            return
         code, start = found[1][0], found.end() - 2
         if code in _ALONE:
             place = found.end()
@@ -142,10 +149,15 @@ def _read_scan(file: JpegFile, body: bytes) -> None:
     file.scans += 1
 
 
-def _count_restarts(file: JpegFile, markers: list[bytes]) -> None:
-    numbers = [marker[0] & 7 for marker in markers]
-    lost = sum((number - before - 1) % 8 for before, number in pairwise([7, *numbers]))
-    file.lost = max(file.lost, lost / (len(numbers) + lost + 1))
+def _count_restarts(file: JpegFile, markers: Iterator[re.Match[bytes]]) -> int:
+    """Note what share of a scan is lost; return how many restart markers it has."""
+    before, lost, count = 7, 0, 0
+    for marker in markers:
+        number = marker[1][0] & 7
+        lost += (number - before - 1) % 8
+        before, count = number, count + 1
+    file.lost = max(file.lost, lost / (count + lost + 1))
+    return count
 
 
 def _read_metadata(file: JpegFile, body: bytes) -> None:

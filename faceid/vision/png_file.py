@@ -13,6 +13,7 @@ _KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _XMP_KEY = b"XML:com.adobe.xmp\0"
 # As ImageMagick and ExifTool wrote it before the chunk eXIf existed.
 _EXIF_KEY = re.compile(rb"Raw profile type (exif|APP1)\0")
+_MOST_CHUNKS = 2**16  # a file may be made of millions of empty ones; writers put 4,096 bytes or more into one
 _MAX_PROFILE = 2**20  # bytes; EXIF data in other formats is at most 64 KiB
 
 
@@ -35,9 +36,11 @@ class PngFile:
 
 
 def look_through(data: bytes) -> PngFile:
-    """Walk the chunks of a PNG file up to its end or to where it breaks off."""
+    """Walk the chunks of a PNG file up to its end or to where it breaks off; one of too many ends there."""
     file, kept, place = PngFile(*announced_size(data)), [SIGNATURE], len(SIGNATURE)
-    while place + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if place + 8 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, place)
         end = place + 12 + length
         if kind in _KEPT:

@@ -3,6 +3,8 @@
 import os
 import sys
 import threading
+import time
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
@@ -202,3 +204,47 @@ def test_one_that_is_over_the_budget_goes_alone() -> None:
         pass
     with budget.reserved(10):
         pass
+
+
+_FRAME = (  # and the header of a scan, with restart markers
+    b"\xff\xdd\x00\x04\x00\x01\xff\xc0\x00\x0b\x08\x00\x10\x00\x10\x01\x01\x11\x00"
+    b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "empty"),
+    [
+        (b"\xff\xd8", b"\xff\xe0\x00\x02"),
+        (b"\xff\xd8" + _FRAME, b"\xff\xd0"),
+        (raw_png(8, 8, 8, 2, bytes(200))[:33], b"\0\0\0\0IDAT\0\0\0\0"),
+    ],
+    ids=["segments of a JPEG", "restart markers", "chunks of a PNG"],
+)
+def test_a_file_of_millions_of_empty_pieces_takes_no_memory(start: bytes, empty: bytes) -> None:
+    data = start + empty * (2**22 // len(empty))
+    tracemalloc.start()
+    try:
+        assert reason(data) == "unreadable"
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("start", "empty", "megabytes"),
+    [
+        (b"\xff\xd8", b"\xff\x01", 8),
+        (b"RIFF\0\0\0\0WEBP", b"VP8 \0\0\0\0", 32),
+        (b"P6", b" ", 16),
+        (b"P6\n#", b"a", 16),
+    ],
+    ids=["markers of a JPEG", "chunks of a WebP", "blanks in the header of a PNM", "a comment in it"],
+)
+def test_a_file_of_nothing_but_header_is_not_walked_through_for_minutes(
+    start: bytes, empty: bytes, megabytes: int
+) -> None:
+    data = start + empty * (megabytes * 2**20 // len(empty))
+    begin = time.process_time()
+    assert reason(data) == "unreadable"
+    assert time.process_time() - begin < 1
