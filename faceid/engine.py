@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
+from PIL import Image as Pillow
 
 from faceid.explanations import explanation
 from faceid.forks import require_own_threads
@@ -35,7 +36,7 @@ from faceid.results import Answer, Enrollment, Verification
 from faceid.vision.detection import FACE_POLICIES, Detector, FacePolicy
 from faceid.vision.detectors import make_detector
 from faceid.vision.face_picture import face_picture
-from faceid.vision.images import file_named, is_file
+from faceid.vision.images import ImageError, file_named, is_file
 from faceid.vision.photo_list import PersonPhoto
 from faceid.vision.picture import Content, Picture, ReadPicture, as_picture, as_pictures, is_one_photo
 from faceid.vision.quality import Limits
@@ -298,15 +299,16 @@ class FaceEngine:
         """Say who the one person on several photos is: one decision, on the direction of the mean of their vectors.
 
         Each photo gives the first face that the policy keeps; photos without one, or with a face poorer than `limits`,
-        are left out, and their reasons are among the answer's. `threshold_for(n)` gives the threshold for n photos,
-        `identification_threshold(..., photos=n)` or a fixed one. Without any usable face the answer is that of a photo
-        without. Raises ValueError for no photos, ModelMismatch.
+        are left out, as copies of a photo are, and their reasons are among the answer's. `threshold_for(n)` gives the
+        threshold for n photos, `identification_threshold(..., photos=n)` or a fixed one. Without any usable face the
+        answer is that of a photo without. Raises ValueError for no photos, ModelMismatch.
         """
         _check_policy(faces)
         _check_limits(limits)
         _check_top_k(top_k)
         self.require_same_model(gallery)
-        found = self.analyse(photos, faces)
+        seen: set[bytes] = set()
+        found = [_once(one, seen) for one in self.analyse(photos, faces)]
         if not found:
             raise ValueError("no photos to identify")
         reasons = [one.reason_code for one in found if one.reason_code]
@@ -389,10 +391,7 @@ class FaceEngine:
         batches = _batches(labelled(photos))
         for batch, results in self._looked_at(batches, faces, crew):
             for (picture, label), found in zip(batch, results, strict=True):
-                result = found
-                if each_once and found.digest is not None:
-                    result = replace(found, faces=(), reason_code="copy") if found.digest in seen else found
-                    seen.add(found.digest)
+                result = _once(found, seen) if each_once else found
                 rows += [(face.vector, label, picture.source, result.digest) for face in result.faces]
                 failures += [replace(result, picture=picture)] if result.reason_code else []
         vectors = np.stack([row[0] for row in rows]) if rows else np.empty((0, self.binding.dimension), np.float32)
@@ -687,10 +686,16 @@ def _make_twin(made_with: dict[str, Any], model_digest: str, detector_digest: st
 
 
 def sent(picture: Picture) -> Picture:
-    """Return the picture as a worker can find it, under the same name."""
-    if picture.path is None:
-        return picture
-    return Picture(picture.path.absolute(), picture.source, picture.time, reason_code=picture.reason_code)
+    """Return the picture as a worker can find it, under the same name; a Pillow image is decoded here, as it is."""
+    content, reason = picture.content, picture.reason_code
+    if isinstance(content, Path):
+        content = content.absolute()
+    elif isinstance(content, Pillow.Image):
+        try:
+            content = picture.pixels()
+        except ImageError as error:
+            content, reason = b"", reason or error.reason_code
+    return Picture(content, picture.source, picture.time, reason_code=reason)
 
 
 def _read(engine: FaceEngine, pictures: Sequence[Picture]) -> list[ReadPicture | PictureFaces]:
@@ -734,6 +739,15 @@ def _near_two(gallery: Gallery, templates: Sequence[NewTemplate], threshold: Thr
 def explain(found: PictureFaces) -> str:
     """Say in words why a photo gave no face."""
     return str(found.error) if found.error else f"{found.source}: {explanation(found.reason_code or 'no_face')}"
+
+
+def _once(found: PictureFaces, seen: set[bytes]) -> PictureFaces:
+    """Return what was found on a photo, without its faces where a copy of it was `seen`; note that it was."""
+    if found.digest in seen:
+        return replace(found, faces=(), reason_code="copy")
+    if found.digest is not None:
+        seen.add(found.digest)
+    return found
 
 
 def _poor(face: FoundFace, limits: Limits | None) -> tuple[str, ...]:

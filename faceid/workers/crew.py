@@ -62,7 +62,7 @@ class Worker(Protocol):
     name: str
 
     def give(self, work: Work[Any, Any], item: object) -> None:
-        """Hand over an item; if the worker is gone, its answer says so."""
+        """Hand over an item; if the worker is gone, its answer says so. Raises where the item cannot be sent."""
         ...
 
     def answer(self) -> Done | Failed | Died:
@@ -165,8 +165,13 @@ class Crew:
     def _hand_out(self) -> None:
         while self._idle and self._todo:
             worker, task = self._idle.pop(), self._todo.popleft()
-            worker.give(task.work, task.item)
-            self._busy[worker] = task
+            try:
+                worker.give(task.work, task.item)
+            except Exception as error:  # pickling may raise anything, and says nothing about the worker
+                task.outcome.append(Failed(error))
+                self._idle.append(worker)
+            else:
+                self._busy[worker] = task
 
     def _hear(self) -> None:
         """Wait for answers, and note them."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import count
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, cast
 
 from faceid.inference.cpu_features import available_cores
@@ -27,9 +28,10 @@ class ProcessWorker:
         self.name = f"worker {number} (process {self._process.pid})"
 
     def give(self, work: Work[Any, Any], item: object) -> None:
-        """Send an item."""
+        """Send an item; raises what pickling it does."""
+        message = ForkingPickler.dumps((work, item))
         try:
-            self._pipe.send((work, item))
+            self._pipe.send_bytes(message)
         except OSError:  # it is dead, and its answer will be that
             return
 

@@ -1,14 +1,18 @@
 """An engine's photos shared out among workers: what comes is what the engine alone gives, in order."""
 
+import io
+import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from faceid.engine import FaceEngine
+from faceid.engine import FaceEngine, sent
 from faceid.vision.photo_list import PersonPhoto, photos_of_people
+from faceid.vision.picture import Picture
 from faceid.workers.crew import Crew
 from faceid.workers.processes import process_crew
 from indexer.errors import ModelMismatch
@@ -112,3 +116,16 @@ def test_a_path_to_a_model_leads_there_from_any_folder(
     relative = FaceEngine(engine.model.path.name)
     monkeypatch.chdir(tmp_path)
     assert relative.twin().model.digest == engine.model.digest
+
+
+def test_a_pillow_image_goes_to_a_worker_as_what_it_shows_and_a_damaged_one_as_such() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.full((40, 30, 4), (90, 120, 150, 0), np.uint8)).save(file, "TIFF")  # its alpha means nothing
+    for end in (None, 2000):
+        image = Picture(Image.open(io.BytesIO(file.getvalue()[:end])), "from a camera")
+        arrived = pickle.loads(pickle.dumps(sent(image)))
+        assert arrived.source == "from a camera"
+        if end is None:
+            assert np.array_equal(arrived.pixels(), np.full((40, 30, 3), (90, 120, 150)))
+        else:
+            assert arrived.reason_code == "unreadable"

@@ -24,6 +24,7 @@ from faceid import (
     user_threshold,
 )
 from indexer import errors
+from indexer.decision.decision import Threshold
 from indexer.records import ModelBinding
 from tests.indexer.made_up_people import unit_vectors
 
@@ -224,6 +225,24 @@ def test_photos_of_one_unknown_are_not_asked_for_a_list_of_nobody(
 ) -> None:
     with pytest.raises(ValueError, match="top_k must be 1 or more"):
         shipped_engine.identify_together(gallery, third_photo, lambda photos: HALF, top_k=-1)
+
+
+def test_a_copy_among_photos_of_one_unknown_counts_once(
+    shipped_engine: FaceEngine, gallery: Gallery, third_photo: Path
+) -> None:
+    """Copies say nothing new: the threshold for three photos is not that of one photo given three times."""
+    asked: list[int] = []
+
+    def threshold_for(photos: int) -> Threshold:
+        asked.append(photos)
+        return HALF
+
+    other = third_photo.with_name("2.jpg")
+    alone = shipped_engine.identify_together(gallery, [third_photo, other], threshold_for)
+    copies = shipped_engine.identify_together(gallery, [third_photo, other, third_photo.read_bytes()], threshold_for)
+    assert asked == [2, 2]
+    assert (copies.photos, copies.similarity) == (2, alone.similarity)
+    assert "copy" in copies.reason_codes
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,11 @@ def test_workers_end_with_the_process_that_started_them(tmp_path, how):
     parent.send_signal(how)
     parent.wait(20)
     assert gone_soon(int((tmp_path / "pid").read_text()))
+
+
+def test_an_item_that_cannot_be_sent_is_told_and_keeps_no_worker():
+    """An error of the system's, as a damaged picture raises it, is no sign that the worker is dead."""
+    with process_crew(tools.make_tool, 1) as crew:
+        with pytest.raises(OSError, match="image file is truncated"):
+            list(crew.map(tools.squared, pairs([2, tools.Unsendable()])))
+        assert [result for _, result in crew.map(tools.squared, pairs([3]))] == [9]
