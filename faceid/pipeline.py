@@ -211,7 +211,10 @@ class Pipeline:
     def _detect(self, images: Sequence[UInt8Image]) -> list[Faces]:
         """Run the detector; what one of somebody else's raises becomes a DetectorError that says whose it is."""
         try:
-            return [_surest(faces, self.most_faces) for faces in self.detector.detect(images)]
+            found = [_surest(faces, self.most_faces) for faces in self.detector.detect(images)]
+            if len(found) != len(images):
+                raise ValueError(f"it gave {len(found)} answers")
+            return found
         except (FaceIdError, MemoryError):
             raise
         except Exception as error:

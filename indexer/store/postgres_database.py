@@ -7,7 +7,7 @@ lock of the session and writes: a lost connection loses both at once, and the ne
 import hashlib
 import os
 import re
-import select
+import selectors
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -269,7 +269,7 @@ def _engine(creator: Any, connections: int) -> Engine:
     @event.listens_for(engine, "checkout")
     def refuse_a_dead_one(raw: Any, record: Any, _proxy: Any) -> None:
         """Look whether the server closed it, or says something unasked: the socket tells, without a round trip."""
-        if raw.closed or select.select([raw.fileno()], [], [], 0)[0]:
+        if raw.closed or _says_something(raw.fileno()):
             raise exc.DisconnectionError
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
@@ -282,6 +282,13 @@ def _engine(creator: Any, connections: int) -> Engine:
         return sql, values
 
     return engine
+
+
+def _says_something(file: int) -> bool:
+    """Whether there is something to read; not by `select`, which takes no number of a file above 1023."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(file, selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def _notify(connection: Connection, before: int) -> None:

@@ -100,6 +100,15 @@ def test_what_a_detector_of_somebody_elses_raises_is_told_with_its_name() -> Non
         engine.analyse(np.zeros((30, 30, 3), np.uint8))
 
 
+def test_a_detector_that_gives_another_number_of_answers_is_told_with_its_name() -> None:
+    class Short(Blind):
+        def detect(self, images: list[UInt8Image]) -> list[Faces]:
+            return []
+
+    with pytest.raises(DetectorError, match=r"the detector Short failed on 1 photos: .*0 answers"):
+        FaceEngine(detector=Short()).analyse(np.zeros((30, 30, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

@@ -1,7 +1,9 @@
 """PostgreSQL under the gallery's seam: turns, lost connections, what is refused, what erasing leaves in the files."""
 
+import fcntl
 import itertools
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -352,3 +354,14 @@ def test_a_server_that_is_not_there_and_a_database_that_is_not_are_told_without_
 def test_a_key_is_refused_with_the_reason(place):
     with pytest.raises(GalleryError, match="cannot be encrypted by us"):
         create_store(place, MODEL, "max", object())
+
+
+def test_a_connection_of_a_process_with_a_thousand_open_files_is_looked_at():
+    """A server has as many clients: `select` raised ValueError for every search from then on."""
+    ours, its = socket.socketpair()
+    high = fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD, 1100)
+    with ours, its:
+        assert not postgres_database._says_something(high)
+        its.send(b"closing")
+        assert postgres_database._says_something(high)
+    os.close(high)
