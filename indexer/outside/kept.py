@@ -66,10 +66,17 @@ class KeptOutside:
                 logger.warning("%s; it stays behind until the gallery is next written", error)
 
     def rebuild(self) -> None:
-        """Make every index anew from the database. Raises OutsideError."""
+        """Make every index anew from the database. Raises OutsideError for the last of those that do not serve."""
+        failure: OutsideError | None = None
         for address in self.places():
-            self._index(address).drop()
-            self._bring_up(address)
+            try:
+                self._index(address).drop()
+                self._bring_up(address)
+            except OutsideError as error:
+                logger.warning("%s; it was not made anew", error)
+                failure = error
+        if failure is not None:
+            raise failure
 
     def erase(self) -> bool:
         """Get what was erased out of every index, and ask whether it is gone; False where one does not serve."""

@@ -144,6 +144,19 @@ def test_one_that_invents_after_it_was_proved_is_told(people, server, caplog):
     assert "lists 1 faces that the gallery does not have" in caplog.text
 
 
+def test_one_that_is_down_keeps_no_other_from_being_made_anew(gallery, monkeypatch):
+    down, up = (ADDRESS, Server()), (f"{ADDRESS}#hnsw", Server())
+    monkeypatch.setattr(kept, "open_outside", lambda address, *_: dict([down, up])[address].open(address, "uuid"))
+    gallery.add([photo(f"person {n}", f"photo {n}") for n in range(9)])
+    for address, _ in (down, up):
+        gallery.add_outside_index(address)
+    down[1].faults.add("down")
+    up[1].vectors = {}
+    with pytest.raises(OutsideError, match="it is down"):
+        gallery.rebuild()
+    assert len(up[1].vectors) == 9
+
+
 def test_one_that_lists_fewer_than_it_holds_after_it_was_proved_is_told(people, server, caplog):
     people.use_index(ADDRESS)
     assert all(candidates for *_, candidates in asked(people, k=15))
