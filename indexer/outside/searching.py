@@ -3,9 +3,8 @@
 A kind that looks at every vector lists the best by a float32 score within `score_error` of the canonical one, so that
 none that it did not list scores above the last of its list plus that error. That holds if it really looked at every
 vector. So nothing is proved unless the number of its vectors is the one of its mark, samples were found under that
-mark, its lists are as long as they can be, and every listed score is that of the vector that the database has under the
-id. What changed since the mark is
-scored from the database, whatever the list says; who is gone there is dropped.
+mark, its lists are as long as they can be, and every listed score is that of the vector that the database has under
+the id. What changed since the mark is scored from the database, whatever the list says; who is gone there is dropped.
 """
 
 import logging
