@@ -213,8 +213,8 @@ class Gallery:
         """Copy a gallery, plain or encrypted, as `backup` does into a new folder, encrypted under a key of its own.
 
         `key` wraps that key; `source_key` opens an encrypted source (None: what FACEID_KEY names). Where each person
-        has a key, in the folder `person_keys`, the copy's are there, too. The source stays as it is, and may be in use.
-        Raises what `open` and `backup` raise.
+        has a key, in the folder `person_keys`, the copy's are there, too. The source stays as it is, and may be in use;
+        indexes elsewhere are its alone. Raises what `open` and `backup` raise.
         """
         place = place_of(source)
         of_source = (source_key or usual_key()) if is_encrypted(place) else None
@@ -271,12 +271,12 @@ class Gallery:
         and so do thresholds. Opens from now on with this key.
         """
         self._require_writable()
-        row = self._row()
-        before, coming = self._turning(row), new_turning(self.path, turn_key)
-        coming.matrix(row.model.dimension)  # refused before anything is written
+        coming = new_turning(self.path, turn_key)
+        coming.matrix(self.model.dimension)  # refused before anything is written
         self._cohorts = {}
         self._cache.drop()
         with self._database.write() as connection:
+            before = self._turning(store.gallery_row(connection))  # another writer may have turned them meanwhile
             turned_vectors.turn_vectors(connection, lambda vectors: coming.turned_on(vectors, before), coming.mark)
         self._turn_key, self._known_turning = turn_key, coming
         self._finish_erase()

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import select, true, update
 
 from indexer.crypto import envelope
 from indexer.crypto.envelope import GalleryKeys, read_envelope, seal_new, write_envelope
@@ -16,7 +17,9 @@ from indexer.store.database import Database, translated
 from indexer.store.driver import PAGE_SIZE, connect_new, connect_to_export, file_uri, new_key
 from indexer.store.lost_people import drop_lost_people
 from indexer.store.person_keys import PersonKeys
-from indexer.store.schema import APPLICATION_ID, identity
+from indexer.store.queries import revision, seal
+from indexer.store.schema import APPLICATION_ID, gallery, identity
+from indexer.store.sealed_rows import delete_rows
 
 
 def make_backup(source: Database, folder: Path) -> None:
@@ -55,8 +58,7 @@ def make_encrypted_copy(source: Database, folder: Path, key: KeyProvider) -> Non
         write_envelope(folder, sealed)
         with translated(source.path), replacing(folder / source.path.name, PRIVATE) as temporary:
             _export(source, temporary, keys)
-            if source.people is not None:
-                _give_keys(source.people, temporary, keys)
+            _make_its_own(source.people, temporary, keys)
             with closing(connect_new(temporary, keys)) as copy:
                 _finish(copy)
 
@@ -102,16 +104,28 @@ def _export(source: Database, temporary: Path, keys: GalleryKeys) -> None:
         raw.execute("COMMIT")
 
 
-def _give_keys(people: PersonKeys, temporary: Path, keys: GalleryKeys) -> None:
-    """Make a copy's people keys of their own, and drop those from it whose keys are gone."""
-    copy = Database(temporary, keys, writable=True)
+def _make_its_own(people: PersonKeys | None, temporary: Path, keys: GalleryKeys) -> None:
+    """Make a copy a gallery apart from its source: indexes elsewhere are the source's alone, found there by its id.
+
+    Its people's keys are its own, too, and those whose keys are gone are dropped from it.
+    """
+    copy = Database(temporary, keys, people, writable=True)
+    known: set[int] = set()
     try:
         with copy.write() as connection:
-            known = people.known(connection.execute(select(identity.c.id)).scalars())
-            drop_lost_people(connection, known)
+            if people is not None:
+                ids = connection.execute(select(identity.c.id)).scalars().all()
+                known = people.known(ids)
+                if len(known) < len(ids):
+                    people.refuse_newer(revision(connection))
+                drop_lost_people(connection, known)
+            delete_rows(connection, "outside", true())
+            connection.execute(update(gallery).values(uuid=str(uuid4())))
+            seal(connection)
     finally:
         copy.close()
-    people.copy(keys, known)
+    if people is not None:
+        people.copy(keys, known)
 
 
 def _finish(copy: Any) -> None:

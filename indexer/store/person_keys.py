@@ -136,6 +136,15 @@ class PersonKeys:
                 " gallery with keys of its own with `faceid gallery encrypt`"
             )
 
+    def refuse_newer(self, revision: int) -> None:
+        """Raise KeyMissing where these have not seen this revision: whose key lacks was enrolled since, not erased."""
+        noted = int.from_bytes(self._fact(_REVISION), "little")
+        if noted < revision:
+            raise KeyMissing(
+                f"keys of people are missing in {self.path}, which is older (revision {noted}) than this gallery"
+                f" (revision {revision}): they were not erased, so put back the newest copy of that file"
+            )
+
     def known(self, persons: Iterable[int]) -> set[int]:
         """Return those of some people whose keys are there."""
         wanted = set(persons)

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.measurements.durability.scenario import needles, photos_of, traces
 from indexer.calibration.calibration import calibrate_from_strangers
+from indexer.crypto.cancelable import new_turning
 from indexer.crypto.keys import KeyVariable
 from indexer.errors import GalleryError, KeyMissing, ModelMismatch, VectorError, WrongKey
 from indexer.gallery import Gallery
@@ -158,6 +159,18 @@ def test_turning_many_times_leaves_the_vectors_where_they_were(turned):
         turned.turn(OTHER if number % 2 else THIRD)
     vectors = np.stack([one.vector for one in PEOPLE])
     assert np.abs(turned.embeddings().vectors - vectors).max() < 1e-6
+
+
+def test_vectors_that_another_writer_turned_meanwhile_are_turned_on_from_there(plain, monkeypatch):
+    def slowly(folder, key):
+        monkeypatch.setattr("indexer.gallery.new_turning", new_turning)
+        plain.turn(OTHER)  # in the database of a server there are several writers
+        return new_turning(folder, key)
+
+    answers = plain.search(PROBES, 5)
+    monkeypatch.setattr("indexer.gallery.new_turning", slowly)
+    plain.turn(ONE)
+    assert alike(plain.search(PROBES, 5), answers)
 
 
 def test_the_cohort_scores_as_in_the_plain_one(turned, plain):

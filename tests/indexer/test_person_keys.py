@@ -398,6 +398,54 @@ def test_templates_under_the_key_of_somebody_who_is_gone_are_dropped_alone(tmp_p
         assert again.check(deep=True) == []
 
 
+def test_a_template_that_another_model_embedded_while_its_people_were_one_goes_with_whose_it_is(tmp_path, gallery):
+    gallery.merge(5, 4)
+    ids = [one.id for one in gallery.templates()]
+    gallery.add_embeddings(OTHER_MODEL, ids, unit_vectors(len(ids), 8))
+    gallery.switch_model(OTHER_MODEL)
+    gallery.backup(tmp_path / "backup")
+    gallery.undo()
+    gallery.erase(5)
+    Gallery.encrypt(tmp_path / "backup", tmp_path / "again", NEW, source_key=KEY)
+    with Gallery.open(tmp_path / "again", writable=True, key=NEW) as again:
+        assert [one.id for one in again.templates()] == [one.id for one in gallery.templates()]
+        assert again.check(deep=True) == []
+
+
+def test_of_a_backup_the_others_are_those_too_who_were_merged_with_the_erased_one_then(tmp_path, gallery):
+    (hidden,) = gallery.add([with_crop("Person 3", "twin")])
+    gallery.remove_templates([hidden.template_id])
+    gallery.add([with_crop("Person 4", "twin")])  # which a merge lets change places with the hidden one
+    gallery.rename(5, "Renamed")
+    gallery.merge(5, 4)
+    gallery.backup(tmp_path / "backup")
+    gallery.undo()
+    gallery.erase(4)
+    Gallery.encrypt(tmp_path / "backup", tmp_path / "again", NEW, source_key=KEY)
+    with Gallery.open(tmp_path / "again", writable=True, key=NEW) as again:
+        assert again.identities() == gallery.identities()
+        assert again.templates_of(5) == gallery.templates_of(5)
+        assert [one.id for one in again.find("Person 4")] == [5]
+        assert again.search(PROBES, 5)[0].candidates == gallery.search(PROBES, 5)[0].candidates
+        assert again.check(deep=True) == []
+
+
+def test_whose_keys_an_old_file_of_them_lacks_is_not_taken_for_erased(tmp_path, gallery):
+    (keys,) = (tmp_path / "elsewhere").glob("*.db")
+    newest, old = tmp_path / "newest", keys.read_bytes()
+    gallery.add([with_crop("Later", "later")])
+    gallery.close()
+    shutil.copy(keys, newest)
+    keys.write_bytes(old)
+    with pytest.raises(KeyMissing, match="put back the newest copy"):
+        Gallery.encrypt(gallery.path, tmp_path / "again", NEW, source_key=KEY)
+    assert not (tmp_path / "again").exists()
+    shutil.copy(newest, keys)
+    Gallery.encrypt(gallery.path, tmp_path / "again", NEW, source_key=KEY)
+    with Gallery.open(tmp_path / "again", key=NEW) as again:
+        assert again.size == 13
+
+
 @pytest.mark.slow
 def test_an_erase_or_an_enrolment_killed_at_a_write_happened_or_did_not(tmp_path, gallery):
     gallery.backup(tmp_path / "work" / "backup")
