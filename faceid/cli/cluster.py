@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from faceid.engine import FaceEngine
     from indexer.decision.decision import Threshold
 
+# The names of a record, which a CSV without any has, too.
+_COLUMNS = ("source", "box", "status", "person", "name", "similarity")
+
 
 @click.command(epilog="Example: faceid cluster archive -o sorted --gallery staff")
 @photos_arguments
@@ -99,7 +102,7 @@ def cluster(
             write_faces(folder, faces)
         placed = sort_faces(faces, names, gallery, known())
         gone = write_folder(folder, faces, placed, copies=copies)
-        write_records(placed, output, lambda one: one.record(), _row)
+        write_records(placed, output, lambda one: one.record(), _row, columns=_COLUMNS)
         for person in sorted(names.keys() - {one.person for one in placed}):
             say(f"{names_file}: nobody is {person}; {names[person]} is left out")
         if gone:

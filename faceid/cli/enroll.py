@@ -22,6 +22,7 @@ from faceid.cli.options import (
 )
 from faceid.cli.output import progress, say, write_records
 from faceid.cli.photos import pictures, verbose_option
+from faceid.records import EnrollmentRecord
 from indexer.fusion import FUSIONS
 from indexer.store.place import Place
 from indexer.text import counted
@@ -138,7 +139,8 @@ def enroll(
         if people_dir and sync:
             followed = gone_photos(gallery, people_dir, counted_results, prune=prune)
         try:
-            write_records(progress(followed, "photos"), output, lambda result: result.record(), _row)
+            shown = progress(followed, "photos")
+            write_records(shown, output, lambda one: one.record(), _row, columns=EnrollmentRecord.__annotations__)
         except KeyboardInterrupt:
             say("Stopped. What is listed is stored; the same command goes on where this one stopped.")
             raise

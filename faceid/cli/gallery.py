@@ -24,7 +24,14 @@ from faceid.cli.options import NAME, Number, gallery_option, output_option
 from faceid.cli.output import say, write_records
 from faceid.cli.people import one_person, several_people
 from faceid.cli.review import review
-from faceid.records import person_record, template_record, undoable_record
+from faceid.records import (
+    PersonRecord,
+    TemplateRecord,
+    UndoableRecord,
+    person_record,
+    template_record,
+    undoable_record,
+)
 from indexer.decided_on import DECIDED_ON, DecidedOn
 from indexer.fusion import FUSIONS, Fusion
 from indexer.store.place import Place
@@ -57,7 +64,8 @@ def list_(gallery_path: Place, include_removed: bool, output: str | None) -> Non
     from indexer.gallery import Gallery
 
     with Gallery.open(gallery_path) as opened:
-        write_records(opened.identities(include_removed=include_removed), output, person_record, asdict)
+        people = opened.identities(include_removed=include_removed)
+        write_records(people, output, person_record, asdict, columns=PersonRecord.__annotations__)
 
 
 @gallery.command(epilog='Example: faceid gallery show "Ann Lee" --gallery staff --json')
@@ -72,7 +80,7 @@ def show(person: str, gallery_path: Place, include_removed: bool, output: str | 
     with Gallery.open(gallery_path) as opened:
         identity = one_person(opened, person)
         templates = opened.templates_of(identity.id, include_removed=include_removed or identity.removed)
-        write_records(templates, output, template_record, _template_row)
+        write_records(templates, output, template_record, _template_row, columns=TemplateRecord.__annotations__)
 
 
 @gallery.command(epilog='Example: faceid gallery rename "Ann Lee" "Ann Miller" --gallery staff')
@@ -189,7 +197,8 @@ def undo(entry: int | None, gallery_path: Place, listed: bool, output: str | Non
 
     with Gallery.open(gallery_path, writable=not listed) as opened:
         if listed:
-            write_records(opened.undoable(), output, undoable_record, asdict)
+            changes = opened.undoable()
+            write_records(changes, output, undoable_record, asdict, columns=UndoableRecord.__annotations__)
         else:
             undone = opened.undo(entry)
             people = ", ".join(map(str, undone.identity_ids))

@@ -87,13 +87,15 @@ def merge_from(
 ) -> None:
     """Add everybody of OTHER, a gallery of the same model. Repeatable; conflicts are told, nobody here is changed."""
     from indexer.gallery import Gallery
+    from indexer.records import MergedPerson
 
     with Gallery.open(gallery_path, writable=True) as opened:
         people = opened.merge_from(
             other, revive_erased=revive_erased, source_key=source_key, source_turn_key=source_turn_key
         )
         conflicting = [one for one in people if one.conflicts]
-        write_records(people if output else conflicting, output, asdict, asdict)
+        shown = people if output else conflicting
+        write_records(shown, output, asdict, asdict, columns=MergedPerson.__annotations__)
         enrolled = sum(one.enrolled for one in people)
         say(f"{_templates(enrolled)} enrolled of {_people(len(people))}; {_people(len(conflicting))} with conflicts.")
     ctx.exit(3 if conflicting else 0)
@@ -134,10 +136,11 @@ def copy(source: Place, target: Place, source_key: "KeyProvider | None") -> None
 def check(ctx: click.Context, gallery_path: Place, deep: bool, output: str | None) -> None:
     """Check the database and its caches; exits with 5 if the truth itself is damaged."""
     from indexer.gallery import Gallery
+    from indexer.records import Problem
 
     with Gallery.open(gallery_path) as opened:
         problems = opened.check(deep=deep)
-    write_records(problems, output, asdict, asdict)
+    write_records(problems, output, asdict, asdict, columns=Problem.__annotations__)
     say(f"{counted(len(problems), 'problem', 'problems')} found." if problems else "No problem found.")
     damaged = any(not problem.rebuild_mends and problem.kind != "erase_pending" for problem in problems)
     ctx.exit(5 if damaged else 1 if problems else 0)

@@ -10,6 +10,7 @@ from faceid.cli.config import file_of, one_of
 from faceid.cli.options import ANY_FACES, RATE, SIMILARITY, engine_options, faces_option, gallery_option, output_option
 from faceid.cli.output import progress, say, write_records
 from faceid.cli.photos import photos_arguments, pictures, verbose_option
+from faceid.records import AnswerRecord
 from indexer.store.place import Place
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def identify(
 
             answers = annotated(answers, annotate_dir)
         seen: set[str] = set()
-        write_records(progress(_noted(answers, seen), "faces"), output, lambda answer: answer.record(), _row)
+        shown = progress(_noted(answers, seen), "faces")
+        write_records(shown, output, lambda one: one.record(), _row, columns=AnswerRecord.__annotations__)
     ctx.exit(3 if "error" in seen else 1 if fail_on_unknown and "unknown" in seen else 0)
 
 

@@ -32,16 +32,18 @@ def write_records(
     record: Callable[[Item], Record],
     row: Callable[[Item], Row],
     widest: int | None = None,
+    columns: Iterable[str] = (),
 ) -> None:
     """Write items as they come (`json`, `csv`), or as one table at the end (None), also when they end early.
 
+    `columns` are a record's names, the head of a CSV that has no record: a reader of CSV takes no empty file.
     What is longer than `widest` characters goes on in the next line of its cell.
     """
     if output == "json":
         for item in items:
             click.echo(_json(_versioned(record(item))))
     elif output == "csv":
-        _write_csv(_versioned(record(item)) for item in items)
+        _write_csv((_versioned(record(item)) for item in items), columns)
     else:
         rows: list[Row] = []
         try:
@@ -132,12 +134,16 @@ def _finite(value: Any) -> Any:
     return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _write_csv(records: Iterable[Record]) -> None:
+def _write_csv(records: Iterable[Record], columns: Iterable[str]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    for number, record in enumerate(records):
-        if number == 0:
+    headed = False
+    for record in records:
+        if not headed:
             writer.writerow(record)
+            headed = True
         writer.writerow([_csv_value(key, _finite(value)) for key, value in record.items()])
+    if columns and not headed:
+        writer.writerow(_versioned(dict.fromkeys(columns)))
 
 
 def _csv_value(key: str, value: Any) -> Any:

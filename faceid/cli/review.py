@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # indexer.hygiene.review.KINDS; a test holds the two together, so that `--help` loads no numbers.
 KINDS: "Sequence[FindingKind]" = ("duplicate", "mislabelled", "stranger", "disagree", "broken", "same_photo")
+# The names of the records, which a CSV without any has, too.
+_FINDING = ("finding", "kind", "probability", "reason", "people", "templates", "evidence", "command")
+_ANSWERED = ("finding", "answer", "status", "why")
 
 
 @click.command(epilog="Example: faceid gallery review --gallery staff --page review.html")
@@ -67,11 +70,11 @@ def review(
         with Gallery.open(gallery_path, writable=True) as opened:
             _keep_apart(opened, apart)
             done = list(apply_answers(opened, read_answers(answers))) if answers else []
-        write_records(done, output, _answered, _answered)
+        write_records(done, output, _answered, _answered, columns=_ANSWERED)
         ctx.exit(3 if any(one.status == "failed" for one in done) else 0)
     with Gallery.open(gallery_path) as opened:
         found, refused = review_gallery(find_model(opened.model.name), opened, fdr=fdr, kinds=wanted)
-        write_records(found, output, lambda one: one.record(), _row)
+        write_records(found, output, lambda one: one.record(), _row, columns=_FINDING)
         for kind, reason in refused.items():
             say(f"{kind}: not looked for; {reason}")
         say(f"{counted(len(found), 'finding', 'findings')}; about {fdr:g} of them are expected to be wrong.")

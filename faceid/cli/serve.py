@@ -145,10 +145,10 @@ def make(
 @click.pass_context
 def list_(ctx: click.Context, /, output: str | None, **place: Any) -> None:
     """List the keys: never the keys themselves, only how they begin."""
-    from faceid.service.keys import list_keys
+    from faceid.service.keys import KeyRow, list_keys
 
     with _database(ctx, **place) as database:
-        write_records(list_keys(database), output, _record, _record)
+        write_records(list_keys(database), output, _record, _record, columns=KeyRow.__annotations__)
 
 
 @keys.command(epilog="Example: faceid serve keys revoke 3")

@@ -19,9 +19,18 @@ import pytest
 from click.testing import CliRunner
 
 from faceid.cli import cli
+from faceid.cli.cluster import _COLUMNS as PLACED
 from faceid.cli.output import write_facts, write_records
+from faceid.cli.review import _ANSWERED as ANSWERED
+from faceid.cli.review import _FINDING as FINDING
+from faceid.cli.review import _answered
+from faceid.clustering import SortedFace
 from faceid.engine import FaceEngine
+from faceid.gallery_review import Answered, Suggestion
+from faceid.records import PersonRecord, UndoableRecord
 from indexer.gallery import Gallery
+from indexer.hygiene.review import Finding
+from indexer.records import ModelBinding
 from indexer.text import counted
 from tests.faceid.cli.conftest import Run
 from tests.interrupts import heard
@@ -257,3 +266,25 @@ def test_what_is_passed_over_is_listed_on_request(
         for wish in ([], ["--verbose"], [])
     ]
     assert told == [0, 1, 0]
+
+
+def test_a_csv_without_a_record_has_its_head(tmp_path: Path) -> None:
+    """What reads CSV takes no empty file; the head is that of the records there could have been."""
+    with Gallery.create(tmp_path / "nobody", ModelBinding("sphereface", "0" * 64, 256)):
+        pass
+    heads = {
+        ("list",): PersonRecord.__annotations__,
+        ("undo", "--list"): UndoableRecord.__annotations__,
+        ("check",): ("schema_version", "kind", "text", "rebuild_mends"),
+    }
+    for arguments, head in heads.items():
+        told = CliRunner().invoke(cli, ["gallery", *arguments, "--gallery", str(tmp_path / "nobody"), "--csv"])
+        assert (told.exit_code, told.stdout) == (0, ",".join(head) + "\n"), arguments
+
+
+def test_the_head_of_a_csv_is_that_of_its_records() -> None:
+    face = SortedFace("a.jpg", (0, 0, 1, 1), "single", None, None, None, 0)
+    finding = Suggestion(Finding("broken", (1,), (2,), 0.9, {}), (), (), "", "")
+    assert tuple(face.record()) == PLACED
+    assert tuple(finding.record()) == FINDING
+    assert tuple(_answered(Answered("a", "accept", "done"))) == ANSWERED
