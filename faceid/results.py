@@ -182,7 +182,7 @@ def threshold_source(threshold: Threshold) -> ThresholdSource:
     return {
         "kind": threshold.kind,
         "target": threshold.target,
-        "value": threshold.target_value,
+        "value": rounded(threshold.target_value),
         "measured": threshold.measured,
         "trials": threshold.trials,
         "ci95": None if threshold.ci95 is None else list(threshold.ci95),

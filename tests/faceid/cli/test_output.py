@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from numpy import float32
 
 from faceid.cli import cli
 from faceid.cli.cluster import _COLUMNS as PLACED
@@ -28,6 +29,8 @@ from faceid.clustering import SortedFace
 from faceid.engine import FaceEngine
 from faceid.gallery_review import Answered, Suggestion
 from faceid.records import PersonRecord, UndoableRecord
+from faceid.results import threshold_source
+from indexer.decision.decision import Threshold
 from indexer.gallery import Gallery
 from indexer.hygiene.review import Finding
 from indexer.records import ModelBinding
@@ -288,3 +291,8 @@ def test_the_head_of_a_csv_is_that_of_its_records() -> None:
     assert tuple(face.record()) == PLACED
     assert tuple(finding.record()) == FINDING
     assert tuple(_answered(Answered("a", "accept", "done"))) == ANSWERED
+
+
+def test_a_rate_that_numpy_counted_is_told_as_json() -> None:
+    asked = Threshold(0.4, "gallery", "fpir", float32(0.01), True, 100, None, 10, None)
+    assert json.loads(json.dumps(threshold_source(asked)))["value"] == 0.01
