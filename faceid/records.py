@@ -135,7 +135,7 @@ class PersonRecord(TypedDict):
 
 
 class TemplateRecord(TypedDict):
-    """One enrolled photo of a person, without its vector."""
+    """One enrolled photo of a person, without its vector; `removed_singly` if it was hidden itself, not the person."""
 
     schema_version: int
     id: int
@@ -150,6 +150,7 @@ class TemplateRecord(TypedDict):
     precision: str
     created_at: str
     removed: bool
+    removed_singly: bool
 
 
 class UndoableRecord(TypedDict):

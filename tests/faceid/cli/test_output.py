@@ -28,12 +28,12 @@ from faceid.cli.review import _answered
 from faceid.clustering import SortedFace
 from faceid.engine import FaceEngine
 from faceid.gallery_review import Answered, Suggestion
-from faceid.records import PersonRecord, UndoableRecord
+from faceid.records import PersonRecord, TemplateRecord, UndoableRecord, template_record
 from faceid.results import threshold_source
 from indexer.decision.decision import Threshold
 from indexer.gallery import Gallery
 from indexer.hygiene.review import Finding
-from indexer.records import ModelBinding
+from indexer.records import ModelBinding, TemplateRow
 from indexer.text import counted
 from tests.faceid.cli.conftest import Run
 from tests.interrupts import heard
@@ -291,6 +291,8 @@ def test_the_head_of_a_csv_is_that_of_its_records() -> None:
     assert tuple(face.record()) == PLACED
     assert tuple(finding.record()) == FINDING
     assert tuple(_answered(Answered("a", "accept", "done"))) == ANSWERED
+    template = TemplateRow(1, 1, "Ann", None, "a.jpg", b"", None, None, None, "float32", "", removed=False)
+    assert tuple(template_record(template)) == tuple(TemplateRecord.__annotations__)
 
 
 def test_a_rate_that_numpy_counted_is_told_as_json() -> None:
