@@ -129,3 +129,10 @@ def _check(command: str, shown: str) -> None:
         printed = subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
     if shown:
         assert re.fullmatch(as_pattern(shown), printed), f"{command}\n{printed}\nis not\n{shown}"
+
+
+def test_the_page_on_settings_names_every_variable_that_is_read() -> None:
+    named = set(re.findall("FACEID_[A-Z_]+", (ROOT / "docs" / "how-to" / "settings.md").read_text()))
+    sources = [file.read_text() for room in ("faceid", "indexer") for file in (ROOT / room).rglob("*.py")]
+    read = {name for source in sources for name in re.findall('"(FACEID_[A-Z_]+)"', source)}
+    assert read - named == {"FACEID_KEY_ID"}  # given to a command that finds a key
