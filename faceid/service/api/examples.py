@@ -187,6 +187,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "precision": "float32",
                 "created_at": _AT,
                 "removed": False,
+                "removed_singly": False,
             }
         ],
     },

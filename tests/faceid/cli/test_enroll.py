@@ -329,7 +329,7 @@ def test_a_name_goes_with_photos_and_photos_with_a_name(run: Run, tmp_path: Path
 def test_what_is_stored_is_counted_though_the_output_fails_and_nothing_more_is_taken_in(
     run: Run, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(results: Iterable[object], *settings: object) -> None:
+    def full(results: Iterable[object], *settings: object, **named: object) -> None:
         next(iter(results))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
