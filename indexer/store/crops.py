@@ -7,11 +7,11 @@ galleries, and away with it when its person is erased.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import Connection, select
 
 from indexer.store.queries import chunks
 from indexer.store.schema import crop, template
-from indexer.store.sealed_rows import delete_rows, insert_rows, rows_with
+from indexer.store.sealed_rows import insert_rows, rows_with
 
 LARGEST = 2**16
 """Bytes of one: an aligned face as JPEG has some 5,000."""
@@ -44,8 +44,3 @@ def with_crops(connection: Connection, identity_ids: Sequence[int]) -> dict[int,
         for identity_id, template_id in connection.execute(query.order_by(template.c.id)):
             found.setdefault(identity_id, []).append(template_id)
     return found
-
-
-def delete_crops(connection: Connection, which: ColumnElement[bool]) -> None:
-    """Destroy the pictures of templates that meet a condition; the caller then scrubs."""
-    delete_rows(connection, "crop", crop.c.template_id.in_(select(template.c.id).where(which)))

@@ -7,15 +7,15 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from indexer.errors import GalleryError
 from indexer.records import clean_name
 from indexer.store.adding import hide_templates, hide_templates_of_others, is_utf8
-from indexer.store.crops import delete_crops
+from indexer.store.deleting import delete_templates
 from indexer.store.queries import bump_revision, chunks, keep_undo, next_ids, now, record_audit
 from indexer.store.rejections import forget_all
-from indexer.store.schema import audit, crop, embedding, gallery, identity, template, undo
+from indexer.store.schema import audit, crop, gallery, identity, template, undo
 from indexer.store.sealed_cells import issue_keys, keys_of, reseal_templates, sought
 from indexer.store.sealed_rows import change_rows, delete_rows, insert_rows, moving, rows_with, sound_rows
 from indexer.store.tombstones import bury
@@ -227,13 +227,9 @@ def erase(connection: Connection, identity_id: int) -> None:
     forget_all(connection)  # whose they are is not known: perhaps this person's
     entries = select(audit.c.id).where(audit.c.identity_id.in_(people))
     delete_rows(connection, "undo", undo.c.audit_id.in_(entries))
-    with moving(connection, theirs):
-        doomed = select(template.c.id).where(theirs)
-        connection.execute(delete(embedding).where(embedding.c.template_id.in_(doomed)))
-        delete_crops(connection, theirs)
-        delete_rows(connection, "template", theirs)
-        delete_rows(connection, "identity", identity.c.merged_into == identity_id)
-        delete_rows(connection, "identity", identity.c.id == identity_id)
+    delete_templates(connection, theirs)
+    delete_rows(connection, "identity", identity.c.merged_into == identity_id)
+    delete_rows(connection, "identity", identity.c.id == identity_id)
     connection.execute(update(gallery).values(erase_pending=1))
     bump_revision(connection)
 

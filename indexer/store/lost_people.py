@@ -5,13 +5,13 @@ from base64 import b64decode
 from collections.abc import Callable, Collection, Container
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, select, update
 
 from indexer.store.adding import hide_templates_of_others
-from indexer.store.crops import delete_crops
+from indexer.store.deleting import delete_templates
 from indexer.store.person_keys import person_of
 from indexer.store.queries import bump_revision, chunks, record_audit
-from indexer.store.schema import audit, embedding, gallery, identity, template, undo
+from indexer.store.schema import audit, gallery, identity, template, undo
 from indexer.store.sealed_rows import change_rows, delete_rows, moving, sound_rows
 
 
@@ -21,11 +21,11 @@ def drop_lost_people(connection: Connection, known: Container[int]) -> int:
     lost = _templates_under_lost_keys(connection, known)
     if not people and not lost:
         return 0
-    _drop_templates(connection, lost)
+    for piece in chunks(sorted(lost)):
+        delete_templates(connection, template.c.id.in_(piece))
     freed = _free_from_lost(connection, people)
     for piece in chunks(sorted(people)):
-        theirs = select(template.c.id).where(template.c.identity_id.in_(piece))
-        _drop_templates(connection, connection.execute(theirs).scalars().all())
+        delete_templates(connection, template.c.identity_id.in_(piece))
     for piece in chunks(sorted(people)):
         delete_rows(connection, "undo", undo.c.audit_id.in_(select(audit.c.id).where(audit.c.identity_id.in_(piece))))
     for piece in chunks(sorted(people)):
@@ -82,12 +82,3 @@ def _free_from_lost(connection: Connection, people: Collection[int]) -> list[int
         delete_rows(connection, "undo", undo.c.audit_id == number)
         freed.append(source)
     return freed
-
-
-def _drop_templates(connection: Connection, ids: Collection[int]) -> None:
-    for piece in chunks(sorted(ids)):
-        doomed = template.c.id.in_(piece)
-        with moving(connection, doomed):
-            connection.execute(delete(embedding).where(embedding.c.template_id.in_(piece)))
-            delete_crops(connection, doomed)
-            delete_rows(connection, "template", doomed)

@@ -10,11 +10,11 @@ from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import FloatMatrix, ModelBinding, TemplateRow
 from indexer.search.scores import check_vectors
 from indexer.store.bulk import insert_vectors
-from indexer.store.crops import delete_crops
+from indexer.store.deleting import delete_templates
 from indexer.store.queries import bump_revision, chunks, gallery_row, next_ids, record_audit, template_rows
 from indexer.store.schema import embedding, gallery, model, stranger, template
 from indexer.store.sealed_cells import owners_of
-from indexer.store.sealed_rows import delete_rows, every_row, insert_rows, moving
+from indexer.store.sealed_rows import delete_rows, every_row, insert_rows
 
 
 def left(connection: Connection, new_model: ModelBinding, after: int, limit: int) -> list[TemplateRow]:
@@ -63,11 +63,7 @@ def switch(connection: Connection, new_model: ModelBinding, drop: Sequence[int])
         return
     model_id = _model_id(connection, new_model)
     for piece in chunks(list(drop)):
-        doomed = template.c.id.in_(piece)
-        with moving(connection, doomed):
-            connection.execute(delete(embedding).where(embedding.c.template_id.in_(piece)))
-            delete_crops(connection, doomed)
-            delete_rows(connection, "template", doomed)
+        delete_templates(connection, template.c.id.in_(piece))
     has_one = exists().where(embedding.c.template_id == template.c.id, embedding.c.model_id == model_id)
     lacking = list(connection.execute(select(template.c.id).where(~has_one).order_by(template.c.id)).scalars())
     if lacking or model_id is None:

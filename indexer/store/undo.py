@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from indexer.errors import GalleryError, StoreDamaged
 from indexer.store import curation
 from indexer.store.adding import hide_templates, hide_templates_of_others
-from indexer.store.crops import delete_crops
+from indexer.store.deleting import delete_templates
 from indexer.store.queries import bump_revision, chunks, record_audit
-from indexer.store.schema import audit, embedding, gallery, identity, template, undo
+from indexer.store.schema import audit, gallery, identity, template, undo
 from indexer.store.sealed_rows import change_rows, delete_rows, every_row, moving, rows_with, sound_rows
 
 _BLOCKING = ("remove", "merge", "rename", "remove_photos", "reassign")
@@ -109,11 +109,7 @@ def purge(connection: Connection, older_than: timedelta) -> int:
     mergers = select(audit.c.identity_id).join(undo, undo.c.audit_id == audit.c.id).where(audit.c.action == "merge")
     aliases = select(identity.c.id).where(identity.c.merged_into.is_not(None), identity.c.id.not_in(mergers))
     leftover = template.c.identity_id.in_(aliases)
-    doomed = select(template.c.id).where(leftover)
-    with moving(connection, leftover):
-        connection.execute(delete(embedding).where(embedding.c.template_id.in_(doomed)))
-        delete_crops(connection, leftover)
-        delete_rows(connection, "template", leftover)
+    delete_templates(connection, leftover)
     record_audit(connection, "purge", [(None, {"records": len(old)})])
     connection.execute(update(gallery).values(erase_pending=1))
     bump_revision(connection)
