@@ -54,16 +54,19 @@ def look_through(data: bytes) -> PngFile:
     return file
 
 
-def is_whole(data: bytes) -> bool:
-    """Whether every chunk is there up to the end's, and one header: some readers take memory for what is announced."""
+def whole(data: bytes) -> bytes:
+    """Return a file without what follows its last chunk; no bytes unless all its chunks are there, and one header.
+
+    Some readers go on behind the last chunk, and take memory for whatever is announced.
+    """
     place, headers = len(SIGNATURE), 0
     while place + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         headers += kind == b"IHDR"
         place += 12 + length
         if kind == b"IEND":
-            return bool(headers == 1 and place <= len(data))
-    return False
+            return data[:place] if headers == 1 and place <= len(data) else b""
+    return b""
 
 
 def announced_size(data: bytes) -> tuple[int, int]:

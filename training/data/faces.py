@@ -168,8 +168,8 @@ def decode(payloads: Sequence[bytes], names: Sequence[str], side: int) -> UInt8I
         # Looked at before it is decoded: a header of a few bytes can ask for gigabytes.
         if size is not None and size != (side, side):
             raise DataError(f"{name} is {size[0]}x{size[1]} pixels, the config says {side}x{side}")
-        torn = payload.startswith(png_file.SIGNATURE) and not png_file.is_whole(payload)
-        image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR_RGB) if size and not torn else None
+        whole = png_file.whole(payload) if payload.startswith(png_file.SIGNATURE) else payload
+        image = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR_RGB) if size and whole else None
         if image is None or image.shape != (side, side, 3):
             raise DataError(f"{name} in the training data is not an image (JPEG, PNG or WebP); rebuild the data")
         images[index] = image

@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from training.data.tar_members import MAX_MEMBER_BYTES
 from training.errors import DataError
 
 FACE = png(photo("ann", 0))
+GIGABYTE = struct.pack(">I", 10**9)
 
 
 def records(folder: Path, *written: bytes, index: str | None = None) -> Path:
@@ -122,22 +124,36 @@ def test_an_image_whose_header_asks_for_gigabytes_is_refused_by_its_size(tmp_pat
         faces.read(np.array([1]))
 
 
-@pytest.mark.parametrize("change", ["a chunk of two gigabytes", "a second header"])
+@pytest.mark.parametrize("change", ["pixels of a gigabyte", "a second header"])
 def test_a_png_that_announces_gigabytes_within_is_no_image(tmp_path: Path, change: str) -> None:
     header_again = FACE[8:16] + struct.pack(">II", 30_000, 30_000) + FACE[24:33]
-    within = {"a chunk of two gigabytes": b"\x7f\xff\xff\xffteXt", "a second header": header_again}[change]
+    within = {"pixels of a gigabyte": GIGABYTE + b"IDAT", "a second header": header_again}[change]
     faces = open_records([records(tmp_path, GOOD, record(header(1) + FACE[:33] + within + FACE[33:]))], side=SIDE)
     with pytest.raises(DataError, match=r"train\.rec/2 in the training data is not an image"):
         faces.read(np.array([1]))
 
 
 @pytest.mark.parametrize(
-    "tail", [b"", b"\xe3\xe3\xe3\xe3", b"\x7f\xff\xff\xffteXt"], ids=["nothing", "a length", "a chunk"]
+    "tail", [b"", GIGABYTE, GIGABYTE + b"IDAT", GIGABYTE + b"IEND"], ids=["nothing", "a length", "pixels", "an end"]
 )
 def test_a_png_without_its_last_chunk_is_not_whole(tail: bytes) -> None:
     """OpenCV takes memory for a chunk as soon as it has read its length."""
-    assert png_file.is_whole(FACE)
-    assert not png_file.is_whole(FACE[:-12] + tail)
+    assert png_file.whole(FACE) == FACE
+    assert not png_file.whole(FACE[:-12] + tail)
+
+
+def test_what_follows_a_pngs_last_chunk_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV looks for the pixels of a PNG without any behind its last chunk, too."""
+    without_pixels = FACE[:33] + FACE[-12:]
+    behind = [record(header(1) + png + GIGABYTE + b"IDAT") for png in (FACE, without_pixels)]
+    faces = open_records([records(tmp_path, *behind)], side=SIDE)
+    read: list[bytes] = []
+    whole = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: (read.append(bytes(data)), whole(data, flags))[1])
+    assert faces.read(np.array([0])).shape == (1, SIDE, SIDE, 3)
+    with pytest.raises(DataError, match=r"train\.rec/2 in the training data is not an image"):
+        faces.read(np.array([1]))
+    assert read == [FACE, without_pixels]
 
 
 def sparse(path: Path) -> Path:
