@@ -94,6 +94,7 @@ class _Source:
     xmp: bytes = b""
     coefficients: int = 0  # held while decoding, of the photo's full size whatever the reduction
     deep: bool = False  # 16 bits a colour
+    tables: int = 0  # bytes of codes; most photos have few, and none is refused for those it may have
 
     @property
     def reduction(self) -> int:
@@ -122,7 +123,8 @@ def decode_bytes(data: bytes) -> Pixels:
             return _decode_still(source, png.frames)
         case "WebP":
             webp = webp_file.look_through(data)
-            return _decode_still(_Source(name, data, webp.width, webp.height, webp.exif, webp.xmp), webp.frames)
+            source = _Source(name, data, webp.width, webp.height, webp.exif, webp.xmp, tables=webp.tables)
+            return _decode_still(source, webp.frames)
         case "BMP" | "PNM":
             return _decode_bitmap(name, data)
         case "HEIC" if find_spec("pillow_heif") is None:
@@ -245,6 +247,8 @@ def _decode_here(source: _Source) -> Pixels:
     try:
         with _reserved(source):
             image = opened(source.name, source.data)
+            if image.size != (source.width, source.height):  # a second header, whose size nobody has looked at
+                raise DecodeFailed("unreadable", f"damaged: it says {image.width} x {image.height} pixels elsewhere")
             return _finished(Decoded(_array(image, load(image, source.reduction))), source)
     except DecompressionBombError:  # a limit of the program around us, where Pillow looks at it; ours are kept
         return _decode_in_child(source)
@@ -274,7 +278,7 @@ def _reserved(source: _Source) -> Iterator[None]:
             f"{source.width} x {source.height} pixels of {source.name} take {source.memory / 1e6:,.0f} MB to decode"
         )
         raise DecodeFailed("too_large", f"{reason}; at most {apart.MEMORY / 1e6:,.0f} MB are used")
-    with _BUDGET.reserved(source.memory):
+    with _BUDGET.reserved(source.memory + source.tables):
         yield
 
 

@@ -55,17 +55,19 @@ def look_through(data: bytes) -> PngFile:
 
 
 def whole(data: bytes) -> bytes:
-    """Return a file without what follows its last chunk; no bytes unless all its chunks are there, and one header.
+    """Return a file's picture and orientation alone; no bytes unless all its chunks are there, and one header.
 
-    Some readers go on behind the last chunk, and take memory for whatever is announced.
+    Some readers go on behind the last chunk, take memory for whatever is announced, and unpack every text.
     """
-    place, headers = len(SIGNATURE), 0
+    place, headers, kept = len(SIGNATURE), 0, [SIGNATURE]
     while place + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         headers += kind == b"IHDR"
+        if kind in _KEPT or kind == b"eXIf":
+            kept.append(data[place : place + 12 + length])
         place += 12 + length
         if kind == b"IEND":
-            return data[:place] if headers == 1 and place <= len(data) else b""
+            return b"".join(kept) if headers == 1 and place <= len(data) else b""
     return b""
 
 

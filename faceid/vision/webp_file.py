@@ -5,17 +5,25 @@ from dataclasses import dataclass
 
 _ANIMATION_FRAME = b"ANMF"
 _MOST_CHUNKS = 2**16  # a file may be made of millions of empty ones
+# What may be coded without loss: the picture, its alpha, a frame. Each 4 x 4 pixels may have prefix codes of their own,
+# five that take 20 bits of the file at least, and these bytes of libwebp's tables, far more than the picture does.
+_LOSSLESS = (b"VP8L", b"ALPH", _ANIMATION_FRAME)
+_CODED_PIXELS, _MOST_CODES, _LEAST_BITS, _TABLE_BYTES = 16, 2**16, 20, 6000
 
 
 @dataclass
 class WebPFile:
-    """What the chunks say: width and height in pixels (0 where they do not say), and the number of frames."""
+    """What the chunks say: width and height in pixels (0 where they do not say), and the number of frames.
+
+    `tables` are the bytes that a decoder may take beside the picture for its codes.
+    """
 
     width: int = 0
     height: int = 0
     frames: int = 0
     exif: bytes = b""
     xmp: bytes = b""
+    tables: int = 0
 
 
 def look_through(data: bytes) -> WebPFile:
@@ -26,6 +34,9 @@ def look_through(data: bytes) -> WebPFile:
             break
         kind, length = struct.unpack_from("<4sI", data, place)
         file.frames += kind == _ANIMATION_FRAME
+        if kind in _LOSSLESS:
+            codes = min(file.width * file.height // _CODED_PIXELS, len(data) * 8 // _LEAST_BITS, _MOST_CODES)
+            file.tables = codes * _TABLE_BYTES
         if kind == b"EXIF":
             file.exif = data[place + 8 : place + 8 + length]
         elif kind == b"XMP ":

@@ -3,14 +3,15 @@
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Never, Self
 
 from training.errors import DataError
 
 # The largest face that anybody trains on has a few hundred kilobytes.
 MAX_MEMBER_BYTES = 16 * 2**20
-# Names and the like that stand before a member; they are read whole, and compressed they may be of any size.
-MAX_HEADER_BYTES = 2**20
+# Names and the like that stand before a member, of 4,096 bytes at most; they are read whole, one within the other, and
+# compressed they may be of any size.
+MAX_HEADER_BYTES = 2**14
 _HEADERS = {
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 }
@@ -26,6 +27,10 @@ class _Member(tarfile.TarInfo):
         if member.type in _HEADERS and member.size > MAX_HEADER_BYTES:
             raise ValueError(f"a header of {member.size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
         return member
+
+    def _proc_gnusparse_10(self, *_: object) -> Never:
+        """Refuse the other list of holes, which stands where a member's bytes do and may go on without end, too."""
+        raise ValueError("a member is stored with holes (sparse); pack it again without")
 
 
 def members(path: Path, mode: str = "r") -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:

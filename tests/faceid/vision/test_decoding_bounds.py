@@ -1,11 +1,12 @@
 """What one photo may cost: memory, seconds, and no more; whatever it does, the next one is read."""
 
 import os
+import struct
 import sys
 import threading
 import time
 import tracemalloc
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from faceid.vision import apart, decoding
 from faceid.vision.images import ImageError, decode, read_photo
 from faceid.vision.memory_budget import MemoryBudget
 from faceid.vision.openers import opened
-from tests.faceid.vision.zoo import PICTURE, base_picture, raw_png, raw_tiff, saved, with_tags
+from tests.faceid.vision.zoo import PICTURE, base_picture, chunk, raw_png, raw_tiff, saved, with_tags
 
 
 def reason(data: bytes) -> str:
@@ -34,6 +35,34 @@ def test_a_big_photo_comes_halved_and_says_so(kind: str, monkeypatch: pytest.Mon
     assert halved.rgb.shape == (34, 51, 3)
     expected = np.asarray(Image.fromarray(picture).reduce(2), int)
     assert np.abs(halved.rgb.astype(int) - expected)[:33, :50].mean() < 9
+
+
+def test_a_second_header_is_not_read_whose_size_nobody_has_looked_at() -> None:
+    """Pillow takes the size of the last one: 27 KB were a photo of 225 megapixels and took a gigabyte."""
+    large = chunk(b"IHDR", struct.pack(">IIBBBBB", 300, 300, 1, 0, 0, 0, 0))
+    photo = raw_png(8, 8, 8, 2, bytes(39 * 300), large)
+    assert reason(photo) == "unreadable"
+
+
+def test_codes_of_a_picture_without_loss_are_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libwebp took 370 MB for a megapixel of 295 KB each of whose 4 x 4 pixels has codes of its own."""
+    held: list[int] = []
+
+    class Budget(MemoryBudget):
+        def reserved(self, size: int) -> AbstractContextManager[None]:
+            held.append(size)
+            return super().reserved(size)
+
+    monkeypatch.setattr(decoding, "_BUDGET", Budget(2**40))
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    for settings in ({"lossless": True}, {"quality": 90}):
+        decode(saved(noise, "WEBP", **settings), Path("photo"))
+    clear = np.dstack([noise, noise[..., 0]])
+    decode(saved(clear, "WEBP", quality=90), Path("photo"))
+    without_loss, with_loss, with_alpha = held
+    assert without_loss > with_loss + 10_000 * 5800
+    assert with_alpha > with_loss + 10_000 * 5800
+    assert with_loss < 2**22
 
 
 def test_a_photo_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 import struct
 import tarfile
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from faceid.vision import png_file
+from tests.faceid.vision.zoo import chunk
 from tests.training.data.test_readers import SIDE, add, header, photo, png, record, write_records
 from training.config import ConfigError, read_yaml
 from training.data.opening import open_faces
@@ -156,6 +158,14 @@ def test_what_follows_a_pngs_last_chunk_is_not_read(tmp_path: Path, monkeypatch:
     assert read == [FACE, without_pixels]
 
 
+def test_of_a_png_nothing_is_read_but_its_picture_and_which_way_up_it_is() -> None:
+    """libpng unpacks every text, and OpenCV looks for an animation's numbers behind the end of a chunk without any."""
+    text = zlib.compress(bytes(2**20))
+    odd = chunk(b"zTXt", b"a\0\0" + text) + chunk(b"acTL", b"") + chunk(b"fcTL", b"")
+    upright = chunk(b"eXIf", b"II*\0")
+    assert png_file.whole(FACE[:33] + odd + upright + FACE[33:]) == FACE[:33] + upright + FACE[33:]
+
+
 def sparse(path: Path) -> Path:
     """A tar of one member that is 2 GB long and stored in no bytes at all (GNU's old sparse format)."""
     member = tarfile.TarInfo("ann/1.png")
@@ -174,6 +184,28 @@ def announcing(path: Path, size: int) -> Path:
     member = tarfile.TarInfo("ann/1.png")
     member.size = size
     path.write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    return path
+
+
+def pax(body: bytes) -> bytes:
+    """A header that stands before a member, of these records."""
+    member = tarfile.TarInfo("././@PaxHeader")
+    member.type, member.size = tarfile.XHDTYPE, len(body)
+    return member.tobuf(tarfile.GNU_FORMAT) + body + bytes(-len(body) % 512)
+
+
+def sparse_by_pax(path: Path) -> Path:
+    """A tar of one member whose list of 100 million holes, as GNU tar writes it now, stands where its bytes do."""
+    member = tarfile.TarInfo("ann/1.png")
+    member.size = MAX_MEMBER_BYTES
+    header = pax(b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n")
+    path.write_bytes(header + member.tobuf(tarfile.GNU_FORMAT) + b"99999999\n" + b"0\n" * 2_000_000)
+    return path
+
+
+def pax_within_pax(path: Path) -> Path:
+    """A tar of headers for headers for headers..., each of thousands of records."""
+    path.write_bytes(pax(b"".join(b"10 %05x=\n" % number for number in range(6500))) * 100)
     return path
 
 
@@ -197,9 +229,11 @@ def pipe(path: Path) -> Path:
         (lambda path: announcing(path, 10 * 2**30), "has 10,737,418,240 bytes"),
         (lambda path: announcing(path, MAX_MEMBER_BYTES), "torn|damaged"),
         (nested_long_names, "damaged"),
+        (sparse_by_pax, "holes"),
+        (pax_within_pax, "a header of 65,000 bytes"),
         (pipe, "not a regular"),
     ],
-    ids=["sparse", "ten gigabytes", "beyond the end", "nested long names", "pipe"],
+    ids=["sparse", "ten gigabytes", "beyond the end", "nested long names", "sparse by pax", "pax within pax", "pipe"],
 )
 @pytest.mark.parametrize("reader", [open_shards, read_packs])
 def test_a_hostile_tar_is_one_error_and_takes_no_memory(
