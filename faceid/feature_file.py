@@ -20,6 +20,7 @@ from indexer.records import FloatMatrix, FloatVector, ModelBinding
 from indexer.text import printable
 
 _BLOCK = 2**20
+_RATIO = 20  # features hardly shrink when they are packed; the texts beside them do
 
 
 def read_features(path: Path) -> FeatureSet:
@@ -96,6 +97,12 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             if missing:
                 raise FeatureError(f"{printable(path)}: no array {', '.join(sorted(missing))} in it")
             wanted = there & {"features", "labels", "paths", "model"}
+            unpacked = sum(archive.getinfo(f"{key}.npy").file_size for key in wanted)
+            if unpacked > _RATIO * path.stat().st_size + _BLOCK:
+                raise FeatureError(
+                    f"{printable(path)}: it would unpack to {unpacked:,} bytes, far more than features can be packed "
+                    "into; write it again with numpy.savez"
+                )
             return {key: _read_member(path, archive, f"{key}.npy", mapped=key == "features") for key in wanted}
     except FeatureError:
         raise

@@ -67,6 +67,8 @@ def fields(message: memoryview) -> Iterator[Field]:
     while place < len(message):
         start = place
         tag, place = _varint(message, place)
+        if tag >= 2**32:  # protobuf drops these bits, and would take it for a field that nobody has looked at
+            raise WrongNetwork("torn or no ONNX file (a field of an unknown number)")
         number, kind = tag >> 3, tag & 7
         value: int | memoryview
         if kind == VARINT:

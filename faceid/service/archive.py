@@ -12,7 +12,8 @@ from faceid.vision.photo_list import path_beside_photos
 from indexer.text import printable
 
 _END = struct.Struct("<4s4H2LH")  # the record at a zip file's end
-_END_64 = struct.Struct("<4s36xQ8x4s16x")  # what zip64 puts before it: a record with the list's bytes, and a locator
+# What zip64 puts before it: a record with the list's bytes, and a locator that says where the record is.
+_END_64 = struct.Struct("<4s36xQ8x4s4xQ4x")
 _LONGEST_COMMENT = 65_535
 _BYTES_AN_ENTRY = 1024  # of the list at the end: names are paths of a photo, not books
 _RATIO = 10  # photos do not shrink when they are packed
@@ -88,8 +89,11 @@ def _check_end(file: IO[bytes], most_photos: int) -> None:
     if entries == 0xFFFF or listed == 0xFFFFFFFF:
         raise Problem("bad_archive", "zip64 is not taken: pack fewer than 65,535 files into one archive")
     if at >= _END_64.size:  # zipfile goes by these whatever the record at the end says
-        record, listed_64, locator = _END_64.unpack_from(tail, at - _END_64.size)
-        if (record, locator) == (b"PK\x06\x06", b"PK\x06\x07"):
+        record, listed_64, locator, place = _END_64.unpack_from(tail, at - _END_64.size)
+        if locator == b"PK\x06\x07":
+            # Some versions of zipfile go to where the locator says, others to what stands before it.
+            if record != b"PK\x06\x06" or place != size - len(tail) + at - _END_64.size:
+                raise Problem("bad_archive", "the record of zip64 is not where it should be")
             listed = max(listed, listed_64)
     if listed > _BYTES_AN_ENTRY * (most_photos + 1):
         raise Problem("bad_archive", "the archive's list of files is too long")

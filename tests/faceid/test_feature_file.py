@@ -49,6 +49,21 @@ def test_a_flipped_bit_in_rows_that_are_mapped_is_refused(tmp_path: Path) -> Non
         read_features(file)
 
 
+@pytest.mark.parametrize("member", [b"\x93NUMPY\2\0\0\0\0\4" + bytes(2**24), unit_rows(1, 8).repeat(2**19, axis=0)])
+def test_a_file_of_kilobytes_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, member: bytes | np.ndarray) -> None:
+    file = tmp_path / "bomb.npz"
+    np.savez_compressed(file, labels=names("a"), paths=names("1"))
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_BZIP2) as archive:
+        if isinstance(member, bytes):
+            archive.writestr("features.npy", member)
+        else:
+            with archive.open("features.npy", "w") as features:
+                np.lib.format.write_array(features, member)
+    assert file.stat().st_size < 4000
+    with pytest.raises(FeatureError, match="it would unpack to 16,777,"):
+        read_features(file)
+
+
 def test_the_digest_is_the_sha256_of_the_rows_however_they_are_stored(tmp_path: Path) -> None:
     # sha256sum of the 16 bytes 0000803f 00000000 00000000 0000803f
     rows = np.eye(2, dtype=np.float32)

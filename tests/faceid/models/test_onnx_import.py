@@ -13,6 +13,8 @@ pytest.importorskip("onnxruntime")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from faceid.inference.onnx_graph import nested, text
+from faceid.inference.onnx_reading import WrongNetwork, check_network
 from faceid.models.embedding import Embedder
 from faceid.models.model_file import ONNX, Model, ModelError, write_model
 from faceid.models.model_zoo import verify_model
@@ -209,6 +211,15 @@ def test_a_network_that_repeats_what_it_likes_is_refused(tmp_path: Path, operato
     from_elsewhere = write_model(tmp_path / "mine.safetensors", spec, {ONNX: content})
     with pytest.raises(ModelError, match=rf"mine\.safetensors: .*the operator {operator}"):
         Embedder(from_elsewhere)
+
+
+def test_a_field_is_the_one_that_protobuf_takes_it_for() -> None:
+    """ONNX Runtime drops the upper bits of a tag: an operator, or a file beside the model, that the check passed by."""
+    plain, long = b"\x22", b"\xa2\x80\x80\x80\x10"  # field 4 of a node, and the same plus 2**32
+    for tag in (plain, long):
+        node = nested(1, [*text(2, "x"), tag, b"\x04Loop"])
+        with pytest.raises(WrongNetwork, match="Loop" if tag == plain else "a field of an unknown number"):
+            check_network(b"".join(nested(7, node)))
 
 
 @pytest.mark.parametrize("place", [_in_initializer, _in_constant, _in_subgraph, _in_function, _sparse, _context])

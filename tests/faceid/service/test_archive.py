@@ -86,6 +86,24 @@ def test_a_list_whose_length_only_zip64_tells_is_bounded_too(tmp_path: Path, com
         check_archive(path, 10)
 
 
+def test_a_list_that_zip64_says_is_elsewhere_is_not_looked_for(tmp_path: Path) -> None:
+    """Of two records newer versions of Python take the one that the locator names, older ones the one before it."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    long = entry * 20_000
+
+    def record(listed: bytes, extra: int) -> bytes:
+        count = len(listed) // len(entry)
+        return struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44 + extra, 45, 45, 0, 0, count, count, len(listed), 0)
+
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(long), 1)
+    end = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 1, 1, len(entry), 0, 0)
+    path = tmp_path / "x.zip"
+    for before_locator in (record(entry, 0), bytes(56)):
+        path.write_bytes(long + record(long, 56) + before_locator + locator + end)
+        with pytest.raises(Problem, match="zip64 is not where it should be"):
+            check_archive(path, 10)
+
+
 def test_a_bomb_is_refused_by_what_it_would_unpack_to(tmp_path: Path) -> None:
     path = written(tmp_path, {f"a/{n}.jpg": bytes(3_000_000) for n in range(5)}, zipfile.ZIP_DEFLATED)
     with pytest.raises(Problem) as refused:
