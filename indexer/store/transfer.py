@@ -34,6 +34,7 @@ from indexer.crypto.sealed_export import is_sealed, sealing, unsealing
 from indexer.durable_file import PRIVATE, writing
 from indexer.errors import GalleryError, ModelMismatch
 from indexer.records import Added, FloatMatrix, MergedPerson, ModelBinding, TemplateRow, Turn, clean_name
+from indexer.store import parquet_footer
 from indexer.store.adding import add_templates, hide_templates, hide_templates_of_others
 from indexer.store.content import Content, Template, check_content, new_template
 from indexer.store.queries import (
@@ -57,6 +58,8 @@ _WITHOUT_CROPS = "faceid-gallery-2"
 _BLOCK = 16_384  # templates in a row group, and under one step of the checksum
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _EXPANSION = 64  # exports are not compressed, but values that repeat are written once
+# Rows that are read at a time: a text or a picture that is written once may be in each of them.
+_FEW = _EXPANSION
 _NUMBERS = ("box_x", "box_y", "box_width", "box_height", "detection_score", "quality")
 _COLUMNS = ("person", "source", "source_digest", *_NUMBERS, "precision", "removed")
 
@@ -125,14 +128,15 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
             if not file.schema_arrow.equals(_schema(pyarrow, model.dimension, head["format"])):
                 raise GalleryError(f"{path} is damaged: its columns are not an export's; export it again")
             _refuse_a_bomb(path, file.metadata.num_rows, model.dimension)
-        # A picture that is written once for a million rows must not become a million pictures.
-        once = None if head["format"] == _WITHOUT_CROPS else ["crop"]
+        with _readable(pyarrow, path, key) as source:
+            _refuse_what_unfolds(source, model.dimension)
         with (
             _readable(pyarrow, path, key) as source,
-            parquet.ParquetFile(source, page_checksum_verification=True, read_dictionary=once) as file,
+            parquet.ParquetFile(source, page_checksum_verification=True) as file,
         ):
-            table = file.read()
-        templates, vectors = _from_table(table, model.dimension, _EXPANSION * path.stat().st_size)
+            templates, vectors = _from_batches(
+                file.iter_batches(_FEW), model.dimension, _EXPANSION * path.stat().st_size
+            )
         found = _digest(head, templates, vectors)
     except (
         OSError,
@@ -339,6 +343,13 @@ def _refuse_a_bomb(path: Path, rows: int, dimension: int) -> None:
         raise GalleryError(f"{path} is damaged: it says that it holds {rows} templates; export it again")
 
 
+def _refuse_what_unfolds(file: Any, dimension: int) -> None:
+    """Raise ValueError for columns that are compressed, as no export's are, or vectors that are of any length."""
+    for rows, columns in parquet_footer.row_groups(file):
+        if any(codec != parquet_footer.PLAIN for codec, _ in columns) or columns[-1][1] != rows * dimension:
+            raise ValueError("its columns are packed as no export's are")
+
+
 def _schema(pyarrow: ModuleType, dimension: int, version: str = _FORMAT) -> Any:
     types = {
         "person": pyarrow.int32(),
@@ -363,35 +374,30 @@ def _to_table(pyarrow: ModuleType, schema: Any, templates: Sequence[Template], v
     return pyarrow.Table.from_arrays([*arrays, lists], schema=schema)
 
 
-def _from_table(table: Any, dimension: int, most_bytes: int) -> tuple[list[Template], FloatMatrix]:
-    columns = {name: table.column(name).to_pylist() for name in _COLUMNS}
-    crops = _crops(table, most_bytes) if "crop" in table.column_names else [None] * table.num_rows
-    templates = [
-        Template(person, source, digest, numbers, precision, removed, crop)
-        for person, source, digest, precision, removed, numbers, crop in zip(
-            *(columns[name] for name in ("person", "source", "source_digest", "precision", "removed")),
-            zip(*(columns[name] for name in _NUMBERS), strict=True),
-            crops,
-            strict=True,
-        )
-    ]
-    lengths = [piece.value_lengths().to_numpy(zero_copy_only=False) for piece in table.column("vector").chunks]
-    if not all((its == dimension).all() for its in lengths):
-        raise ValueError(f"a vector has not {dimension} numbers")
-    chunks_ = [piece.flatten().to_numpy(zero_copy_only=False) for piece in table.column("vector").chunks]
-    flat = np.concatenate([np.empty(0, np.float32), *chunks_]).astype(np.float32, copy=False)
-    return templates, flat.reshape(len(templates), dimension)
-
-
-def _crops(table: Any, most_bytes: int) -> list[bytes | None]:
-    """Return each row's picture; rows with the same one share it."""
-    crops: list[bytes | None] = []
-    for piece in table.column("crop").chunks:
-        pictures = piece.dictionary.to_pylist()
-        crops += [None if place is None else pictures[place] for place in piece.indices.to_pylist()]
-    if sum(len(one) for one in crops if one is not None) > most_bytes:
-        raise ValueError("it says that it holds far more pictures than it has bytes")
-    return crops
+def _from_batches(batches: Iterator[Any], dimension: int, most_bytes: int) -> tuple[list[Template], FloatMatrix]:
+    templates: list[Template] = []
+    vectors = [np.empty((0, dimension), np.float32)]
+    pictures: dict[bytes | None, bytes | None] = {}  # rows with the same one share it
+    for batch in batches:
+        most_bytes -= batch.nbytes
+        if most_bytes < 0:
+            raise ValueError("it says that it holds far more than it has bytes")
+        columns = {name: batch.column(name).to_pylist() for name in batch.schema.names if name != "vector"}
+        crops = columns.get("crop", [None] * batch.num_rows)
+        templates += [
+            Template(person, source, digest, numbers, precision, removed, pictures.setdefault(crop, crop))
+            for person, source, digest, precision, removed, numbers, crop in zip(
+                *(columns[name] for name in ("person", "source", "source_digest", "precision", "removed")),
+                zip(*(columns[name] for name in _NUMBERS), strict=True),
+                crops,
+                strict=True,
+            )
+        ]
+        lists = batch.column("vector")
+        if not (lists.value_lengths().to_numpy(zero_copy_only=False) == dimension).all():
+            raise ValueError(f"a vector has not {dimension} numbers")
+        vectors.append(lists.flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, dimension))
+    return templates, np.concatenate(vectors).astype(np.float32, copy=False)
 
 
 def _import_pyarrow() -> tuple[ModuleType, ModuleType]:

@@ -137,7 +137,7 @@ def test_vectors_of_other_lengths_that_make_up_for_each_other_are_refused(galler
     table = table_of(file)
     vectors = table.column("vector").to_pylist()
     lists = pyarrow.array([vectors[0][:-1], [vectors[0][-1], *vectors[1]]], table.schema.field("vector").type)
-    pyarrow.parquet.write_table(table.set_column(table.num_columns - 1, "vector", lists), file)
+    pyarrow.parquet.write_table(table.set_column(table.num_columns - 1, "vector", lists), file, compression="none")
     with pytest.raises(GalleryError, match="a vector has not 16 numbers"):
         gallery.import_(file)
 
@@ -157,6 +157,24 @@ def test_nesting_without_end_pipes_and_small_files_of_many_rows_are_refused(gall
     pyarrow.parquet.write_table(long, many, compression="zstd")
     with pytest.raises(GalleryError, match="says that it holds 200000 templates"):
         gallery.import_(many)
+
+
+def test_small_files_that_unfold_to_gigabytes_are_refused_before_they_do(gallery, tmp_path):
+    """A megabyte compressed to nothing, a text that is written once for all rows, a vector of millions of zeros."""
+    file = forged(tmp_path / "export.parquet", rows=[row(source="s" * 2**17)] * 2)
+    table = table_of(file)
+    schema = table.schema
+    long = pyarrow.array([[0.0] * 2**20, [0.0] * DIMENSION], schema.field("vector").type)
+    for what, content, packed in (
+        ("packed as no export's", table, {"compression": "zstd"}),
+        ("packed as no export's", table.set_column(table.num_columns - 1, "vector", long), {"compression": "none"}),
+        ("far more than it has bytes", table.take(np.arange(1000) % 2), {"compression": "none"}),
+    ):
+        pyarrow.parquet.write_table(content, file, write_statistics=False, **packed)
+        assert file.stat().st_size < 2**18
+        with pytest.raises(GalleryError, match=what):
+            gallery.import_(file)
+    assert gallery.size == 0
 
 
 def test_an_add_passes_the_same_door(gallery):
