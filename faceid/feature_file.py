@@ -39,7 +39,9 @@ def read_features(path: Path) -> FeatureSet:
         return replace(labelled, model=_model(arrays.get("model"), labelled.features.shape[1], path))
     if path.suffix == ".npy":
         features = _read_npy(path)
-        return feature_set(features, np.zeros(len(features), "U1"), _row_numbers(len(features)), path)
+        # Rows that take no bytes may be of any number, and are refused; a single number is no rows.
+        rows = features.shape[0] if features.ndim and features.nbytes else 0
+        return feature_set(features, np.zeros(rows, "U1"), _row_numbers(rows), path)
     raise FeatureError(f"{printable(path)}: a feature file ends in .npz (with labels) or .npy (distractors alone)")
 
 

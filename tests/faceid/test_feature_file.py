@@ -1,3 +1,4 @@
+import tracemalloc
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -62,6 +63,19 @@ def test_a_file_of_kilobytes_that_unpacks_to_gigabytes_is_refused(tmp_path: Path
     assert file.stat().st_size < 4000
     with pytest.raises(FeatureError, match="it would unpack to 16,777,"):
         read_features(file)
+
+
+@pytest.mark.parametrize(("descr", "shape"), [("<f4", (10**7, 0)), ("|V0", (10**7,)), ("<f4", ())])
+def test_rows_that_take_no_bytes_are_not_numbered(tmp_path: Path, descr: str, shape: tuple[int, ...]) -> None:
+    file = tmp_path / "d.npy"
+    with file.open("wb") as written:
+        np.lib.format.write_array_header_1_0(written, {"descr": descr, "fortran_order": False, "shape": shape})
+        written.write(bytes(4) if not shape else b"")
+    tracemalloc.start()
+    with pytest.raises(FeatureError, match=r"features must be \[N, D\]"):
+        read_features(file)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 def test_the_digest_is_the_sha256_of_the_rows_however_they_are_stored(tmp_path: Path) -> None:
