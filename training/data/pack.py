@@ -12,11 +12,12 @@ from faceid.inference.cpu_features import available_cores
 from faceid.vision.broken_crops import shows_a_face
 from faceid.vision.photo_list import path_beside_photos
 from training.data.faces import Ints, UInt8Images, decode
-from training.data.tar_members import content, members
+from training.data.tar_members import MAX_MEMBER_BYTES, content, members
 from training.errors import DataError
 
 # 61,000 faces of 120x120 take 2.6 GB; a pack beyond this limit wants reading from disk, which this is not.
 MEMORY_LIMIT_BYTES = 8 * 2**30
+_RATIO = 10  # faces do not shrink when they are packed
 MAX_THREADS = 16  # OpenCV decodes outside Python's lock
 
 
@@ -110,13 +111,16 @@ def _digest(faces: Sequence[tuple[str, bytes]]) -> str:
 def _members(path: Path) -> list[tuple[str, bytes]]:
     """Name and bytes of every file in the tar, but for what systems put beside photos."""
     found, held = [], 0
+    packed = path.stat().st_size if path.is_file() else 0
+    most = min(MEMORY_LIMIT_BYTES, _RATIO * packed + MAX_MEMBER_BYTES)
     for tar, member in members(path):
         if path_beside_photos(member.name):
             continue
         if "/" not in member.name.strip("/"):
             raise DataError(f"{member.name} in {path} has no identity; a pack holds IDENTITY/NAME.webp")
         held += member.size
-        if held > MEMORY_LIMIT_BYTES:
-            raise DataError(f"{path} holds more than {MEMORY_LIMIT_BYTES / 2**30:.1f} GiB of faces; give fewer packs")
+        if held > most:
+            why = "give fewer packs" if most == MEMORY_LIMIT_BYTES else "far more than faces can be packed into"
+            raise DataError(f"{path} holds more than {most:,} bytes of faces; {why}")
         found.append((member.name, content(tar, member)))
     return found

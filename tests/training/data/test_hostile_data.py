@@ -293,6 +293,16 @@ def test_what_is_no_face_but_terabytes_is_not_unpacked_to_pass_it_over(tmp_path:
         open_faces([path], side=SIDE, only_faces=False)
 
 
+def test_faces_that_unpack_to_gigabytes_are_not_held(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.tar.gz"
+    face = FACE + bytes(2**22)
+    with tarfile.open(path, "w:gz") as tar:
+        for number in range(6):
+            add(tar, f"ann/{number}.png", face)
+    with pytest.raises(DataError, match=r"bomb\.tar\.gz holds more than .* far more than faces can be packed into"):
+        read_packs([path], side=SIDE)
+
+
 def test_a_label_of_a_megabyte_is_no_label(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as tar:
         add(tar, "1.png", FACE)
