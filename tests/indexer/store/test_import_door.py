@@ -177,6 +177,23 @@ def test_small_files_that_unfold_to_gigabytes_are_refused_before_they_do(gallery
     assert gallery.size == 0
 
 
+def test_a_page_is_not_believed_that_has_more_values_than_the_file_says(gallery, tmp_path):
+    """pyarrow reads the first row to its end: 3 KB were a vector of 20 million numbers."""
+    file = forged(tmp_path / "export.parquet")
+    table, many = table_of(file), 2**20
+    long = pyarrow.array([[0.0] * many], table.schema.field("vector").type)
+    table = table.set_column(table.num_columns - 1, "vector", long)
+    pyarrow.parquet.write_table(table, file, write_statistics=False, compression="none")
+    # The footer's number of values (a field behind one of the same kind), doubled and in pieces of seven bits.
+    said, shorter = b"\x16\x80\x80\x80\x01", b"\x16" + bytes([2 * DIMENSION | 0x80, 0x80, 0x80, 0])
+    content = file.read_bytes()
+    assert content.count(said) == 1
+    file.write_bytes(content.replace(said, shorter))
+    assert pyarrow.parquet.ParquetFile(file).metadata.row_group(0).column(11).num_values == DIMENSION
+    with pytest.raises(GalleryError, match="its pages hold other values than it says"):
+        gallery.import_(file)
+
+
 def test_an_add_passes_the_same_door(gallery):
     from dataclasses import replace
 
