@@ -13,7 +13,7 @@ from typing import IO, Any
 PLAIN = 0  # the codec of pages that are not compressed
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LISTS, _STRUCT = 0, 1, 2, 3, 7, 8, (9, 10), 12
 _NUMBERS = (4, 5, 6)
-_LONGEST = 2**31
+_LONGEST, _LONGEST_HEAD = 2**31, 2**12  # bytes of a text, and of what stands before a page
 # The numbers of fields: of the file, a row group, a column in it, and a page.
 _ROW_GROUPS, _COLUMNS, _ROWS, _META_DATA = 4, 1, 3, 3
 _CODEC, _VALUES, _BYTES, _PAGES, _DICTIONARY = 4, 5, 7, 9, 11
@@ -43,13 +43,14 @@ def _values_in_pages(file: IO[bytes], column: dict[int, Any]) -> int:
     place, values = start, 0
     while place < start + column[_BYTES]:
         file.seek(place)
-        page = _struct(file)
-        values += (page.get(_DATA_PAGE) or page.get(_DATA_PAGE_2) or {_PAGE_VALUES: 0})[_PAGE_VALUES]
-        place = file.tell() + max(0, page[_PAGE_BYTES])
+        head = BytesIO(file.read(_LONGEST_HEAD))
+        page = _struct(head)
+        values += max(0, (page.get(_DATA_PAGE) or page.get(_DATA_PAGE_2) or {_PAGE_VALUES: 0})[_PAGE_VALUES])
+        place += head.tell() + max(0, page[_PAGE_BYTES])
     return values
 
 
-def _struct(data: IO[bytes]) -> dict[int, Any]:
+def _struct(data: BytesIO) -> dict[int, Any]:
     found: dict[int, Any] = {}
     number = 0
     while (head := _byte(data)) & 15 != _STOP:
@@ -58,7 +59,7 @@ def _struct(data: IO[bytes]) -> dict[int, Any]:
     return found
 
 
-def _value(data: IO[bytes], kind: int) -> Any:
+def _value(data: BytesIO, kind: int) -> Any:
     if kind in _NUMBERS:
         return _number(data)
     if kind == _STRUCT:
@@ -76,11 +77,11 @@ def _value(data: IO[bytes], kind: int) -> Any:
     raise ValueError("its footer holds what no footer does")
 
 
-def _byte(data: IO[bytes]) -> int:
+def _byte(data: BytesIO) -> int:
     return data.read(1)[0]
 
 
-def _varint(data: IO[bytes]) -> int:
+def _varint(data: BytesIO) -> int:
     value = 0
     for shift in range(0, 70, 7):
         digit = _byte(data)
@@ -90,6 +91,6 @@ def _varint(data: IO[bytes]) -> int:
     raise ValueError("its footer holds a number without end")
 
 
-def _number(data: IO[bytes]) -> int:
+def _number(data: BytesIO) -> int:
     value = _varint(data)
     return value >> 1 ^ -(value & 1)

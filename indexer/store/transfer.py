@@ -56,7 +56,7 @@ _FORMAT = "faceid-gallery-3"
 _TURNED = "faceid-gallery-4"
 _WITHOUT_CROPS = "faceid-gallery-2"
 _BLOCK = 16_384  # templates in a row group, and under one step of the checksum
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
 _EXPANSION = 64  # exports are not compressed, but values that repeat are written once
 # Rows that are read at a time: a text or a picture that is written once may be in each of them.
 _FEW = _EXPANSION
@@ -138,15 +138,7 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
                 file.iter_batches(_FEW), model.dimension, _EXPANSION * path.stat().st_size
             )
         found = _digest(head, templates, vectors)
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        pyarrow.ArrowException,
-    ) as error:
+    except (*_UNREADABLE, pyarrow.ArrowException) as error:
         raise GalleryError(f"{path} is no readable export of a gallery: {str(error)[:200]}") from error
     if found != expected:
         raise GalleryError(f"{path} is damaged: its SHA-256 does not fit; export it again")
