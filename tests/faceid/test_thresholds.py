@@ -225,7 +225,7 @@ def test_too_few_strangers_for_a_rate_leave_it_to_the_cohort(with_cohort: Model,
 
 def test_fault_3_new_galleries_have_the_fusion_that_measured_best(model: Model, tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "g", ModelBinding("drawn", model.digest, DIMENSION)) as gallery:
-        assert gallery.fusion == DEFAULT_FUSION
+        assert gallery.fusion == DEFAULT_FUSION == "mean"
 
 
 def test_fault_4_the_next_step_is_said_with_its_number(with_cohort: Model, tmp_path: Path) -> None:

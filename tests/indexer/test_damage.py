@@ -98,6 +98,7 @@ def found(folder):
         ("UPDATE gallery SET id = 5", "search"),
         ("UPDATE model SET name = 'other'", "search"),
         ("UPDATE tally SET total = total + 1 WHERE name = 'identity'", "people"),
+        ("UPDATE tally SET last_id = 2 WHERE name = 'identity'", "people"),
         ("DELETE FROM tally WHERE name = 'active'", "size"),
     ],
 )

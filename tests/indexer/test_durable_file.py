@@ -26,8 +26,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_name_of_240_bytes_in_80_letters_can_be_written(tmp_path: Path) -> None:
-    path = tmp_path / ("\u4eba" * 80)
+@pytest.mark.parametrize("letter", ["a", "\u4eba", "\U0001f642"])
+def test_a_name_as_long_as_names_may_be_can_be_written(tmp_path: Path, letter: str) -> None:
+    path = tmp_path / (letter * (255 // len(letter.encode())))
     with writing(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"

@@ -37,19 +37,16 @@ def members(path: Path, mode: str = "r") -> Iterator[tuple[tarfile.TarFile, tarf
     """Yield each regular file of the tar, read once from start to end; `mode` as `tarfile.open` has it ("r:": plain).
 
     Raises:
-        DataError: the tar is missing, damaged, or no regular file; or a member is sparse, larger than MAX_MEMBER_BYTES,
-        or
-            reaches beyond the end.
-
+        DataError: the tar is missing, damaged, or no regular file; or a member is sparse, or larger than
+            MAX_MEMBER_BYTES.
     """
     try:
         if not path.is_file():
             raise DataError(f"cannot read {path}: it is missing, or not a regular file")
-        end = path.stat().st_size
         with tarfile.open(path, mode, tarinfo=_Member) as tar:  # type: ignore[call-overload]
             while (member := tar.next()) is not None:
                 tar.members.clear()  # it would remember every one
-                _check(member, path, end if mode == "r:" else None)
+                _check(member, path)
                 if member.isfile():
                     yield tar, member
     except (DataError, MemoryError, GeneratorExit):
@@ -71,10 +68,11 @@ def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
         raise DataError(f"{member.name} in {tar.name!s} is torn ({error})") from error
 
 
-def _check(member: tarfile.TarInfo, path: Path, end: int | None) -> None:
+def _check(member: tarfile.TarInfo, path: Path) -> None:
+    """Raise DataError; that a member reaches beyond the end, `tarfile` finds when it looks for the next."""
     if member.issparse():
         raise DataError(f"{member.name} in {path} is stored with holes (sparse); pack it again without")
     if member.size > MAX_MEMBER_BYTES:
         raise DataError(f"{member.name} in {path} has {member.size:,} bytes; a face has at most {MAX_MEMBER_BYTES:,}")
-    if member.size < 0 or (end is not None and member.offset_data + member.size > end):
-        raise DataError(f"{member.name} in {path} is torn: the tar ends before it")
+    if member.size < 0:  # the next one would be this one again
+        raise DataError(f"{member.name} in {path} is torn: it has {member.size:,} bytes")

@@ -74,8 +74,12 @@ def test_what_is_wrong_is_told_as_it_is_here(tmp_path: Path) -> None:
     assert str(apart.value) == str(here.value)
 
 
-def test_a_network_that_unfolds_to_terabytes_is_refused(tmp_path: Path) -> None:
-    source = unfolding(tmp_path / "mine.onnx", (10_000, 10_000, 10_000))
+@pytest.mark.parametrize(("numbers", "memory"), [(10**12, import_apart.MEMORY), (2 * 10**8, 2 * 10**8)])
+def test_a_network_that_unfolds_to_terabytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: int, memory: int
+) -> None:
+    monkeypatch.setattr(import_apart, "MEMORY", memory)  # gigabytes are there, if nobody bounds what may be taken
+    source = unfolding(tmp_path / "mine.onnx", (numbers,))
     assert source.stat().st_size < 4096
     with pytest.raises(ModelError, match="more memory than a network may"):
         read_onnx_apart(source, "mine", input_size=None, points=None)

@@ -1,5 +1,7 @@
 """The zoo: photos as people have them come in as they look, and files that are none are refused with the reason."""
 
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,14 @@ from faceid.vision.images import ImageError, read_photo
 from tests.faceid.vision.zoo import Animal, zoo
 
 ANIMALS = list(zoo())
+
+
+@pytest.fixture(autouse=True)
+def _nobody_warns() -> Iterator[None]:
+    """What Pillow thinks of odd metadata is nothing to tell whoever looks at a photo."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
 
 
 def test_the_zoo_is_large_and_everyone_has_a_name_of_his_own() -> None:

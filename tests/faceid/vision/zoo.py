@@ -411,6 +411,8 @@ def odd_colours(deep: NDArray[np.uint16]) -> Iterator[Animal]:
     hot[5, 5] = 65535
     hot_rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in hot)
     yield Animal("png of colours of 12 bits with a hot pixel", raw_png(48, 32, 16, 2, hot_rows), PICTURE, off=1)
+    padded = raw_tiff(np.dstack([deep, np.zeros((32, 48), np.uint16)]), {262: [2], 338: [2]})
+    yield Animal("tiff of colours of 12 bits whose fourth channel is zero", padded, PICTURE)
     clear = np.dstack([deep, np.full((32, 48), 65535)])
     clear[:, :8] = (65535, 65535, 65535, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in clear)
@@ -591,8 +593,14 @@ def odd_tiffs() -> Iterator[Animal]:
             yield Animal(f"{what} of 32 bits without a sign", whole, GREY)
             dark = raw_tiff(65535 - grey.astype(np.uint16) * 257, packed | {262: [0]}, order)
             yield Animal(f"{what} of 16 bits whose white is zero", dark, GREY)
-            both = raw_tiff(np.dstack([grey, opaque]), packed | one | {338: [2]}, order, planes=True)
-            yield Animal(f"{what} of planes of grey and alpha", both, reason_code="unreadable")
+            for kinds, alpha in (("alpha", 2), ("alpha that it is multiplied by", 1)):
+                both = raw_tiff(np.dstack([grey, opaque]), packed | one | {338: [alpha]}, order, planes=True)
+                yield Animal(f"{what} of planes of grey and {kinds}", both, reason_code="unreadable")
+            tags = packed | {262: [3], 338: [2], 320: (palette * 257).T.ravel().tolist()}
+            both = raw_tiff(np.dstack([grey, opaque]), tags, order, planes=True)
+            yield Animal(f"{what} of planes of a palette's numbers and alpha", both, reason_code="unreadable")
+            lab = raw_tiff(PICTURE, packed | {262: [8]}, order, planes=True)
+            yield Animal(f"{what} of planes of L*a*b*", lab, reason_code="unreadable")
             indexed = raw_tiff(grey, packed | {262: [3], 320: palette.T.ravel().tolist()}, order)
             yield Animal(f"{what} with a palette of 8 bits", indexed, GREY)
             yield Animal(

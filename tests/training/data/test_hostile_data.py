@@ -1,6 +1,7 @@
 """Training data that is damaged or made to do harm: one DataError with the file and the key, before memory is taken."""
 
 import gzip
+import io
 import os
 import struct
 import tarfile
@@ -16,13 +17,15 @@ import pytest
 from faceid.vision import png_file
 from tests.faceid.vision.zoo import chunk
 from tests.training.data.test_readers import SIDE, add, header, photo, png, record, write_records
-from training.config import ConfigError, read_yaml
+from training.config import read_yaml
+from training.data import recordio
+from training.data.faces import UInt8Images
 from training.data.opening import open_faces
 from training.data.pack import read_packs
 from training.data.recordio import MAGIC, open_records
 from training.data.shards import is_shard, open_shards
 from training.data.tar_members import MAX_MEMBER_BYTES
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 
 FACE = png(photo("ann", 0))
 GIGABYTE = struct.pack(">I", 10**9)
@@ -95,11 +98,12 @@ def test_a_length_of_half_a_gigabyte_takes_no_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
-def test_parts_without_end_are_refused(tmp_path: Path) -> None:
+def test_parts_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordio, "MAX_RECORD_BYTES", 8000)
     first = struct.pack("<II", MAGIC, 1 << 29 | 24) + header(1)
-    middle = struct.pack("<II", MAGIC, 2 << 29)
+    middle = struct.pack("<II", MAGIC, 2 << 29 | 8) + bytes(8)
     faces = open_records([records(tmp_path, GOOD, first + middle * 1000)], side=SIDE)
-    with pytest.raises(DataError, match="record 2"):
+    with pytest.raises(DataError, match=r"record 2 of .* has more than 8,000 bytes"):
         faces.read(np.array([1]))
 
 
@@ -127,7 +131,10 @@ def test_an_image_whose_header_asks_for_gigabytes_is_refused_by_its_size(tmp_pat
 
 
 @pytest.mark.parametrize("change", ["pixels of a gigabyte", "a second header"])
-def test_a_png_that_announces_gigabytes_within_is_no_image(tmp_path: Path, change: str) -> None:
+def test_a_png_that_announces_gigabytes_within_is_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", None)  # to which it is an image or none, after it has taken the memory
     header_again = FACE[8:16] + struct.pack(">II", 30_000, 30_000) + FACE[24:33]
     within = {"pixels of a gigabyte": GIGABYTE + b"IDAT", "a second header": header_again}[change]
     faces = open_records([records(tmp_path, GOOD, record(header(1) + FACE[:33] + within + FACE[33:]))], side=SIDE)
@@ -136,7 +143,9 @@ def test_a_png_that_announces_gigabytes_within_is_no_image(tmp_path: Path, chang
 
 
 @pytest.mark.parametrize(
-    "tail", [b"", GIGABYTE, GIGABYTE + b"IDAT", GIGABYTE + b"IEND"], ids=["nothing", "a length", "pixels", "an end"]
+    "tail",
+    [b"", GIGABYTE, GIGABYTE + b"IDAT" + bytes(4), GIGABYTE + b"IEND" + bytes(4)],
+    ids=["nothing", "a length", "pixels", "an end"],
 )
 def test_a_png_without_its_last_chunk_is_not_whole(tail: bytes) -> None:
     """OpenCV takes memory for a chunk as soon as it has read its length."""
@@ -151,7 +160,12 @@ def test_what_follows_a_pngs_last_chunk_is_not_read(tmp_path: Path, monkeypatch:
     faces = open_records([records(tmp_path, *behind)], side=SIDE)
     read: list[bytes] = []
     whole = cv2.imdecode
-    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: (read.append(bytes(data)), whole(data, flags))[1])
+
+    def noted(data: UInt8Images, flags: int) -> object:
+        read.append(bytes(data))
+        return whole(data, flags)
+
+    monkeypatch.setattr(cv2, "imdecode", noted)
     assert faces.read(np.array([0])).shape == (1, SIDE, SIDE, 3)
     with pytest.raises(DataError, match=r"train\.rec/2 in the training data is not an image"):
         faces.read(np.array([1]))
@@ -173,6 +187,26 @@ def sparse(path: Path) -> Path:
     block[156:157] = b"S"
     block[386:410] = b"%011o\0%011o\0" % (2**31, 0)
     block[483:495] = b"%011o\0" % 2**31
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    path.write_bytes(bytes(block) + bytes(1024))
+    return path
+
+
+def sparse_by_name(path: Path) -> Path:
+    """A tar of one member with holes, in the format of today, where a header of names says so."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("ann/1.png")
+        member.pax_headers = {"GNU.sparse.map": "0,4", "GNU.sparse.size": "100"}
+        member.size = 4
+        tar.addfile(member, io.BytesIO(b"face"))
+    return path
+
+
+def of_a_size_below_zero(path: Path) -> Path:
+    """A tar whose member leads back to itself: it has no end."""
+    block = bytearray(tarfile.TarInfo("ann/1.png").tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = (256**12 - 512).to_bytes(12, "big")
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     path.write_bytes(bytes(block) + bytes(1024))
@@ -225,7 +259,9 @@ def pipe(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("write", "says"),
     [
-        (sparse, "holes|no bytes|damaged"),
+        (sparse, "with holes"),
+        (sparse_by_name, "with holes"),
+        (of_a_size_below_zero, "torn"),
         (lambda path: announcing(path, 10 * 2**30), "has 10,737,418,240 bytes"),
         (lambda path: announcing(path, MAX_MEMBER_BYTES), "torn|damaged"),
         (nested_long_names, "damaged"),
@@ -233,7 +269,10 @@ def pipe(path: Path) -> Path:
         (pax_within_pax, "a header of 65,000 bytes"),
         (pipe, "not a regular"),
     ],
-    ids=["sparse", "ten gigabytes", "beyond the end", "nested long names", "sparse by pax", "pax within pax", "pipe"],
+    ids=[
+        *("sparse", "sparse by name", "below zero", "ten gigabytes", "beyond the end", "nested long names"),
+        *("sparse by pax", "pax within pax", "pipe"),
+    ],
 )
 @pytest.mark.parametrize("reader", [open_shards, read_packs])
 def test_a_hostile_tar_is_one_error_and_takes_no_memory(
