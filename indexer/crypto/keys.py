@@ -44,14 +44,14 @@ class KeyProvider(Protocol):
 
 def key_from(text: str) -> KeyProvider:
     """Return what a text names: `file:PATH`, `env:NAME`, `command:COMMAND`, or `keyring:NAME`. Raises GalleryError."""
-    kind, colon, value = text.partition(":")
+    kind, _, value = text.partition(":")
     providers: dict[str, Callable[[str], KeyProvider]] = {
         "file": KeyFile,
         "env": KeyVariable,
         "command": KeyCommand,
         "keyring": KeyringEntry,
     }
-    if not colon or not value or kind not in providers:
+    if not value or kind not in providers:
         raise GalleryError(
             "a key is named as file:PATH, env:NAME, command:COMMAND or keyring:NAME, never written down itself; what"
             f" was given begins with none of these (`{VARIABLE}` or the option of the command)"

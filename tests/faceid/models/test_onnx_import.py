@@ -13,6 +13,7 @@ pytest.importorskip("onnxruntime")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from faceid.inference import onnx_reading
 from faceid.inference.onnx_graph import nested, text
 from faceid.inference.onnx_reading import WrongNetwork, check_network
 from faceid.inference.onnx_session import SessionError, open_session
@@ -169,6 +170,16 @@ def _in_initializer(model: onnx.ModelProto) -> None:
     _external(next(tensor for tensor in model.graph.initializer if tensor.name == "weights"))
 
 
+def _in_name_alone(model: onnx.ModelProto) -> None:
+    _in_initializer(model)
+    next(tensor for tensor in model.graph.initializer if tensor.external_data).ClearField("data_location")
+
+
+def _in_kind_alone(model: onnx.ModelProto) -> None:
+    _in_initializer(model)
+    next(tensor for tensor in model.graph.initializer if tensor.external_data).ClearField("external_data")
+
+
 def _in_constant(model: onnx.ModelProto) -> None:
     weights = next(tensor for tensor in model.graph.initializer if tensor.name == "weights")
     model.graph.node.insert(0, helper.make_node("Constant", [], ["weights"], value=_external(weights)))
@@ -223,7 +234,10 @@ def test_a_field_is_the_one_that_protobuf_takes_it_for() -> None:
             check_network(b"".join(nested(7, node)))
 
 
-@pytest.mark.parametrize("place", [_in_initializer, _in_constant, _in_subgraph, _in_function, _sparse, _context])
+@pytest.mark.parametrize(
+    "place",
+    [_in_initializer, _in_name_alone, _in_kind_alone, _in_constant, _in_subgraph, _in_function, _sparse, _context],
+)
 def test_no_file_beside_the_model_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Callable[[onnx.ModelProto], None]
 ) -> None:
@@ -240,6 +254,28 @@ def test_the_case_that_was_found_is_refused(shared: Path, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="separate file"):
         taken_in(shared / "cases" / "onnx_external_constant.onnx")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\x0a\x05abc", "it ends too soon"),
+        (b"\x00\x01", "it ends too soon"),
+        (b"\x08\xff", "a number does not end"),
+        (b"\x08" + b"\xff" * 10, "a number does not end"),
+        (b"\x0b", "a field of an unknown kind"),
+    ],
+)
+def test_what_is_torn_is_told_before_anybody_reads_it(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "torn.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match=says):
+        taken_in(tmp_path / "torn.onnx")
+
+
+def test_more_parts_than_any_network_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_reading, "MAX_FIELDS", 10)
+    with pytest.raises(ModelError, match="more than 10 parts"):
+        taken_in(network(tmp_path / "mine.onnx"))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")

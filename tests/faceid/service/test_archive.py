@@ -36,8 +36,9 @@ def test_a_name_in_an_archive_opens_nothing(tmp_path: Path, name: str) -> None:
 
 
 def test_a_member_that_is_too_large_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, {"a/1.jpg": PHOTO})
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
-    (one,) = packed_photos(written(tmp_path, {"a/1.jpg": PHOTO}), len(PHOTO) - 1)
+    (one,) = packed_photos(path, len(PHOTO) - 1)
     assert (one.data, one.reason_code) == (b"", "too_large")
 
 
