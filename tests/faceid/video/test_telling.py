@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -256,3 +257,13 @@ def test_a_disk_that_takes_no_annotated_video_is_named_and_keeps_what_was_there(
     with pytest.raises(VideoError, match="no frame was looked at"):
         list(annotated_video(looks(0), file))
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("drawn.mp4", b"of yesterday")]
+
+
+def test_an_encoder_that_fails_is_told_as_a_disk_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise av.error.ExternalError(0, "Generic error in an external library")
+
+    monkeypatch.setattr("faceid.video.annotated_video._encode", broken)
+    with pytest.raises(FileNotWritten, match=r"drawn\.mp4 could not be written: Generic error"):
+        list(annotated_video(looks(2), tmp_path / "drawn.mp4"))
+    assert not list(tmp_path.iterdir())
