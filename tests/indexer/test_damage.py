@@ -173,7 +173,9 @@ def test_a_changed_letter_of_a_columns_name_is_refused(folder):
 def test_a_changed_number_of_the_file_format_is_damage(folder, number):
     with (folder / DATABASE).open("r+b") as file:
         file.seek(47)
-        file.write(bytes([number]))
+        is_it_by_chance = file.read(1) == bytes([number])  # as any number, where the file is encrypted
+        file.seek(47)
+        file.write(bytes([number ^ is_it_by_chance]))
     with pytest.raises(StoreDamaged):
         Gallery.open(folder)
 
