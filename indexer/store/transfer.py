@@ -128,7 +128,6 @@ def read_export(path: Path, key: KeyProvider | None) -> Content:
             if not file.schema_arrow.equals(_schema(pyarrow, model.dimension, head["format"])):
                 raise GalleryError(f"{path} is damaged: its columns are not an export's; export it again")
             _refuse_a_bomb(path, file.metadata.num_rows, model.dimension)
-        with _readable(pyarrow, path, key) as source:
             _refuse_what_unfolds(source, model.dimension)
         with (
             _readable(pyarrow, path, key) as source,
